@@ -1,0 +1,89 @@
+"""The one reader of the environment: a frozen model, made once per process."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+SHORTEST_SECRET = 32
+
+
+class SettingsInvalid(Exception):
+    """One line that names every wrong or missing variable; never a value."""
+
+    def __init__(self, faults: list[str]) -> None:
+        self.faults = faults
+        super().__init__("settings: " + "; ".join(faults))
+
+
+class Settings(BaseSettings):
+    """Environment of every process. Names are the contract's; AWS_* is read by boto3 itself."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, case_sensitive=False)
+
+    database_url: SecretStr
+    model_bucket: str = Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$")
+    jwt_secret: SecretStr
+    internal_service_token: SecretStr
+    internal_service_token_previous: SecretStr | None = None
+
+    model_dir: Path = Path("/models")
+    spool_dir: Path = Path("/spool")
+    spool_max_bytes: int = Field(default=4 << 30, ge=1 << 20)
+    cache_max_items: int = Field(default=20_000, ge=0)
+    artifact_max_bytes: int = Field(default=256 << 20, ge=1)
+    max_concurrency: int = Field(default=256, ge=1)
+    body_timeout_seconds: float = Field(default=5.0, gt=0)
+    drain_seconds: float = Field(default=5.0, ge=0)
+    sync_poll_seconds: float = Field(default=3.0, gt=0)
+
+    alertmanager_url: str | None = Field(default=None, pattern=r"^https?://")
+    prometheus_url: str | None = Field(default=None, pattern=r"^https?://")
+    canary_tick_seconds: float = Field(default=5.0, gt=0)
+    label_maturity_days: float = Field(default=30.0, gt=0)
+    retention_days: int = Field(default=400, ge=31)
+    controller_host: str = "127.0.0.1"
+    control_port: int = Field(default=3000, ge=1, le=65535)
+
+    @field_validator("jwt_secret", "internal_service_token", "internal_service_token_previous", mode="before")
+    @classmethod
+    def _unset_when_blank(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator("jwt_secret", "internal_service_token", "internal_service_token_previous")
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SHORTEST_SECRET:
+            raise ValueError(f"is shorter than {SHORTEST_SECRET} bytes: make one with `openssl rand -base64 32`")
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @model_validator(mode="after")
+    def _secrets_differ(self) -> Self:
+        if self.jwt_secret.get_secret_value() == self.internal_service_token.get_secret_value():
+            raise ValueError("JWT_SECRET and INTERNAL_SERVICE_TOKEN must differ")
+        return self
+
+    @classmethod
+    def load(cls) -> "Settings":
+        """Settings from the environment; raises SettingsInvalid naming every fault at once."""
+        try:
+            return cls()  # type: ignore[call-arg]  # the environment fills it
+        except ValidationError as invalid:
+            raise SettingsInvalid([_fault(error) for error in invalid.errors(include_input=False)]) from None
+
+
+def _fault(error: object) -> str:
+    assert isinstance(error, dict)
+    name = ".".join(str(part) for part in error["loc"]).upper()
+    if error["type"] == "missing":
+        return f"{name} is missing"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name} {message}" if name else message
