@@ -1,0 +1,92 @@
+"""Artifacts in an S3 bucket: `s3://bucket/prefix`. AWS_* and AWS_ENDPOINT_URL_S3 are read by boto3 itself."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+
+from registry.place import (
+    CHUNK_BYTES,
+    AccessDenied,
+    ArtifactError,
+    ArtifactMissing,
+    ArtifactStoreUnreachable,
+    Progress,
+)
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+class Bucket:
+    """Each call gives up after 3 tries of at most 3 s to connect and 10 s of silence."""
+
+    def __init__(self, bucket: str, folder: str) -> None:
+        self.prefix = f"{folder}/" if folder else ""
+        self._bucket = bucket
+        self._place = f"s3://{bucket}"
+        self._client = _connect()
+
+    @contextlib.contextmanager
+    def read(self, key: str) -> Iterator[Iterator[bytes]]:
+        with self._named_errors(key), self._client.get_object(Bucket=self._bucket, Key=key)["Body"] as body:
+            yield body.iter_chunks(CHUNK_BYTES)
+
+    def write(self, path: Path, key: str, progress: Progress) -> None:
+        transfer = TransferConfig(use_threads=False)
+        with self._named_errors(key):
+            self._client.upload_file(str(path), self._bucket, key, Callback=progress, Config=transfer)
+
+    @contextlib.contextmanager
+    def _named_errors(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except S3UploadFailedError as failed:
+            raise self._named(key, failed.__context__ or failed) from None
+        except (ClientError, BotoCoreError, HTTPClientError) as failed:
+            raise self._named(key, failed) from None
+
+    def _named(self, key: str, failed: BaseException) -> ArtifactError:
+        if isinstance(failed, NoCredentialsError | PartialCredentialsError):
+            return AccessDenied(key, self._place)
+        if not isinstance(failed, ClientError):
+            return ArtifactStoreUnreachable(key, self._place, type(failed).__name__)
+        status = failed.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status == 404:
+            return ArtifactMissing(key, self._place)
+        if status in (401, 403):
+            return AccessDenied(key, self._place)
+        return ArtifactStoreUnreachable(key, self._place, failed.response.get("Error", {}).get("Code", str(status)))
+
+
+def _connect() -> "S3Client":
+    found = _client("auto")
+    # Outside AWS, bucket.host is seldom a name that resolves.
+    return found if urlsplit(found.meta.endpoint_url).netloc.endswith("amazonaws.com") else _client("path")
+
+
+def _client(addressing_style: Literal["auto", "path"]) -> "S3Client":
+    config = Config(
+        connect_timeout=3,
+        read_timeout=10,
+        retries={"total_max_attempts": 3, "mode": "standard"},
+        # Not every S3 API knows AWS's newer checksums; the sha256 is verified here anyway.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": addressing_style},
+    )
+    # A session of its own: the default one is not safe to share between threads.
+    return boto3.session.Session().client("s3", config=config)
