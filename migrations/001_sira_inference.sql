@@ -199,7 +199,7 @@ CREATE TABLE IF NOT EXISTS sira_canary_fuse_trips (
 
 -- The controller that acts, and when it last did: workers read its age.
 CREATE TABLE IF NOT EXISTS sira_controller_lease (
-    only          boolean PRIMARY KEY DEFAULT true CHECK (only),
+    singleton     boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     holder        text NOT NULL,
     acted_at      timestamptz NOT NULL
 );
@@ -375,7 +375,7 @@ CREATE OR REPLACE TRIGGER sira_canary_rollback_log_append_only BEFORE UPDATE OR 
 CREATE OR REPLACE FUNCTION sira_latency_bin(seconds float8) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN seconds <= 0.001 THEN 0
-                ELSE least(ceil(ln(seconds / 0.001) * 13.0 / ln(1.3::float8))::int, 457) END
+                ELSE least(457, ceil(ln(seconds / 0.001::float8) * (13::float8 / ln(1.3::float8)))::int) END
 $$;
 
 CREATE OR REPLACE FUNCTION sira_latency_bin_edge(bin int) RETURNS float8
@@ -455,6 +455,8 @@ CREATE OR REPLACE VIEW v_rollbacks AS
     SELECT id, created_at, product, canary_model_id, production_model_id, reason, rolled_back_by, rollout_id
     FROM sira_canary_rollback_log ORDER BY created_at DESC;
 
+SELECT sira_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7);
+
 -- ---------------------------------------------------------------- least privilege
 
 DO $$
@@ -488,8 +490,6 @@ BEGIN
     END IF;
 END $$;
 REVOKE EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date) FROM PUBLIC;
-
-SELECT sira_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7);
 
 INSERT INTO sira_migrations (version) VALUES ('001_sira_inference') ON CONFLICT DO NOTHING;
 

