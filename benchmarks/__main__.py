@@ -1,0 +1,99 @@
+"""`python -m benchmarks`: this service and its alternatives side by side, and the figures of its own."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first imported
+
+from benchmarks import machine, model, others, report, side_by_side
+from benchmarks.process import LOAD_CORE
+from benchmarks.wrk import LoadFailed
+
+DATA = Path(__file__).with_name(".data")
+console = Console(stderr=True)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--quick", is_flag=True, help="Two short rounds, under two minutes; the kept figures stay as they are.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only this contender; may be given again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_context
+def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bool) -> None:
+    """Each contender on core 0, wrk on core 1, the same model and payloads, rounds interleaved.
+
+    \b
+    Example: python -m benchmarks --quick --only sira --only fastapi_onnxruntime
+    """
+    _on_the_load_core()
+    if context.invoked_subcommand is not None:
+        return
+    known = {contender.name: contender for contender in others.contenders()}
+    if unknown := sorted(set(only) - known.keys()):
+        raise click.UsageError(f"no contender {', '.join(unknown)}; there are {', '.join(known)}")
+    chosen = [contender for name, contender in known.items() if not only or name in only]
+    plan = side_by_side.QUICK if quick else side_by_side.FULL
+    workload = model.prepare(DATA)
+    with _workplace() as folder, console.status("preparing") as status:
+        outcomes = side_by_side.run(chosen, workload, plan, folder, status.update)
+    _tell(outcomes, as_json)
+    if not quick and not only:
+        described, when = machine.describe(), datetime.now(UTC).date().isoformat()
+        report.write(report.RESULTS, outcomes, plan, described, when, "make bench")
+        report.plot(report.PLOT, outcomes, f"{described}. {when}. make bench")
+    if any(one.failed for one in outcomes):
+        raise SystemExit(1)
+
+
+@main.command()
+def lock() -> None:
+    """Resolve every contender's requirements.in into its requirements.lock (needs uv)."""
+    others.lock()
+
+
+def _tell(outcomes: list[side_by_side.Outcome], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([asdict(one) for one in outcomes], indent=1))
+        return
+    print(report.markdown(outcomes))
+    for goal in report.goals(outcomes):
+        sign = "<=" if goal.at_most else ">="
+        print(f"{'reached' if goal.reached else 'MISSED':8}{goal.what}: {goal.got:,.2f} ({sign} {goal.wanted:,g})")
+    for remark in report.remarks(outcomes):
+        print(f"note: {remark}")
+    for one in outcomes:
+        if one.failed is not None:
+            console.print(f"{one.name} failed: {one.failed}", markup=False)
+
+
+def _on_the_load_core() -> None:
+    """This process, wrk, Postgres and all else that is not a contender share core 1."""
+    if (os.cpu_count() or 1) < 2:
+        raise click.ClickException("two cores are needed: one for the contender, one for the load")
+    os.sched_setaffinity(0, {LOAD_CORE})
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="sira-bench-"))
+    folder.chmod(0o755)  # Postgres, which is not root, must reach its own folder below
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LoadFailed as failure:
+        raise SystemExit(str(failure)) from None

@@ -1,0 +1,45 @@
+"""What a contender is to the harness: how it starts, how a payload is put to it, and how its answer reads."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.model import PRODUCT, Row, Workload
+from benchmarks.process import Server
+from benchmarks.wrk import Target
+
+
+@dataclass(frozen=True)
+class Scored:
+    score: float
+    variant: str = "production"
+
+
+@dataclass(frozen=True)
+class Wire:
+    """A request's body is `head`, an event id, then `tail(payload)`; `read` takes the parsed JSON answer."""
+
+    head: str
+    tail: Callable[[Row], str]
+    read: Callable[[Any], Scored] | None  # None: the answer is empty
+
+
+@dataclass(frozen=True)
+class Running:
+    server: Server
+    target: Target
+
+
+@dataclass(frozen=True)
+class Contender:
+    name: str
+    title: str
+    wire: Wire
+    start: Callable[[Workload, Path], AbstractContextManager[Running]]
+    """Starts it in a folder of its own, ready to be driven, and stops it on exit."""
+
+
+EVENT_HEAD = '{"event_id":"'
+EVENT_TAIL = f'","product":"{PRODUCT}","payload":'
