@@ -1,0 +1,1 @@
+"""Rollouts: who gets the canary, is it good, and what happens next."""

@@ -1,0 +1,31 @@
+"""Which arm answers a key: sticky, the same in every process, monotone in the percentage."""
+
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+Arm = Literal["production", "canary"]
+
+# 53 bits fit a float exactly; all 64 could round up to 1.0 and leave a key out at 100 %.
+_DROPPED_BITS = 11
+_SCALE = 2.0**-53
+
+
+class Split(msgspec.Struct, frozen=True):
+    """How one rollout divides traffic. `salt` (1..64 bytes) is drawn once per rollout and never changes."""
+
+    rollout_id: str
+    salt: bytes
+    percent: float
+
+
+def position(salt: bytes, routing_key: str) -> float:
+    """Where a key lies in [0, 1]: uniform over keys, fixed for a salt. Keyed BLAKE2b (RFC 7693), 64 bits."""
+    digest = blake2b(routing_key.encode("utf-8", "surrogatepass"), digest_size=8, key=salt).digest()
+    return (int.from_bytes(digest) >> _DROPPED_BITS) * _SCALE
+
+
+def choose_arm(split: Split, routing_key: str) -> Arm:
+    """Canary exactly for the keys whose position is below the percentage, so raising it never moves one back."""
+    return "canary" if position(split.salt, routing_key) * 100.0 < split.percent else "production"

@@ -1,0 +1,194 @@
+"""Tests that stay right however often they are looked at (e-processes), as functions of counts.
+
+Arrays end in an axis of two arms (production, canary) or of K alternatives; any axes before it are
+independent rollouts, so that the simulation and the judge run the very same functions.
+"""
+
+from collections.abc import Iterable
+from math import sqrt
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+PRODUCTION = 0
+CANARY = 1
+
+# Stands for log(0): finite, because JSON has no infinity.
+LOG_NOTHING = -1e9
+
+# Waudby-Smith & Ramdas bet a fraction of the wealth; these are times 1/rho, the largest bet that cannot ruin.
+PAIRED_BETS = np.array([0.02, 0.05, 0.12, 0.3, 0.6, 0.95])
+
+_LARGEST_DISPERSION = 10.0
+_DISPERSION_ERRORS = 200
+
+
+class SplitTest(msgspec.Struct, frozen=True):
+    """A test of how bad events split between the arms, restarted now and then to catch a change after health.
+
+    log_wealth: (..., K) weighted sum over restarts of the likelihood ratio since each, in logs.
+    likelihood: (..., K) largest log likelihood ratio since any one restart.
+    events, requests: (..., K, 2) counted since that restart; since: (..., K) its time in epoch seconds.
+    """
+
+    log_wealth: FloatArray
+    likelihood: FloatArray
+    events: FloatArray
+    requests: FloatArray
+    since: FloatArray
+
+
+class Window(msgspec.Struct, frozen=True):
+    """The evidence window: counts (..., 2) since the restart with the largest likelihood, `since` (...)."""
+
+    events: FloatArray
+    requests: FloatArray
+    since: FloatArray
+
+
+def log_likelihood_ratio(
+    events: FloatArray, requests: FloatArray, alternatives: FloatArray, rho: float, eta: float = 1.0
+) -> FloatArray:
+    """One bucket's log likelihood ratio (..., K) of "rate_c = r * rho * rate_p" to "rate_c = rho * rate_p".
+
+    The binomial split of Poisson events: Lindon & Malek, NeurIPS 2022 (arXiv 2011.03567), and Lindon, Sanden &
+    Shirikian, KDD 2022 (arXiv 2205.14762). An incident that hits both arms cancels. `eta` = 1/dispersion.
+    With no production requests, or no canary requests, the split tells nothing and the result is 0.
+    """
+    canary_events = events[..., CANARY, None]
+    total_events = canary_events + events[..., PRODUCTION, None]
+    weight = rho * requests[..., CANARY, None]
+    # The canary's share of the events under the null, odds / (1 + odds); 0 where nothing was requested.
+    share = weight / np.maximum(weight + requests[..., PRODUCTION, None], 1e-300)
+    return eta * (canary_events * np.log(alternatives) - total_events * np.log1p((alternatives - 1.0) * share))
+
+
+def log_likelihood_ratio_to_rate(
+    events: FloatArray, requests: FloatArray, rate: FloatArray, alternatives: FloatArray, eta: float = 1.0
+) -> FloatArray:
+    """The same against a known rate of events per request: the limit of an endless control arm. (...) -> (..., K)."""
+    expected = (rate * requests)[..., None]
+    return eta * (events[..., None] * np.log(alternatives) - (alternatives - 1.0) * expected)
+
+
+def begin_test(shape: tuple[int, ...], alternatives: FloatArray) -> SplitTest:
+    """A test without wealth: `restart` it before the first bucket."""
+    shape = (*shape, len(alternatives))
+    zeros = np.zeros((*shape, 2))
+    return SplitTest(np.full(shape, LOG_NOTHING), np.full(shape, LOG_NOTHING), zeros, zeros, np.zeros(shape))
+
+
+def restart(test: SplitTest, weight: float, at: int) -> SplitTest:
+    """Put `weight` on a change that happens now. All weights of a test's life must sum to at most 1.
+
+    E-detectors: Shin, Ramdas & Rinaldo (arXiv 2203.03532).
+    """
+    fresh = test.likelihood < 0.0
+    return SplitTest(
+        log_wealth=np.logaddexp(test.log_wealth, np.log(weight)),
+        likelihood=np.where(fresh, 0.0, test.likelihood),
+        events=np.where(fresh[..., None], 0.0, test.events),
+        requests=np.where(fresh[..., None], 0.0, test.requests),
+        since=np.where(fresh, float(at), test.since),
+    )
+
+
+def add_bucket(test: SplitTest, ratio: FloatArray, events: FloatArray, requests: FloatArray) -> SplitTest:
+    """Multiply a bucket's likelihood ratio (..., K) in, and count it (..., 2) into the evidence window."""
+    return SplitTest(
+        log_wealth=test.log_wealth + ratio,
+        likelihood=test.likelihood + ratio,
+        events=test.events + events[..., None, :],
+        requests=test.requests + requests[..., None, :],
+        since=test.since,
+    )
+
+
+def log_evidence(log_wealth: FloatArray) -> FloatArray:
+    """log E, E being the mean over the alternatives (..., K) -> (...). Reject at E >= 1/alpha: Ville's inequality."""
+    largest = log_wealth.max(axis=-1)
+    spread = np.exp(log_wealth - largest[..., None]).mean(axis=-1)
+    return np.asarray(largest + np.log(spread))
+
+
+def evidence_window(test: SplitTest) -> Window:
+    """The counts behind the alternative and the restart that fit the evidence best."""
+    best = test.likelihood.argmax(axis=-1)[..., None]
+    return Window(
+        events=np.take_along_axis(test.events, best[..., None], axis=-2)[..., 0, :],
+        requests=np.take_along_axis(test.requests, best[..., None], axis=-2)[..., 0, :],
+        since=np.take_along_axis(test.since, best, axis=-1)[..., 0],
+    )
+
+
+def paired_log_evidence(canary_only: ArrayLike, production_only: ArrayLike, both: ArrayLike, rho: float) -> FloatArray:
+    """log E against "P(canary) <= rho * P(production)" for a yes/no that both models gave on the same events.
+
+    Each event multiplies the wealth of a bet b by 1 + b * (canary - rho * production). Counts (...) -> (...).
+    Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686).
+    """
+    bets = PAIRED_BETS / rho
+    return log_evidence(
+        np.asarray(canary_only)[..., None] * np.log1p(bets)
+        + np.asarray(production_only)[..., None] * np.log1p(-bets * rho)
+        + np.asarray(both)[..., None] * np.log1p(bets * (1.0 - rho))
+    )
+
+
+def dispersion(cells: Iterable[tuple[int, int, int, int]]) -> float | None:
+    """phi of errors that come in bursts, from (requests, errors, requests, errors) of production's two halves.
+
+    One cell per 30 s over the last day. Pearson's statistic of the split, pooled over cells (McCullagh & Nelder,
+    Generalized Linear Models, 4.5), clipped to [1, 10]. 1 is a split by chance alone. None below 200 errors.
+    """
+    counts = np.array(list(cells), dtype=np.float64).reshape(-1, 4)
+    errors = counts[:, 1] + counts[:, 3]
+    if errors.sum() < _DISPERSION_ERRORS:
+        return None
+    half = counts[:, 0] / np.maximum(counts[:, 0] + counts[:, 2], 1.0)
+    variance = (errors * half * (1.0 - half)).sum()
+    if variance == 0.0:
+        return None
+    squares = ((counts[:, 1] - errors * half) ** 2).sum()
+    return float(np.clip(squares / variance, 1.0, _LARGEST_DISPERSION))
+
+
+def rate_upper_bound(events: FloatArray, requests: FloatArray, z: float = 2.326) -> FloatArray:
+    """Upper confidence bound of a rate (99 % at the default z) by Byar's approximation to the Poisson limit.
+
+    Breslow & Day, Statistical Methods in Cancer Research II (1987), p. 69. 0 events of n give 4.6/n.
+    """
+    more = events + 1.0
+    bound = more * (1.0 - 1.0 / (9.0 * more) + z / (3.0 * np.sqrt(more))) ** 3
+    return np.minimum(bound / np.maximum(requests, 1.0), 1.0)
+
+
+class RelativeChange(msgspec.Struct, frozen=True):
+    """How much a paired rate changed, relative to production's, with the half-width of its 95 % interval.
+
+    `needed`: paired events at which the half-width would be the tolerated change.
+    """
+
+    change: float
+    half_width: float
+    needed: int
+
+
+def paired_relative_change(
+    canary_only: int, production_only: int, both: int, total: int, tolerated: float
+) -> RelativeChange | None:
+    """McNemar's difference of paired proportions, z = 2. None when production has no such event to compare with.
+
+    A 1 % rate with 10 % of it discordant each way needs 32,000 paired events for +-5 %.
+    """
+    production = (production_only + both) / total if total else 0.0
+    if production == 0.0:
+        return None
+    change = (canary_only - production_only) / total / production
+    discordant = (canary_only + production_only) / total
+    half_width = 2.0 * sqrt(discordant / total) / production
+    return RelativeChange(change, half_width, round((2.0 / (tolerated * production)) ** 2 * discordant))
