@@ -131,11 +131,11 @@ def fits(kind: Kind, value: Value) -> bool:
 
 
 def warm_up_rows(signature: Signature) -> list[dict[str, Value]]:
-    """Payloads every such model must score: all zero, all one, and each field at its missing value."""
+    """Payloads every such model must score: all zero, all one, and only what is required."""
     zero: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
     one: dict[Kind, Value] = {"string": "1", "bool": True, "int32": 1, "int64": 1, "float": 1.0, "double": 1.0}
     return [
         {field.name: zero[field.kind] for field in signature.fields},
         {field.name: one[field.kind] for field in signature.fields},
-        {field.name: zero[field.kind] if field.required else field.missing for field in signature.fields},
+        {field.name: zero[field.kind] for field in signature.fields if field.required},
     ]

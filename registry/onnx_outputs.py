@@ -1,0 +1,120 @@
+"""Which output of a binary classifier is the fraud probability, told from what a run gave back.
+
+What a graph declares of its outputs is often wrong or missing (LightGBM's label of shape (1,), CatBoost's maps), so
+the values of a run are asked instead.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from registry.signature import SignatureInvalid
+
+FRAUD_LABELS = frozenset({"1", "fraud", "fraudulent", "positive", "true", "yes"})
+Label = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The output half of a signature."""
+
+    name: str
+    layout: Literal["probabilities", "zipmap", "probability"]
+    positive: Label
+
+
+def choose_output(
+    outputs: Mapping[str, Any],
+    rows: int,
+    *,
+    labels: tuple[Label, ...] | None = None,
+    positive: str | None = None,
+    wanted: str | None = None,
+) -> Output:
+    """The output that holds P(fraud) for each of `rows` rows. Raises SignatureInvalid.
+
+    `labels` are the graph's class labels in column order, `positive` the label declared to mean fraud, `wanted` the
+    output declared to hold the probability.
+    """
+    if wanted is not None and wanted not in outputs:
+        raise SignatureInvalid([f"sira.output names {wanted}; the outputs are {', '.join(outputs)}"])
+    candidates = {name: value for name, value in outputs.items() if wanted in (None, name)}
+    pairs = {name: value for name, value in candidates.items() if _is_pairs(value, rows)}
+    singles = {name: value for name, value in candidates.items() if _is_singles(value, rows)}
+    if wanted is None and not pairs and labels and set(singles) == {f"i{label}" for label in labels}:
+        # skl2onnx with zipmap="columns": one output per class, named after it.
+        return Output(f"i{_positive_label(labels, positive)}", "probability", 1)
+    found = pairs or singles
+    if len(found) != 1:
+        raise SignatureInvalid([_not_one(found, outputs, rows)])
+    name, value = next(iter(found.items()))
+    if isinstance(value, list):
+        return Output(name, "zipmap", _positive_label(tuple(value[0]), positive))
+    if name in singles:
+        return Output(name, "probability", 1)
+    return Output(name, "probabilities", _positive_column(labels, positive, outputs))
+
+
+def fraud_probability(output: Output, value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
+    """The chosen output's value -> (n,) float64."""
+    if output.layout == "zipmap":
+        return np.array([row[output.positive] for row in value], dtype=np.float64)
+    if output.layout == "probabilities":
+        return np.asarray(value[:, int(output.positive)], dtype=np.float64)
+    return np.asarray(value, dtype=np.float64).reshape(-1)
+
+
+def _is_pairs(value: Any, rows: int) -> bool:
+    if isinstance(value, list):
+        return len(value) == rows and all(isinstance(row, dict) and len(row) == 2 for row in value)
+    return _is_floating(value) and value.shape == (rows, 2)
+
+
+def _is_singles(value: Any, rows: int) -> bool:
+    return _is_floating(value) and value.shape in ((rows,), (rows, 1))
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating)
+
+
+def _not_one(found: Mapping[str, Any], outputs: Mapping[str, Any], rows: int) -> str:
+    if found:
+        return f"{', '.join(found)} may each be the probability: say which in sira.output"
+    shapes = [
+        f"{name} {len(value[0])} classes"
+        if isinstance(value, list) and value and isinstance(value[0], dict)
+        # The first dimension is ours: rows.
+        else f"{name} {getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
+        for name, value in outputs.items()
+    ]
+    return f"no output is a binary classifier's probability: {rows} rows gave {'; '.join(shapes)}"
+
+
+def _positive_label(labels: tuple[Label, ...], declared: str | None) -> Label:
+    if declared is not None:
+        named = [label for label in labels if str(label) == declared]
+    elif set(labels) in ({0, 1}, {-1, 1}):
+        named = [1]
+    else:
+        named = [label for label in labels if isinstance(label, str) and label.strip().lower() in FRAUD_LABELS]
+    if len(named) != 1:
+        listed = ", ".join(str(label) for label in labels)
+        raise SignatureInvalid([f"which of the classes {listed} is fraud? give the positive label, or sira.positive"])
+    return named[0]
+
+
+def _positive_column(labels: tuple[Label, ...] | None, declared: str | None, outputs: Mapping[str, Any]) -> int:
+    if labels is not None and len(labels) == 2:
+        return labels.index(_positive_label(labels, declared))
+    if declared in ("0", "1"):
+        return int(declared)
+    if declared is not None or any(
+        isinstance(value, np.ndarray) and value.dtype == object for value in outputs.values()
+    ):
+        raise SignatureInvalid(
+            ["the graph does not name its classes: give the fraud class's column, 0 or 1, as positive"]
+        )
+    return 1  # sorted classes 0 and 1, as every converter writes them
