@@ -1,21 +1,10 @@
 """Connections to Postgres: one way to open them, with limits on how long anything may hang."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 
 Connection = psycopg.Connection[Any]
-
-# A cut or hung server is noticed within seconds instead of the kernel's two hours.
-_LIMITS: Mapping[str, str | int] = {
-    "connect_timeout": 3,
-    "keepalives": 1,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
 
 
 def connect(
@@ -25,7 +14,16 @@ def connect(
 
     `name` shows in pg_stat_activity, so that an operator can tell who holds what.
     """
-    options = f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC"
     return psycopg.connect(
-        database_url, autocommit=autocommit, application_name=f"sira-{name}", options=options, **_LIMITS
+        database_url,
+        autocommit=autocommit,
+        application_name=f"sira-{name}",
+        options=f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
+        connect_timeout=3,
+        # A cut or hung server is noticed within seconds instead of the kernel's two hours.
+        keepalives=1,
+        keepalives_idle=5,
+        keepalives_interval=2,
+        keepalives_count=3,
+        tcp_user_timeout=10_000,
     )

@@ -1,0 +1,209 @@
+"""POST /v1/infer and /v1/infer/batch: the direct path, before any framework."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from edge.problems import CONTENT_TYPE, BodyTooLarge, Forbidden, HttpError, Problem, map_error, problem
+from runtime.auth import Authenticator
+from scoring.event import EventRefused, Violation, parse_event, parse_json
+from scoring.job import Answer
+from scoring.scorer import Scorer
+from scoring.telemetry import Telemetry
+
+log = logging.getLogger("sira.edge.infer")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+BODY_LIMIT = 64 << 10
+BATCH_BODY_LIMIT = 1 << 20
+MOST_EVENTS = 1_000
+
+_encode = msgspec.json.Encoder().encode
+_JSON = (b"content-type", b"application/json")
+_PROBLEM = (b"content-type", CONTENT_TYPE.encode())
+_RETRY_AFTER = b"retry-after"
+
+
+class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event's outcome: an answer or a problem."""
+
+    answer: Answer | None = None
+    error: Problem | None = None
+
+
+class InferEndpoint:
+    """Auth, limits, body, scorer, answer. Every wait here has an end: `sweep` ends what takes too long."""
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        authenticator: Authenticator,
+        telemetry: Telemetry,
+        *,
+        max_concurrency: int,
+        timeout_seconds: float,
+    ) -> None:
+        self._scorer = scorer
+        self._authenticator = authenticator
+        self._accept = authenticator.service_tokens.accept
+        self._telemetry = telemetry
+        self._max_concurrency = max_concurrency
+        self._timeout_seconds = timeout_seconds
+        # Requests being answered, oldest first, and when each began.
+        self._in_flight: dict[asyncio.Task[Any], float] = {}
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._in_flight)
+
+    async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(self._one, scope, receive, send)
+
+    async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._answer(self._many, scope, receive, send)
+
+    def sweep(self, now: float) -> None:
+        """End requests that are over their time; `now` from time.monotonic()."""
+        for task, started in list(self._in_flight.items()):
+            if now - started <= self._timeout_seconds:
+                break
+            task.cancel()
+
+    async def _answer(
+        self, work: Callable[[Scope, Receive], Awaitable[bytes]], scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._in_flight) >= self._max_concurrency:
+            self._telemetry.rejected("concurrency")
+            await self._refuse(scope, send, HttpError(429, "too many requests at once: slow down and try again"))
+            return
+        self._in_flight[task] = time.monotonic()
+        try:
+            body = await work(scope, receive)
+        except asyncio.CancelledError:
+            if time.monotonic() - self._in_flight[task] <= self._timeout_seconds:
+                raise
+            self._telemetry.rejected("timeout")
+            await self._refuse(scope, send, HttpError(408, f"no complete request within {self._timeout_seconds:g} s"))
+            return
+        except Exception as error:
+            await self._refuse(scope, send, error)
+            return
+        finally:
+            del self._in_flight[task]
+        self._telemetry.http(scope["path"], 200)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [_JSON, (b"content-length", b"%d" % len(body))],
+            }
+        )
+        await send({"type": "http.response.body", "body": body})
+
+    async def _one(self, scope: Scope, receive: Receive) -> bytes:
+        self._authorize(scope)
+        body = await read_body(scope, receive, BODY_LIMIT)
+        return _encode(await self._scorer.submit(parse_event(parse_json(body))))
+
+    async def _many(self, scope: Scope, receive: Receive) -> bytes:
+        self._authorize(scope)
+        events = _events(parse_json(await read_body(scope, receive, BATCH_BODY_LIMIT)))
+        waiting = [self._submit(event) for event in events]
+        items = [await _outcome(item) for item in waiting]
+        return _encode({"results": items})
+
+    def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
+        try:
+            return self._scorer.submit(parse_event(event))
+        except Exception as error:
+            return error
+
+    def _authorize(self, scope: Scope) -> None:
+        authorization = header(scope, b"authorization")
+        if authorization is not None and self._accept(authorization):
+            return
+        self._authenticator.identify(authorization)  # raises what 401 answers
+        raise Forbidden("a service token: people's tokens do not score")
+
+    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
+        status = await send_problem(send, error)
+        self._telemetry.http(scope["path"], status)
+
+
+def _events(body: object) -> list[object]:
+    if not isinstance(body, dict) or not isinstance(body.get("events"), list):
+        raise EventRefused([Violation("/events", "must be a list of events")])
+    if extra := sorted(body.keys() - {"events"}):
+        raise EventRefused([Violation(f"/{name[:128]}", "is not a field of a batch") for name in extra])
+    if not 1 <= len(body["events"]) <= MOST_EVENTS:
+        raise EventRefused([Violation("/events", f"must hold 1 to {MOST_EVENTS} events")])
+    return body["events"]
+
+
+async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
+    if isinstance(waiting, Exception):
+        return BatchItem(error=_problem_of(waiting))
+    try:
+        return BatchItem(answer=await waiting)
+    except Exception as error:
+        return BatchItem(error=_problem_of(error))
+
+
+def _problem_of(error: Exception) -> Problem:
+    if mapped := map_error(error):
+        return mapped[1]
+    log.error("request_failed", exc_info=error)
+    return problem(500, "an error of this service: its log says more")
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    for key, value in scope["headers"]:
+        if key == name:
+            return value  # type: ignore[no-any-return]
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body; raises BodyTooLarge before more than `limit` bytes are held."""
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(limit)
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        if len(body) > limit:
+            raise BodyTooLarge(limit)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HttpError(400, "the connection closed before the body was complete")
+        body += message.get("body", b"")
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
+
+
+async def send_problem(send: Send, error: Exception) -> int:
+    """Answer with a problem document; an error that is not ours is a 500 whose text stays in the log."""
+    mapped = map_error(error)
+    document = mapped[1] if mapped else _problem_of(error)
+    body = _encode(document)
+    headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
+    if mapped and mapped[0].retry_after_seconds:
+        headers.append((_RETRY_AFTER, b"%d" % mapped[0].retry_after_seconds))
+    if document.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if document.status in (408, 413):
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": document.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    return document.status

@@ -1,0 +1,125 @@
+"""Every error as an RFC 9457 problem document. One table maps errors to HTTP."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from canary.plan import CanaryError, PlanInvalid
+from registry import RegistryError
+from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
+from registry.model_version import ThresholdsInvalid
+from registry.signature import SignatureInvalid
+from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
+from runtime.auth import TokenRefused
+from scoring.event import BodyNotJson, EventRefused, Violation
+from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
+from scoring.spool import SpoolError, SpoolFull
+
+CONTENT_TYPE = "application/problem+json"
+
+TITLES = {
+    400: "The body is not JSON",
+    401: "Who you are is not known",
+    403: "Your role does not allow this",
+    404: "There is no such thing",
+    405: "This path has no such method",
+    408: "The body did not arrive in time",
+    409: "This cannot be done as things stand",
+    413: "The body is too large",
+    422: "Some fields are wrong",
+    429: "Too many requests at once",
+    500: "This failed here",
+    503: "Not ready",
+}
+
+
+class Fault(msgspec.Struct, frozen=True):
+    pointer: str
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`errors` names every wrong field by JSON pointer; never a value."""
+
+    title: str
+    status: int
+    detail: str
+    errors: list[Fault] = []
+    type: str = "about:blank"
+
+
+class HttpError(Exception):
+    """An error that is about HTTP itself."""
+
+    def __init__(self, status: int, detail: str, violations: Sequence[Violation] = ()) -> None:
+        self.status = status
+        self.violations = list(violations)
+        super().__init__(detail)
+
+
+class BodyTooLarge(HttpError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(413, f"send at most {limit_bytes} bytes")
+
+
+class Forbidden(HttpError):
+    def __init__(self, needed: str) -> None:
+        super().__init__(403, f"this needs {needed}")
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    status: int
+    retry_after_seconds: int | None = None
+
+
+# First match wins: name a class before its base.
+_TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
+    (BodyNotJson, Mapped(400)),
+    (TokenRefused, Mapped(401)),
+    (EventRefused, Mapped(422)),
+    (ProductUnknown, Mapped(404)),
+    (NotReady, Mapped(503, 1)),
+    (ScoringFailed, Mapped(503, 1)),
+    (SpoolFull, Mapped(503, 5)),
+    (SpoolError, Mapped(503, 1)),
+    (ModelNotFound, Mapped(404)),
+    (VersionExists, Mapped(409)),
+    (StatusChangeRefused, Mapped(409)),
+    (CursorInvalid, Mapped(422)),
+    (SignatureInvalid, Mapped(422)),
+    (ThresholdsInvalid, Mapped(422)),
+    (PlanInvalid, Mapped(422)),
+    (ArtifactMissing, Mapped(422)),
+    (AccessDenied, Mapped(503, 30)),
+    (ArtifactStoreUnreachable, Mapped(503, 5)),
+    (ArtifactError, Mapped(422)),
+    (RegistryError, Mapped(422)),
+    (CanaryError, Mapped(409)),
+)
+
+
+def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
+    """What an error of ours is in HTTP; None for one that is not ours."""
+    if isinstance(error, HttpError):
+        mapped = Mapped(error.status, 1 if error.status in (408, 429) else None)
+        return mapped, problem(error.status, str(error), error.violations)
+    for kind, mapped in _TABLE:
+        if isinstance(error, kind):
+            return mapped, problem(mapped.status, _detail(error), _violations(error))
+    return None
+
+
+def problem(status: int, detail: str, violations: Sequence[Violation] = ()) -> Problem:
+    return Problem(TITLES[status], status, detail, [Fault(v.pointer, v.detail) for v in violations])
+
+
+def _detail(error: Exception) -> str:
+    return "see errors" if isinstance(error, EventRefused) else str(error)
+
+
+def _violations(error: Exception) -> list[Violation]:
+    if isinstance(error, EventRefused):
+        return error.violations
+    return [Violation("", fault) for fault in getattr(error, "faults", ())]

@@ -1,0 +1,1 @@
+"""The hot path: an event in, a decision out."""

@@ -1,0 +1,130 @@
+"""What a product service sends: one transaction to score, checked with every fault named at once."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+LONGEST_ID = 128
+LONGEST_TEXT = 1024
+MOST_FIELDS = 2048
+
+Scalar = str | int | float | bool | None
+
+
+class ScoringError(Exception):
+    """Base of what scoring tells its caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`pointer` is a JSON pointer into the body, e.g. `/payload/amount`; never a value."""
+
+    pointer: str
+    detail: str
+
+
+class EventRefused(ScoringError):
+    """The body does not fit: `violations` names every wrong field."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        self.violations = violations
+        super().__init__("; ".join(f"{v.pointer} {v.detail}" for v in violations))
+
+
+class BodyNotJson(ScoringError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the body is not JSON: {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transaction. `canonical` is the payload as sorted-key JSON: what is logged and hashed."""
+
+    event_id: str
+    product: str
+    payload: dict[str, Scalar]
+    routing_key: str
+    canonical: bytes
+
+
+_FIELDS = frozenset({"event_id", "product", "payload", "routing_key"})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def parse_json(body: bytes) -> Any:
+    """The body's value whatever its content type said; raises BodyNotJson, which never quotes the body."""
+    try:
+        return _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise BodyNotJson("it cannot be parsed") from None
+    except RecursionError:
+        raise BodyNotJson("it is nested too deeply") from None
+
+
+def parse_event(body: object) -> Event:
+    """The event in a decoded body; raises EventRefused naming every wrong field of the envelope and payload shape."""
+    if type(body) is not dict:
+        raise EventRefused([Violation("", "must be an object")])
+    event_id, product, payload = body.get("event_id"), body.get("product"), body.get("payload")
+    routing_key = body.get("routing_key")
+    if routing_key is None:
+        routing_key = event_id
+    if (
+        type(event_id) is str
+        and 0 < len(event_id) <= LONGEST_ID
+        and type(product) is str
+        and type(routing_key) is str
+        and 0 < len(routing_key) <= LONGEST_ID
+        and type(payload) is dict
+        and len(payload) <= MOST_FIELDS
+        and body.keys() <= _FIELDS
+        and _SCALARS.issuperset(map(type, payload.values()))
+    ):
+        canonical = _encode(payload)
+        # Postgres cannot store NUL in text, so one such event would stop the log: refused here.
+        if b"\\u0000" not in canonical and "\0" not in event_id and "\0" not in routing_key:
+            return Event(event_id, product, payload, routing_key, canonical)
+    raise EventRefused(_violations(body))
+
+
+def _violations(body: dict[str, Any]) -> list[Violation]:
+    found = [Violation(f"/{_pointer(name)}", "is not a field of an event") for name in body.keys() - _FIELDS]
+    found += _text_violations("event_id", body.get("event_id"))
+    if body.get("routing_key") is not None:
+        found += _text_violations("routing_key", body["routing_key"])
+    found += _text_violations("product", body.get("product"))
+    payload = body.get("payload")
+    if not isinstance(payload, dict):
+        found.append(Violation("/payload", "is missing" if payload is None else "must be an object"))
+        return sorted(found, key=lambda v: v.pointer)
+    if len(payload) > MOST_FIELDS:
+        found.append(Violation("/payload", f"has more than {MOST_FIELDS} fields"))
+    for name, value in payload.items():
+        if type(value) not in _SCALARS:
+            found.append(Violation(f"/payload/{_pointer(name)}", "must be a string, a number, true, false or null"))
+        elif "\0" in name or (isinstance(value, str) and "\0" in value):
+            found.append(Violation(f"/payload/{_pointer(name)}", "must not hold a NUL character"))
+    if not found:
+        # A literal backslash before "u0000" looks like an escaped NUL to the quick check.
+        found.append(Violation("/payload", "must not hold the text \\u0000"))
+    return sorted(found, key=lambda v: v.pointer)
+
+
+def _text_violations(name: str, value: object) -> list[Violation]:
+    if value is None:
+        return [Violation(f"/{name}", "is missing")]
+    if not isinstance(value, str):
+        return [Violation(f"/{name}", "must be a string")]
+    if not 0 < len(value) <= LONGEST_ID:
+        return [Violation(f"/{name}", f"must be 1 to {LONGEST_ID} characters long")]
+    if "\0" in value:
+        return [Violation(f"/{name}", "must not hold a NUL character")]
+    return []
+
+
+def _pointer(name: str) -> str:
+    """A field name as a JSON pointer part (RFC 6901), cut so that a hostile name cannot fill an answer."""
+    return name[:LONGEST_ID].replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,92 @@
+"""One event on its way to its answer."""
+
+import asyncio
+from dataclasses import dataclass
+
+import msgspec
+
+from scoring.decision import Decision
+from scoring.event import Event
+from scoring.model_slots import ProductSlot, Rollout
+from scoring.onnx_model import RUNTIME_VERSION, OnnxModel
+from scoring.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
+from scoring.signature import Row
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What the caller gets."""
+
+    prediction_id: str
+    score: float
+    decision: Decision
+    model_id: str
+    model_version: str
+    variant: Variant
+    cached: bool
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """`model` and `row` are whose turn it is; `outcome` is how its arm did; `settled` once nothing more can change."""
+
+    event: Event
+    slot: ProductSlot
+    rollout: Rollout | None
+    arm: Variant
+    model: OnnxModel
+    row: Row
+    production_row: Row
+    arrived_at: float
+    started: float
+    answer: "asyncio.Future[Answer]"
+    outcome: Outcome = "ok"
+    score: float | None = None
+    cached: bool = False
+    model_seconds: float | None = None
+    settled: bool = False
+
+    @property
+    def variant(self) -> Variant:
+        """Whose answer it is, or would be."""
+        return "production" if self.model is self.slot.production else "canary"
+
+    def settle(self, score: float | None, *, cached: bool = False, model_seconds: float | None = None) -> None:
+        self.score, self.cached, self.model_seconds, self.settled = score, cached, model_seconds, True
+
+    def fall_back(self, outcome: Outcome) -> None:
+        """From here on production answers; what went wrong stays counted against the canary."""
+        self.model, self.row, self.outcome = self.slot.production, self.production_row, outcome
+
+    def prediction(self, now_started: float) -> Prediction:
+        """The settled job as a row of the log."""
+        event, version = self.event, self.model.version
+        digest = payload_sha256(event.canonical)
+        rollout = self.rollout
+        # A failure is a row of its own: it must not stand in the way of the answer a retry gets.
+        named = event.event_id if self.score is not None else f"{event.event_id}\0{self.outcome}\0{self.arrived_at}"
+        return Prediction(
+            prediction_id=prediction_id(version.model_id, event.product, named, digest),
+            created_at=self.arrived_at,
+            product=event.product,
+            event_id=event.event_id,
+            routing_key=event.routing_key,
+            payload=msgspec.Raw(event.canonical),
+            payload_sha256=digest,
+            model_id=version.model_id,
+            model_version=version.version,
+            artifact_sha256=version.sha256,
+            runtime_version=RUNTIME_VERSION,
+            score=self.score,
+            decision=None if self.score is None else self.model.decide(self.score),
+            review_threshold=version.thresholds.review,
+            block_threshold=version.thresholds.block,
+            variant=self.variant,
+            arm=self.arm,
+            rollout_id=rollout.rollout_id if rollout else None,
+            phase=rollout.phase if rollout else None,
+            cached=self.cached,
+            latency_seconds=now_started - self.started,
+            # A fallback's time is production's, not its arm's; a first run after a load is no measure.
+            model_seconds=self.model_seconds if self.outcome == "ok" else None,
+            outcome=self.outcome,
+        )

@@ -1,0 +1,59 @@
+"""Scoring off the event loop, for slow models: one run at a time a model, what waits goes into the next."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from scoring.onnx_model import OnnxModel, Run
+from scoring.signature import Row
+
+Done = Callable[[Run], None]
+_Submission = tuple[Sequence[Row], Done]
+
+MOST_ROWS = 64
+_THREADS = 8
+
+
+class Lanes:
+    """A lane a model. `done(run)` is called on the event loop with the scores of the submission's own rows."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="slow-model")
+        self._waiting: dict[OnnxModel, list[_Submission]] = {}
+
+    def submit(self, model: OnnxModel, rows: Sequence[Row], done: Done) -> None:
+        """Queue rows for a model. One that never returns blocks only its own lane."""
+        if model in self._waiting:
+            self._waiting[model].append((rows, done))
+        else:
+            self._waiting[model] = [(rows, done)]
+            self._start(model)
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _start(self, model: OnnxModel) -> None:
+        waiting = self._waiting[model]
+        taken: list[_Submission] = []
+        count = 0
+        while waiting and (not taken or count + len(waiting[0][0]) <= MOST_ROWS):
+            taken.append(waiting.pop(0))
+            count += len(taken[-1][0])
+
+        def returned(future: "Future[Run]") -> None:
+            self._loop.call_soon_threadsafe(self._finish, model, taken, future.result())
+
+        rows = [row for submission, _ in taken for row in submission]
+        self._threads.submit(model.run, rows).add_done_callback(returned)
+
+    def _finish(self, model: OnnxModel, taken: list[_Submission], run: Run) -> None:
+        if self._waiting[model]:
+            self._start(model)
+        else:
+            del self._waiting[model]
+        first = 0
+        for rows, done in taken:
+            end = first + len(rows)
+            done(Run(None if run.scores is None else run.scores[first:end], run.seconds, run.steady))
+            first = end

@@ -1,0 +1,198 @@
+"""The task that keeps the serving snapshot true to the registry: fetch, verify, load, warm up, then swap.
+
+NOTIFY wakes it, a poll is the net. Whatever fails, the old snapshot serves on and the reason is kept.
+"""
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+from canary.plan import parse_limits, routed_percent
+from canary.routing import Split
+from registry.artifacts import ArtifactStore
+from registry.model_version import ModelVersion, Status
+from registry.store import serving_versions
+from runtime import metrics
+from runtime.postgres import Connection, connect
+from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
+from scoring.onnx_model import OnnxModel
+from scoring.store import RunningRollout, running_rollouts
+
+log = logging.getLogger("sira.scoring.model_sync")
+
+CHANNEL = "sira_serving"
+# With no controller for this long nobody judges the canary, so nobody should be scored by it.
+UNJUDGED_SECONDS = 600.0
+SHADOW_PERCENT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the registry says should be served."""
+
+    versions: tuple[ModelVersion, ...]
+    rollouts: tuple[RunningRollout, ...]
+
+
+class ModelSync:
+    """A thread that follows the registry. `synced_once` is set when every product has a production model loaded."""
+
+    def __init__(
+        self, slots: ModelSlots, store: ArtifactStore, model_dir: Path, database_url: str, *, poll_seconds: float
+    ) -> None:
+        self._slots = slots
+        self._store = store
+        self._model_dir = model_dir
+        self._database_url = database_url
+        self._poll_seconds = poll_seconds
+        self._models: dict[str, OnnxModel] = {}
+        self._served: set[tuple[str, str, str, str]] = set()
+        self._read_at = time.monotonic()
+        self._stopping = threading.Event()
+        self.synced_once = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model-sync", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> None:
+        self._stopping.set()
+        self._thread.join(timeout_seconds)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with connect(self._database_url, name="model-sync", autocommit=True) as connection:
+                    connection.execute(f"LISTEN {CHANNEL}")
+                    self._follow(connection)
+            except psycopg.Error as error:
+                log.warning("registry_unreachable", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
+            except Exception:
+                log.exception("model_sync_failed")
+            if time.monotonic() - self._read_at > UNJUDGED_SECONDS:
+                self._stop_canaries()
+            self._stopping.wait(min(1.0, self._poll_seconds))
+
+    def _follow(self, connection: Connection) -> None:
+        while not self._stopping.is_set():
+            self.sync(_read(connection))
+            self._read_at = time.monotonic()
+            # Short waits, so that a stop is noticed; one notification is enough, the read after it sees everything.
+            waited = 0.0
+            while waited < self._poll_seconds and not self._stopping.is_set():
+                if list(connection.notifies(timeout=0.25, stop_after=1)):
+                    break
+                waited += 0.25
+
+    def sync(self, wanted: Wanted) -> None:
+        """Make the snapshot as wanted, as far as its models can be had, and swap it in."""
+        before = self._slots.current()
+        failures = self._load(wanted.versions)
+        rollouts = {rollout.product: rollout for rollout in wanted.rollouts}
+        products: dict[str, ProductSlot] = {}
+        waiting: dict[str, str] = {}
+        faults: dict[str, str] = {}
+        for version in wanted.versions:
+            if version.status is not Status.PRODUCTION:
+                continue
+            product = version.product
+            production = self._models.get(version.model_id)
+            if production is None:
+                reason = failures[version.model_id]
+                if product not in before.products:
+                    waiting[product] = reason
+                    continue
+                # The new model cannot be loaded: the old one serves on.
+                faults[product] = reason
+                production = before.products[product].production
+            rollout = self._rollout(rollouts.get(product), production)
+            if product in rollouts and rollout is None and rollouts[product].canary_model_id in failures:
+                faults.setdefault(product, failures[rollouts[product].canary_model_id])
+            products[product] = ProductSlot(product, production, rollout)
+        self._slots.swap(Snapshot(products, waiting, faults, synced=True))
+        self._forget_unused(products.values(), wanted.versions)
+        self._publish(products, waiting)
+        if not waiting and not self.synced_once.is_set():
+            # What is loaded now stays: keep the collector from walking it (it took pauses of 100 ms).
+            gc.collect()
+            gc.freeze()
+            self.synced_once.set()
+
+    def _stop_canaries(self) -> None:
+        """Cut off from the registry for so long, this process cannot know whether anyone judges."""
+        current = self._slots.current()
+        if any(slot.rollout for slot in current.products.values()):
+            log.error("canaries_stopped_unjudged")
+            products = {product: replace(slot, rollout=None) for product, slot in current.products.items()}
+            self._slots.swap(replace(current, products=products))
+
+    def _load(self, versions: Iterable[ModelVersion]) -> dict[str, str]:
+        """Load what is not loaded yet; reasons by model_id of what cannot be."""
+        failures = {}
+        for version in versions:
+            if version.model_id in self._models:
+                continue
+            try:
+                path = self._store.fetch(version.storage_s3_key, version.sha256, version.size_bytes, self._model_dir)
+                self._models[version.model_id] = OnnxModel(version, path)
+            except Exception as error:
+                reason = type(error).__name__
+                failures[version.model_id] = f"model {version.model_id} is not loaded: {reason}"
+                metrics.model_load_failures.labels(version.product, reason).inc()
+                log.error("model_load_failed", extra={"model_id": version.model_id, "reason": reason}, exc_info=True)
+            else:
+                log.info("model_loaded", extra={"model_id": version.model_id, "product": version.product})
+        return failures
+
+    def _rollout(self, row: RunningRollout | None, production: OnnxModel) -> Rollout | None:
+        """The rollout a worker can route, or None: no such row, its model is not here, or it is production by now."""
+        canary = self._models.get(row.canary_model_id) if row else None
+        if row is None or canary is None or canary is production:
+            return None
+        if row.unjudged_seconds > UNJUDGED_SECONDS:
+            return None
+        limits = parse_limits(row.limits)
+        salt = UUID(row.rollout_id).bytes
+        return Rollout(
+            rollout_id=row.rollout_id,
+            phase=row.phase,
+            split=Split(row.rollout_id, salt, routed_percent(row.canary_percent, limits)),
+            shadow=Split(row.rollout_id, salt + b"shadow", SHADOW_PERCENT if row.canary_percent == 0 else 0.0),
+            timeout_seconds=limits.timeout_seconds,
+            canary=canary,
+            same_fields=canary.version.signature.fields == production.version.signature.fields,
+        )
+
+    def _forget_unused(self, products: Iterable[ProductSlot], versions: Iterable[ModelVersion]) -> None:
+        used = {version.model_id for version in versions}
+        used |= {slot.production.version.model_id for slot in products}
+        for model_id in self._models.keys() - used:
+            del self._models[model_id]
+
+    def _publish(self, products: dict[str, ProductSlot], waiting: dict[str, str]) -> None:
+        metrics.products_without_production.set(len(waiting))
+        served = set()
+        for slot in products.values():
+            models = [(slot.production.version, "production")]
+            if slot.rollout:
+                models.append((slot.rollout.canary.version, "canary"))
+            served |= {(slot.product, version.model_id, version.version, variant) for version, variant in models}
+            metrics.canary_percent.labels(slot.product).set(slot.rollout.split.percent if slot.rollout else 0.0)
+        for labels in self._served - served:
+            metrics.model_info.labels(*labels).set(0)
+        for labels in served:
+            metrics.model_info.labels(*labels).set(1)
+        self._served |= served
+
+
+def _read(connection: Connection) -> Wanted:
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        return Wanted(tuple(serving_versions(connection)), tuple(running_rollouts(connection)))

@@ -1,0 +1,121 @@
+"""One ONNX model in memory: open, warm up, score."""
+
+import logging
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import Any
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import it governs
+
+import numpy as np
+import onnxruntime
+
+from registry.model_version import ModelVersion
+from registry.signature import warm_up_rows
+from scoring.decision import Decision, decide
+from scoring.event import ScoringError
+from scoring.signature import PayloadReader, Row
+
+log = logging.getLogger("sira.scoring.onnx_model")
+
+RUNTIME_VERSION = f"onnxruntime {onnxruntime.__version__}"
+
+# A model that needs longer than this for one row is scored off the event loop, so that others do not wait for it.
+INLINE_SECONDS = 0.002
+# A run that took this much processor time shows that warm-up was wrong about it.
+SLOW_RUN_SECONDS = 0.02
+_WARM_UP_ROUNDS = 5
+_FIRST_RUNS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One session.run: `scores` (n,), None when it raised. `steady` is false for the first runs after a load."""
+
+    scores: "np.ndarray[Any, np.dtype[np.float64]] | None"
+    seconds: float
+    steady: bool
+
+
+class ModelUnusable(ScoringError):
+    """The artifact loads not, or does not score its warm-up rows: it never reaches traffic."""
+
+    def __init__(self, model_id: str, reason: str) -> None:
+        super().__init__(f"model {model_id} cannot serve: {reason}")
+
+
+class OnnxModel:
+    """A loaded and warmed version. `row_seconds` is its median time for one row; `inline` says it is fast."""
+
+    def __init__(self, version: ModelVersion, path: Path) -> None:
+        """Open `path` (already verified by digest) and warm up; raises ModelUnusable."""
+        self.version = version
+        self.reader = PayloadReader(version.signature)
+        self._output = [version.signature.output_name]
+        try:
+            self._session = onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"])
+            self.row_seconds = self._warm_up()
+        except Exception as error:
+            raise ModelUnusable(version.model_id, f"{type(error).__name__} while loading or warming up") from error
+        self.inline = self.row_seconds < INLINE_SECONDS
+        self._runs = 0
+
+    def score(self, rows: Sequence[Row]) -> "np.ndarray[Any, np.dtype[np.float64]]":
+        """Fraud probability per row: n rows -> (n,) float64; NaN where the model gave no probability."""
+        output = self._session.run(self._output, self.reader.feed(rows))[0]
+        signature = self.version.signature
+        if signature.output_layout == "probabilities":
+            scores = output[:, int(signature.positive)]
+        elif signature.output_layout == "zipmap":
+            scores = [probabilities[signature.positive] for probabilities in output]
+        else:
+            scores = output
+        return np.asarray(scores, dtype=np.float64).reshape(len(rows))
+
+    def run(self, rows: Sequence[Row]) -> Run:
+        """Score n rows and say how it went; a model that raises is a fact here, not an exception."""
+        steady = self._runs >= _FIRST_RUNS
+        self._runs += 1
+        started, started_cpu = perf_counter(), thread_time()
+        try:
+            scores = self.score(rows)
+        except Exception:
+            log.warning("model_raised", extra={"model_id": self.version.model_id}, exc_info=True)
+            return Run(None, perf_counter() - started, steady)
+        if thread_time() - started_cpu > SLOW_RUN_SECONDS:
+            self.inline = False
+        return Run(scores, perf_counter() - started, steady)
+
+    def decide(self, score: float) -> Decision:
+        return decide(score, self.version.thresholds)
+
+    def _warm_up(self) -> float:
+        rows = [self.reader.row(payload) for payload in warm_up_rows(self.version.signature)]  # type: ignore[arg-type]
+        scores = self.score(rows)
+        if not valid(scores).all():
+            raise ValueError("a warm-up score is not a probability")
+        seconds = []
+        for _ in range(_WARM_UP_ROUNDS):
+            started = perf_counter()
+            self.score(rows[:1])
+            seconds.append(perf_counter() - started)
+        return statistics.median(seconds)
+
+
+def valid(scores: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
+    """Which scores are probabilities: finite and within [0, 1]; (n,) -> (n,)."""
+    return (scores >= 0.0) & (scores <= 1.0)
+
+
+def _options() -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options

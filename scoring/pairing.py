@@ -1,0 +1,117 @@
+"""The other model's score of an event, after the answer has left: what the paired judgement is made of.
+
+Bounded and droppable: under load the answer comes first, and what was dropped is counted.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+from scoring.event import EventRefused, Scalar
+from scoring.job import Job
+from scoring.lanes import Lanes
+from scoring.onnx_model import OnnxModel, Run, valid
+from scoring.prediction import PairedPrediction, Spooled, encode_spooled
+from scoring.signature import Row
+from scoring.spool import Spool
+from scoring.telemetry import Telemetry
+
+MOST_WAITING = 2_000
+MOST_ROWS = 64
+PAUSE_SECONDS = 0.02
+
+_Pair = tuple[Job, str, Row]
+
+
+class Pairing:
+    """Collects answered jobs for a moment, then scores each with the model that did not answer."""
+
+    def __init__(self, lanes: Lanes, spool: Spool, telemetry: Telemetry) -> None:
+        self._lanes = lanes
+        self._spool = spool
+        self._telemetry = telemetry
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[_Pair] = []
+        self._turn: asyncio.TimerHandle | None = None
+
+    def add(self, job: Job, prediction_id: str) -> None:
+        """A job answered by either model of its rollout, to be scored by the other."""
+        assert job.rollout is not None
+        if len(self._waiting) >= MOST_WAITING:
+            self._telemetry.paired_dropped(job.event.product, 1)
+            return
+        try:
+            row = job.production_row if job.variant == "canary" else job.rollout.canary.reader.row(job.event.payload)
+        except EventRefused:
+            self._telemetry.paired_dropped(job.event.product, 1)
+            return
+        self._waiting.append((job, prediction_id, row))
+        if self._turn is None:
+            self._turn = self._loop.call_later(PAUSE_SECONDS, self._take_turn)
+
+    def close(self) -> None:
+        if self._turn:
+            self._turn.cancel()
+
+    def _take_turn(self) -> None:
+        pairs, self._waiting = self._waiting[:MOST_ROWS], self._waiting[MOST_ROWS:]
+        self._turn = self._loop.call_later(PAUSE_SECONDS / 4, self._take_turn) if self._waiting else None
+        groups: dict[OnnxModel, list[_Pair]] = {}
+        for pair in pairs:
+            groups.setdefault(_other(pair[0]), []).append(pair)
+        for model, group in groups.items():
+            rows = [row for _, _, row in group]
+            if model.inline:
+                self._scored(group, model.run(rows))
+            else:
+                self._lanes.submit(model, rows, self._receiver(group))
+
+    def _receiver(self, group: list[_Pair]) -> Callable[[Run], None]:
+        return lambda run: self._scored(group, run)
+
+    def _scored(self, group: list[_Pair], run: Run) -> None:
+        if run.scores is None:
+            self._telemetry.paired_dropped(group[0][0].event.product, len(group))
+            return
+        usable = valid(run.scores)
+        rows = [
+            _paired(job, prediction_id, float(score))
+            for (job, prediction_id, _), score, ok in zip(group, run.scores, usable, strict=True)
+            if ok
+        ]
+        if dropped := len(group) - len(rows):
+            self._telemetry.paired_dropped(group[0][0].event.product, dropped)
+        # No one waits for these rows: a full spool drops them, as it should.
+        self._spool.append(encode_spooled(Spooled(paired=rows)), 0, time.time(), lambda error: None)
+
+
+def _other(job: Job) -> OnnxModel:
+    assert job.rollout is not None
+    return job.slot.production if job.variant == "canary" else job.rollout.canary
+
+
+def _paired(job: Job, prediction_id: str, other_score: float) -> PairedPrediction:
+    rollout, score = job.rollout, job.score
+    assert rollout is not None
+    assert score is not None
+    canary_score, production_score = (score, other_score) if job.variant == "canary" else (other_score, score)
+    return PairedPrediction(
+        prediction_id=prediction_id,
+        created_at=job.arrived_at,
+        rollout_id=rollout.rollout_id,
+        phase=rollout.phase,
+        product=job.event.product,
+        event_id=job.event.event_id,
+        amount=_amount(job.event.payload.get("amount")),
+        canary_score=canary_score,
+        canary_decision=rollout.canary.decide(canary_score),
+        production_score=production_score,
+        production_decision=job.slot.production.decide(production_score),
+    )
+
+
+def _amount(value: Scalar) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < 1e300 and math.isfinite(value) else None

@@ -1,0 +1,170 @@
+-- name: lock_rollouts
+-- A tick that seals evidence waits for this transaction, and this one for it: no row slips into a sealed bucket.
+SELECT rollout_id FROM sira_canary_config
+WHERE rollout_id IN (
+    SELECT DISTINCT (row ->> 'rollout_id')::uuid
+    FROM unnest(%(bodies)b::text[]) AS body,
+         json_array_elements(body::json -> 'predictions') AS row
+    WHERE row ->> 'rollout_id' IS NOT NULL
+    UNION
+    SELECT DISTINCT (row ->> 'rollout_id')::uuid
+    FROM unnest(%(bodies)b::text[]) AS body,
+         json_array_elements(body::json -> 'paired') AS row)
+ORDER BY rollout_id FOR SHARE
+
+-- name: ship_predictions
+-- Rows already in the log are passed over; what is inserted, and only that, is counted.
+WITH sent AS (
+    SELECT DISTINCT ON (r.prediction_id) r.*, to_timestamp(r.created_at) AS at,
+           (to_timestamp(r.created_at) AT TIME ZONE 'UTC')::date AS day
+    FROM unnest(%(bodies)b::text[]) AS body,
+         json_to_recordset(body::json -> 'predictions') AS r (
+            prediction_id uuid, created_at float8, product text, event_id text, routing_key text, payload json,
+            payload_sha256 text, model_id uuid, model_version text, artifact_sha256 text, runtime_version text,
+            score float8, decision text, review_threshold float8, block_threshold float8, variant text, arm text,
+            rollout_id uuid, phase int, cached boolean, latency_seconds float8, model_seconds float8, outcome text)
+),
+inserted AS (
+    INSERT INTO sira_predictions (
+        prediction_id, day, created_at, product, event_id, routing_key, payload, payload_sha256, model_id,
+        model_version, artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold,
+        variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome)
+    SELECT prediction_id, day, at, product, event_id, routing_key, payload, payload_sha256, model_id,
+           model_version, artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold,
+           variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome
+    FROM sent
+    -- The key holds within a day; an event repeated across midnight is found here.
+    WHERE NOT EXISTS (SELECT FROM sira_predictions p
+                      WHERE p.prediction_id = sent.prediction_id AND p.day IN (sent.day - 1, sent.day + 1))
+    ON CONFLICT (prediction_id, day) DO NOTHING
+    RETURNING prediction_id, created_at, product, model_id, score, coalesce(decision, 'none') AS decision, variant,
+              arm, rollout_id, phase, cached, outcome,
+              sira_latency_bin(latency_seconds) AS latency_bin, sira_latency_bin(model_seconds) AS model_bin
+),
+hour_bins AS (
+    SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, variant, decision, outcome, latency_bin,
+           count(*) AS n, count(*) FILTER (WHERE cached) AS cached
+    FROM inserted GROUP BY 1, 2, 3, 4, 5, 6, 7
+),
+hours AS (
+    INSERT INTO sira_prediction_hours AS h
+        (hour, product, model_id, variant, decision, outcome, predictions, cached, latency)
+    SELECT hour, product, model_id, variant, decision, outcome, sum(n), sum(cached), jsonb_object_agg(latency_bin, n)
+    FROM hour_bins GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (hour, product, model_id, variant, decision, outcome) DO UPDATE SET
+        predictions = h.predictions + excluded.predictions, cached = h.cached + excluded.cached,
+        latency = sira_histogram_add(h.latency, excluded.latency)
+),
+error_halves AS (
+    INSERT INTO sira_production_errors AS e (product, bucket_start, half, requests, errors)
+    SELECT product, date_bin('30 s', created_at, 'epoch'), get_bit(uuid_send(prediction_id), 0), count(*),
+           count(*) FILTER (WHERE outcome <> 'ok')
+    FROM inserted WHERE arm = 'production' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    ON CONFLICT (product, bucket_start, half) DO UPDATE SET
+        requests = e.requests + excluded.requests, errors = e.errors + excluded.errors
+),
+routed AS (
+    -- A clock ahead counts now, a late row counts in the next open bucket.
+    SELECT i.*, greatest(date_bin('5 s', least(i.created_at, clock_timestamp()), 'epoch'), c.sealed_through) AS bucket_start
+    FROM inserted i JOIN sira_canary_config c USING (rollout_id)
+),
+arm_counts AS (
+    SELECT rollout_id, phase, arm, bucket_start, count(*) AS requests,
+           count(*) FILTER (WHERE outcome <> 'ok') AS errors,
+           count(*) FILTER (WHERE outcome IN ('canary_timeout', 'timeout')) AS timeouts,
+           count(*) FILTER (WHERE decision = 'allow' AND variant = arm) AS allowed,
+           count(*) FILTER (WHERE decision = 'review' AND variant = arm) AS reviewed,
+           count(*) FILTER (WHERE decision = 'block' AND variant = arm) AS blocked
+    FROM routed GROUP BY 1, 2, 3, 4
+),
+arm_latency AS (
+    SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(model_bin, n) AS latency FROM (
+        SELECT rollout_id, phase, arm, bucket_start, model_bin, count(*) AS n
+        FROM routed WHERE model_bin IS NOT NULL AND variant = arm GROUP BY 1, 2, 3, 4, 5) AS bins
+    GROUP BY 1, 2, 3, 4
+),
+arm_scores AS (
+    SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(score_bin, n) AS scores FROM (
+        SELECT rollout_id, phase, arm, bucket_start, least(floor(score * 20)::int, 19) AS score_bin, count(*) AS n
+        FROM routed WHERE score IS NOT NULL AND variant = arm GROUP BY 1, 2, 3, 4, 5) AS bins
+    GROUP BY 1, 2, 3, 4
+),
+evidence AS (
+    INSERT INTO sira_canary_evidence AS e
+        (rollout_id, phase, arm, bucket_start, requests, errors, timeouts, allowed, reviewed, blocked, latency, scores)
+    SELECT rollout_id, phase, arm, bucket_start, requests, errors, timeouts, allowed, reviewed, blocked,
+           coalesce(latency, '{}'), coalesce(scores, '{}')
+    FROM arm_counts
+    LEFT JOIN arm_latency USING (rollout_id, phase, arm, bucket_start)
+    LEFT JOIN arm_scores USING (rollout_id, phase, arm, bucket_start)
+    ORDER BY 1, 4, 2, 3
+    ON CONFLICT (rollout_id, bucket_start, phase, arm) DO UPDATE SET
+        requests = e.requests + excluded.requests, errors = e.errors + excluded.errors,
+        timeouts = e.timeouts + excluded.timeouts, allowed = e.allowed + excluded.allowed,
+        reviewed = e.reviewed + excluded.reviewed, blocked = e.blocked + excluded.blocked,
+        latency = sira_histogram_add(e.latency, excluded.latency),
+        scores = sira_histogram_add(e.scores, excluded.scores)
+)
+SELECT count(*) FROM inserted
+
+-- name: ship_paired
+WITH sent AS (
+    SELECT DISTINCT ON (r.prediction_id, r.rollout_id) r.*, to_timestamp(r.created_at) AS at,
+           (to_timestamp(r.created_at) AT TIME ZONE 'UTC')::date AS day
+    FROM unnest(%(bodies)b::text[]) AS body,
+         json_to_recordset(body::json -> 'paired') AS r (
+            prediction_id uuid, created_at float8, rollout_id uuid, phase int, product text, event_id text,
+            amount float8, canary_score float8, canary_decision text, production_score float8,
+            production_decision text)
+),
+inserted AS (
+    INSERT INTO sira_paired_predictions (
+        prediction_id, day, created_at, rollout_id, phase, product, event_id, amount, canary_score, canary_decision,
+        production_score, production_decision)
+    SELECT prediction_id, day, at, rollout_id, phase, product, event_id, amount, canary_score, canary_decision,
+           production_score, production_decision
+    FROM sent
+    WHERE NOT EXISTS (SELECT FROM sira_paired_predictions p
+                      WHERE p.prediction_id = sent.prediction_id AND p.rollout_id = sent.rollout_id
+                        AND p.day IN (sent.day - 1, sent.day + 1))
+    ON CONFLICT (prediction_id, rollout_id, day) DO NOTHING
+    RETURNING rollout_id, phase, created_at, canary_decision, production_decision
+),
+evidence AS (
+    INSERT INTO sira_canary_paired_evidence AS e (rollout_id, phase, bucket_start, n11, n10, n01, n00, decision_flips)
+    SELECT i.rollout_id, i.phase,
+           greatest(date_bin('5 s', least(i.created_at, clock_timestamp()), 'epoch'), c.sealed_through) AS bucket_start,
+           count(*) FILTER (WHERE canary_decision = 'block' AND production_decision = 'block'),
+           count(*) FILTER (WHERE canary_decision = 'block' AND production_decision <> 'block'),
+           count(*) FILTER (WHERE canary_decision <> 'block' AND production_decision = 'block'),
+           count(*) FILTER (WHERE canary_decision <> 'block' AND production_decision <> 'block'),
+           count(*) FILTER (WHERE canary_decision <> production_decision)
+    FROM inserted i JOIN sira_canary_config c USING (rollout_id)
+    GROUP BY 1, 2, 3 ORDER BY 1, 3, 2
+    ON CONFLICT (rollout_id, bucket_start, phase) DO UPDATE SET
+        n11 = e.n11 + excluded.n11, n10 = e.n10 + excluded.n10, n01 = e.n01 + excluded.n01, n00 = e.n00 + excluded.n00,
+        decision_flips = e.decision_flips + excluded.decision_flips
+)
+SELECT count(*) FROM inserted
+
+-- name: ship_fuse_trips
+INSERT INTO sira_canary_fuse_trips (rollout_id, process, tripped_at, requests, errors, production_failing)
+SELECT r.rollout_id, r.process, to_timestamp(r.tripped_at), r.requests, r.errors, r.production_failing
+FROM unnest(%(bodies)b::text[]) AS body,
+     json_to_recordset(body::json -> 'trips') AS r (
+        rollout_id uuid, process text, tripped_at float8, requests bigint, errors bigint, production_failing boolean)
+ON CONFLICT DO NOTHING
+
+-- name: find_prediction
+SELECT prediction_id::text, created_at, product, event_id, routing_key, payload::text AS payload, payload_sha256,
+       model_id::text, model_version, artifact_sha256, runtime_version, score, decision, review_threshold,
+       block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome
+FROM sira_predictions WHERE prediction_id = %(prediction_id)s
+ORDER BY created_at LIMIT 1
+
+-- name: running_rollouts
+SELECT rollout_id::text, product, canary_model_id::text, phase, canary_percent, limits,
+       extract(epoch FROM clock_timestamp()
+               - greatest(created_at, (SELECT acted_at FROM sira_controller_lease)))::float8 AS unjudged_seconds
+FROM sira_canary_config WHERE status IN ('running', 'paused')
+ORDER BY product

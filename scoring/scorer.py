@@ -1,0 +1,265 @@
+"""One request, a straight line: slot -> arm -> row -> cache or model -> decision -> spool -> answer.
+
+What has arrived while the last batch was scored goes into the next one: no timer, so a lone request waits for nothing.
+A canary that raises, is late, or answers no probability is answered by production in the same request.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Literal
+
+from canary.fuse import Fuse
+from canary.routing import choose_arm
+from scoring.cache import ScoreCache
+from scoring.event import Event, EventRefused, ScoringError
+from scoring.job import Answer, Job
+from scoring.lanes import Lanes
+from scoring.model_slots import ModelSlots, ProductSlot, Rollout
+from scoring.onnx_model import OnnxModel, Run, valid
+from scoring.pairing import Pairing
+from scoring.prediction import FuseTrip, Outcome, Prediction, Spooled, encode_spooled
+from scoring.spool import Spool, SpoolError
+from scoring.telemetry import Telemetry
+
+log = logging.getLogger("sira.scoring.scorer")
+
+MOST_ROWS_INLINE = 256
+
+_Fault = Literal["error", "timeout", "non_finite"]
+_CANARY_FAULTS: dict[_Fault, Outcome] = {
+    "error": "canary_error",
+    "timeout": "canary_timeout",
+    "non_finite": "canary_non_finite",
+}
+
+
+class ProductUnknown(ScoringError):
+    def __init__(self) -> None:
+        super().__init__("no such product: it has no production model (see GET /v1/models?status=production)")
+
+
+class NotReady(ScoringError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not ready: {reason}")
+
+
+class ScoringFailed(ScoringError):
+    """The production model gave no probability for this event; the failure is in the log."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        super().__init__(f"the production model could not score this event ({outcome})")
+
+
+class Scorer:
+    """Answers events of every product. Make it on the event loop it runs on; nothing here is thread-safe."""
+
+    def __init__(
+        self,
+        slots: ModelSlots,
+        spool: Spool,
+        telemetry: Telemetry,
+        *,
+        cache_max_items: int,
+        process: str,
+        production_timeout_seconds: float = 1.0,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._slots = slots
+        self._spool = spool
+        self._telemetry = telemetry
+        self._cache = ScoreCache(cache_max_items)
+        self._process = process
+        self._production_timeout_seconds = production_timeout_seconds
+        self._lanes = Lanes()
+        self._pairing = Pairing(self._lanes, spool, telemetry)
+        self._fuses: dict[str, Fuse] = {}
+        self._arrived: list[Job] = []
+
+    def submit(self, event: Event) -> "asyncio.Future[Answer]":
+        """The answer to come, set when its row is durable.
+
+        Raises ProductUnknown, NotReady or EventRefused at once; the future raises ScoringFailed or SpoolError.
+        """
+        snapshot = self._slots.current()
+        slot = snapshot.products.get(event.product)
+        if slot is None:
+            if not snapshot.synced:
+                raise NotReady("no model is loaded yet")
+            if event.product in snapshot.waiting:
+                raise NotReady(snapshot.waiting[event.product])
+            raise ProductUnknown
+        job = self._route(event, slot)
+        self._enqueue(job)
+        return job.answer
+
+    def close(self) -> None:
+        self._pairing.close()
+        self._lanes.close()
+
+    def _route(self, event: Event, slot: ProductSlot) -> Job:
+        production, rollout = slot.production, slot.rollout
+        row = production.reader.row(event.payload)
+        future = self._loop.create_future()
+        job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), future)
+        if rollout is None or choose_arm(rollout.split, event.routing_key) == "production" or self._fuse(rollout).open:
+            return job
+        job.arm, job.model = "canary", rollout.canary
+        if not rollout.same_fields:
+            try:
+                job.row = rollout.canary.reader.row(event.payload)
+            except EventRefused:
+                job.fall_back("canary_error")
+        return job
+
+    def _fuse(self, rollout: Rollout) -> Fuse:
+        fuse = self._fuses.get(rollout.rollout_id)
+        if fuse is None:
+            fuse = self._fuses[rollout.rollout_id] = Fuse()
+        return fuse
+
+    def _enqueue(self, job: Job) -> None:
+        if not self._arrived:
+            self._loop.call_soon(self._flush)
+        self._arrived.append(job)
+
+    def _flush(self) -> None:
+        """Score all that has arrived since the last flush, one run a model."""
+        jobs, self._arrived = self._arrived, []
+        settled: list[Job] = []
+        groups: dict[OnnxModel, list[Job]] = {}
+        for job in jobs:
+            score = self._cache.get(job.model.version.sha256, job.row)
+            self._telemetry.cache(job.event.product, hit=score is not None)
+            if score is None:
+                groups.setdefault(job.model, []).append(job)
+            else:
+                job.settle(score, cached=True)
+                settled.append(job)
+        for model, group in groups.items():
+            if not model.inline:
+                self._dispatch(model, group)
+                continue
+            for first in range(0, len(group), MOST_ROWS_INLINE):
+                part = group[first : first + MOST_ROWS_INLINE]
+                settled += self._take(model, part, model.run([job.row for job in part]))
+        self._commit(settled)
+
+    def _dispatch(self, model: OnnxModel, group: list[Job]) -> None:
+        """Score off the event loop; a job not back within its budget is a timeout."""
+
+        def returned(run: Run) -> None:
+            expiry.cancel()
+            self._commit(self._take(model, group, run))
+
+        def expired() -> None:
+            self._commit([job for job in group if _waits(job, model) and self._failed(job, "timeout")])
+
+        expiry = self._loop.call_later(self._budget(group[0]), expired)
+        self._lanes.submit(model, [job.row for job in group], returned)
+
+    def _budget(self, job: Job) -> float:
+        if job.variant == "canary" and job.rollout:
+            return job.rollout.timeout_seconds
+        return self._production_timeout_seconds
+
+    def _take(self, model: OnnxModel, group: Sequence[Job], run: Run) -> list[Job]:
+        """Give a run's scores to the jobs that still wait for it; returns those now settled."""
+        first = group[0]
+        self._telemetry.model_run(first.event.product, first.variant, run.seconds)
+        late = first.variant == "canary" and run.seconds > self._budget(first)
+        scores = [] if run.scores is None else run.scores.tolist()
+        usable = [] if run.scores is None else valid(run.scores).tolist()
+        model_seconds = run.seconds if run.steady else None
+        settled = []
+        for position, job in enumerate(group):
+            if not _waits(job, model):
+                continue
+            if scores and usable[position] and not late:
+                job.settle(scores[position], model_seconds=model_seconds)
+                self._cache.put(model.version.sha256, job.row, scores[position])
+                settled.append(job)
+            elif self._failed(job, "error" if not scores else "timeout" if late else "non_finite"):
+                settled.append(job)
+        return settled
+
+    def _failed(self, job: Job, fault: _Fault) -> bool:
+        """Production answers what its canary failed (False); what production itself failed is settled (True)."""
+        if job.variant == "canary":
+            job.fall_back(_CANARY_FAULTS[fault])
+            self._enqueue(job)
+            return False
+        job.outcome = fault
+        job.settle(None)
+        return True
+
+    def _commit(self, jobs: list[Job]) -> None:
+        """Make the rows durable, then answer."""
+        if not jobs:
+            return
+        ready = time.perf_counter()
+        rows = [job.prediction(ready) for job in jobs]
+        body = encode_spooled(Spooled(predictions=rows, trips=self._observe_fuses(jobs)))
+
+        def committed(error: SpoolError | None) -> None:
+            self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
+
+        self._spool.append(body, len(rows), time.time(), committed)
+
+    def _observe_fuses(self, jobs: list[Job]) -> list[FuseTrip]:
+        trips = []
+        for job in jobs:
+            if job.rollout is None:
+                continue
+            fuse = self._fuse(job.rollout)
+            if job.arm == "production":
+                fuse.observe_production(job.outcome != "ok", job.arrived_at)
+                continue
+            trip = fuse.observe_canary(job.outcome != "ok", job.arrived_at)
+            if trip:
+                log.error("canary_fuse_tripped", extra={"rollout_id": job.rollout.rollout_id, "errors": trip.errors})
+                trips.append(
+                    FuseTrip(
+                        job.rollout.rollout_id, self._process, trip.at, trip.requests, trip.errors,
+                        trip.production_failing,
+                    )
+                )  # fmt: skip
+        return trips
+
+    def _answer(self, jobs: list[Job], rows: list[Prediction], error: SpoolError | None) -> None:
+        """The rows are durable, or could not be: tell each caller."""
+        now = time.perf_counter()
+        for job, row in zip(jobs, rows, strict=True):
+            answer = job.answer
+            if error is not None:
+                if not answer.done():
+                    answer.set_exception(error)
+                continue
+            self._telemetry.prediction(row.product, row.variant, row.decision or "none", row.outcome, now - job.started)
+            if row.outcome.startswith("canary"):
+                self._telemetry.fallback(row.product, row.outcome)
+            if row.score is None or row.decision is None:
+                if not answer.done():
+                    answer.set_exception(ScoringFailed(row.outcome))
+                continue
+            if not answer.done():
+                answer.set_result(
+                    Answer(
+                        row.prediction_id, row.score, row.decision, row.model_id, row.model_version, row.variant,
+                        row.cached,
+                    )
+                )  # fmt: skip
+            if job.rollout and row.outcome == "ok" and _is_paired(job, job.rollout):
+                self._pairing.add(job, row.prediction_id)
+
+
+def _waits(job: Job, model: OnnxModel) -> bool:
+    """False for a job that has expired, fallen back or been answered since it was handed over."""
+    return not job.settled and job.model is model
+
+
+def _is_paired(job: Job, rollout: Rollout) -> bool:
+    """Every canary event, and the shadow share of production's."""
+    return job.arm == "canary" or choose_arm(rollout.shadow, job.event.routing_key) == "canary"

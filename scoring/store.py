@@ -1,0 +1,97 @@
+"""The prediction log in Postgres. The caller owns the transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).parent / "queries.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPrediction:
+    """A row of sira_predictions with all that recomputing it needs."""
+
+    prediction_id: str
+    created_at: datetime
+    product: str
+    event_id: str
+    routing_key: str
+    payload: str
+    payload_sha256: str
+    model_id: str
+    model_version: str
+    artifact_sha256: str
+    runtime_version: str
+    score: float | None
+    decision: str | None
+    review_threshold: float
+    block_threshold: float
+    variant: str
+    arm: str
+    rollout_id: str | None
+    phase: int | None
+    cached: bool
+    latency_seconds: float
+    model_seconds: float | None
+    outcome: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `payload` as the canonical JSON it is, byte for byte."""
+        return {**msgspec.to_builtins(self), "payload": msgspec.Raw(self.payload.encode())}
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """Rows that were new to Postgres; those it already had are not counted twice."""
+
+    predictions: int
+    paired: int
+
+
+def ship(connection: Connection, bodies: list[str]) -> Shipment:
+    """Write spool batches, with the evidence they add to, in the caller's transaction. Safe to repeat."""
+    batch = {"bodies": bodies}
+    # Held to the end of the transaction: the next statement sees where evidence is sealed, and it stays there.
+    connection.execute(QUERIES["lock_rollouts"], batch)
+    predictions = connection.execute(QUERIES["ship_predictions"], batch).fetchone()
+    paired = connection.execute(QUERIES["ship_paired"], batch).fetchone()
+    connection.execute(QUERIES["ship_fuse_trips"], batch)
+    assert predictions is not None
+    assert paired is not None
+    return Shipment(predictions[0], paired[0])
+
+
+def find_prediction(connection: Connection, prediction_id: str) -> StoredPrediction | None:
+    """None for an id that is not there, text that is no UUID included."""
+    try:
+        UUID(prediction_id)
+    except ValueError:
+        return None
+    with connection.cursor(row_factory=class_row(StoredPrediction)) as cursor:
+        return cursor.execute(QUERIES["find_prediction"], {"prediction_id": prediction_id}).fetchone()
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRollout:
+    """A rollout as the serving side reads it. `unjudged_seconds`: since a controller acted, or the rollout began."""
+
+    rollout_id: str
+    product: str
+    canary_model_id: str
+    phase: int
+    canary_percent: float
+    limits: dict[str, Any]
+    unjudged_seconds: float
+
+
+def running_rollouts(connection: Connection) -> list[RunningRollout]:
+    with connection.cursor(row_factory=class_row(RunningRollout)) as cursor:
+        return cursor.execute(QUERIES["running_rollouts"]).fetchall()
