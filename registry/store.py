@@ -117,6 +117,16 @@ def find_version(connection: Connection, product: str, name: str, version: str) 
     return _one(connection, "find_version", {"product": product, "name": name, "version": version})
 
 
+def resolve(connection: Connection, reference: str) -> ModelVersion:
+    """The version of a model_id or of `product/name/version`; raises ModelNotFound."""
+    parts = reference.split("/")
+    if len(parts) != 3:
+        return get_version(connection, reference)
+    if version := find_version(connection, *parts):
+        return version
+    raise ModelNotFound(reference)
+
+
 def list_versions(
     connection: Connection,
     *,

@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 SHORTEST_SECRET = 32
+_SECRETS = ("jwt_secret", "internal_service_token", "internal_service_token_previous")
 
 
 class SettingsInvalid(Exception):
@@ -17,14 +18,55 @@ class SettingsInvalid(Exception):
         super().__init__("settings: " + "; ".join(faults))
 
 
-class Settings(BaseSettings):
-    """Environment of every process. Names are the contract's; AWS_* is read by boto3 itself."""
+class _Environment(BaseSettings):
+    """What a process reads of its environment; a command that needs less than a server loads a smaller one."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, case_sensitive=False)
 
+    @field_validator(*_SECRETS, mode="before", check_fields=False)
+    @classmethod
+    def _unset_when_blank(cls, value: object) -> object:
+        return None if isinstance(value, str) and not value.strip() else value
+
+    @field_validator(*_SECRETS, check_fields=False)
+    @classmethod
+    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value().encode()) < SHORTEST_SECRET:
+            raise ValueError(f"is shorter than {SHORTEST_SECRET} bytes: make one with `openssl rand -base64 32`")
+        return value
+
+    @classmethod
+    def load(cls) -> Self:
+        """Settings from the environment; raises SettingsInvalid naming every fault at once."""
+        try:
+            return cls()
+        except ValidationError as invalid:
+            raise SettingsInvalid([_fault(error) for error in invalid.errors(include_input=False)]) from None
+
+
+class DatabaseSettings(_Environment):
     database_url: SecretStr
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgres(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+            raise ValueError("must start with postgresql://")
+        return value
+
+
+class ArtifactSettings(_Environment):
     model_bucket: str = Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$")
+    artifact_max_bytes: int = Field(default=256 << 20, ge=1)
+
+
+class TokenSettings(_Environment):
     jwt_secret: SecretStr
+
+
+class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
+    """All that a serving process or a controller reads. Names are the contract's; AWS_* is read by boto3 itself."""
+
     internal_service_token: SecretStr
     internal_service_token_previous: SecretStr | None = None
 
@@ -32,7 +74,6 @@ class Settings(BaseSettings):
     spool_dir: Path = Path("/spool")
     spool_max_bytes: int = Field(default=4 << 30, ge=1 << 20)
     cache_max_items: int = Field(default=20_000, ge=0)
-    artifact_max_bytes: int = Field(default=256 << 20, ge=1)
     max_concurrency: int = Field(default=256, ge=1)
     body_timeout_seconds: float = Field(default=5.0, gt=0)
     drain_seconds: float = Field(default=5.0, ge=0)
@@ -46,44 +87,17 @@ class Settings(BaseSettings):
     controller_host: str = "127.0.0.1"
     control_port: int = Field(default=3000, ge=1, le=65535)
 
-    @field_validator("jwt_secret", "internal_service_token", "internal_service_token_previous", mode="before")
-    @classmethod
-    def _unset_when_blank(cls, value: object) -> object:
-        return None if isinstance(value, str) and not value.strip() else value
-
-    @field_validator("jwt_secret", "internal_service_token", "internal_service_token_previous")
-    @classmethod
-    def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < SHORTEST_SECRET:
-            raise ValueError(f"is shorter than {SHORTEST_SECRET} bytes: make one with `openssl rand -base64 32`")
-        return value
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_postgres(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must start with postgresql://")
-        return value
-
     @model_validator(mode="after")
     def _secrets_differ(self) -> Self:
         if self.jwt_secret.get_secret_value() == self.internal_service_token.get_secret_value():
             raise ValueError("JWT_SECRET and INTERNAL_SERVICE_TOKEN must differ")
         return self
 
-    @classmethod
-    def load(cls) -> "Settings":
-        """Settings from the environment; raises SettingsInvalid naming every fault at once."""
-        try:
-            return cls()  # type: ignore[call-arg]  # the environment fills it
-        except ValidationError as invalid:
-            raise SettingsInvalid([_fault(error) for error in invalid.errors(include_input=False)]) from None
-
 
 def _fault(error: object) -> str:
     assert isinstance(error, dict)
     name = ".".join(str(part) for part in error["loc"]).upper()
-    if error["type"] == "missing":
+    if error["type"] in ("missing", "string_type"):  # a blank secret was unset above
         return f"{name} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name} {message}" if name else message

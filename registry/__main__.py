@@ -1,0 +1,274 @@
+"""`python -m registry`: register versions, see them, change what they may do, and check their history."""
+
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import psycopg
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+from registry import RegistryError, audit, store
+from registry.artifacts import Progress as SentBytes
+from registry.artifacts import open_store
+from registry.display import console, history_table, version_card, versions_table
+from registry.model_check import Limits
+from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
+from registry.registration import Declaration, register
+from runtime.auth import Role, mint_token
+from runtime.postgres import Connection, connect
+from runtime.settings import ArtifactSettings, DatabaseSettings, SettingsInvalid, TokenSettings
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
+reason_option = click.option("--reason", help="Why, for the audit log.")
+actor_option = click.option("--actor", default=lambda: _login(), show_default="your login", help="Who, likewise.")
+
+
+@click.group()
+def registry() -> None:
+    """Model versions: what is registered, what serves, and who changed it.
+
+    MODEL is a model_id or PRODUCT/NAME/VERSION.
+    """
+
+
+def example(words: str) -> str:
+    return f"\b\nExample:\n  python -m registry {words}"
+
+
+@registry.command("register", epilog=example("register ulb.onnx --product card_ulb --name ulb --version 1 --block 0.9"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--product", required=True)
+@click.option("--name", required=True)
+@click.option("--version", required=True)
+@click.option("--features", help="Names of a tensor's columns, in order: a,b,c.  [default: from the model]")
+@click.option("--positive", help="The class label that means fraud.  [default: from the model]")
+@click.option("--review", type=float, help="Score from which an event is reviewed.  [default: from the model]")
+@click.option("--block", type=float, help="Score from which an event is blocked.  [default: from the model]")
+@reason_option
+@actor_option
+@as_json
+def register_command(
+    file: Path,
+    product: str,
+    name: str,
+    version: str,
+    features: str | None,
+    positive: str | None,
+    review: float | None,
+    block: float | None,
+    reason: str | None,
+    actor: str,
+    as_json: bool,
+) -> None:
+    """Check an ONNX file, upload it, and make it a version in staging."""
+    names = tuple(part.strip() for part in features.split(",")) if features else None
+    declaration = Declaration(product, name, version, names, positive, review, block)
+    settings = _RegisterSettings.load()
+    artifacts = open_store(settings.model_bucket)
+    limits = Limits(max_bytes=settings.artifact_max_bytes)
+    with _connect(settings) as connection, _upload_bar(file, shown=not as_json) as progress:
+        registered = register(
+            connection,
+            artifacts,
+            file,
+            declaration,
+            actor=actor,
+            reason=reason,
+            limits=limits,
+            progress=progress,
+        )
+    if as_json:
+        _print_json({"created": registered.created, "model": registered.version.to_json()})
+        return
+    label, model_id = _label(registered.version), registered.version.model_id
+    if not registered.created:
+        click.echo(f"{label} was registered before as {model_id} ({registered.version.status}); nothing changed")
+        return
+    click.echo(
+        f"{label} is registered as {model_id} (staging)\nserve it: python -m registry promote {label} production"
+    )
+
+
+@registry.command("list", epilog=example("list --product fraud_score --status production"))
+@click.option("--product")
+@click.option("--status", type=click.Choice([str(status) for status in Status]))
+@click.option("--limit", type=click.IntRange(1, store.LARGEST_PAGE), default=50, show_default=True)
+@click.option("--cursor", help="Where the page before ended.")
+@as_json
+def list_command(product: str | None, status: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
+    """Versions, newest first."""
+    with _connect(DatabaseSettings.load()) as connection:
+        wanted = Status(status) if status else None
+        page = store.list_versions(connection, product=product, status=wanted, limit=limit, cursor=cursor)
+    if as_json:
+        models = [version.to_json() for version in page.versions]
+        _print_json({"models": models, "total": page.total, "next_cursor": page.next_cursor})
+    else:
+        console().print(versions_table(page))
+
+
+@registry.command(epilog=example("show fraud_score/gradient/1"))
+@click.argument("model")
+@as_json
+def show(model: str, as_json: bool) -> None:
+    """One version: signature, thresholds, artifact and history."""
+    with _connect(DatabaseSettings.load()) as connection:
+        version = store.resolve(connection, model)
+        history = audit.history(connection, subject=version.model_id)
+    if as_json:
+        _print_json({**version.to_json(), "history": history})
+    else:
+        console().print(version_card(version, history))
+
+
+@registry.command(epilog=example("promote fraud_score/gradient/2 production --reason 'canary went well'"))
+@click.argument("model")
+@click.argument("target", type=click.Choice([str(status) for status in PROMOTE_TARGETS]))
+@reason_option
+@actor_option
+@as_json
+def promote(model: str, target: str, reason: str | None, actor: str, as_json: bool) -> None:
+    """Change what a version may do; production retires the version before it.
+
+    Promoting a retired version to production again is the instant way back.
+    """
+    with _connect(DatabaseSettings.load()) as connection:
+        model_id = store.resolve(connection, model).model_id
+        change = store.change_status(connection, model_id, Status(target), actor=actor, reason=reason)
+    if as_json:
+        _print_json(change)
+        return
+    said = f"{_label(change.version)} is {target} (was {change.before})"
+    click.echo(said if change.retired is None else f"{said}; {_label(change.retired)} is retired")
+
+
+@registry.command(epilog=example("token --role ml_ops --subject ops_john --hours 8"))
+@click.option("--role", type=click.Choice([role.name for role in Role]), required=True)
+@click.option("--subject", default=lambda: _login(), show_default="your login", help="Whom the audit log names.")
+@click.option("--hours", type=click.FloatRange(0, 24 * 366, min_open=True), default=12, show_default=True)
+@as_json
+def token(role: str, subject: str, hours: float, as_json: bool) -> None:
+    """A bearer token for a person, signed with JWT_SECRET."""
+    secret = TokenSettings.load().jwt_secret.get_secret_value()
+    now, lifetime = datetime.now(UTC), timedelta(hours=hours)
+    minted = mint_token(secret, subject=subject, role=Role[role], now=now, lifetime=lifetime)
+    if as_json:
+        _print_json({"token": minted, "subject": subject, "role": role, "expires_at": now + lifetime})
+    else:
+        click.echo(minted)
+
+
+@registry.group("audit")
+def audit_group() -> None:
+    """Who changed what, when and why, in a chain of hashes."""
+
+
+@audit_group.command("list", epilog=example("audit list --limit 20"))
+@click.option("--subject", help="The id of what changed, such as a model_id.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@as_json
+def audit_list(subject: str | None, limit: int, as_json: bool) -> None:
+    """The latest changes, newest first."""
+    with _connect(DatabaseSettings.load()) as connection:
+        rows = audit.history(connection, subject=subject, limit=limit)
+    if as_json:
+        _print_json({"rows": rows})
+    else:
+        console().print(history_table(rows))
+
+
+@audit_group.command("verify", epilog=example("audit verify --anchor 41:9f86d081884c7d65..."))
+@click.option("--anchor", help="A head printed earlier and kept elsewhere, as SEQ:SHA256.")
+@as_json
+def audit_verify(anchor: str | None, as_json: bool) -> None:
+    """Whether every row is as it was written; exit 1 and the first that is not, if one is not.
+
+    Keep the printed head where a database administrator cannot write, and give it back as the anchor: only that
+    shows rows cut from the end, or a chain rewritten as a whole.
+    """
+    with _connect(DatabaseSettings.load()) as connection:
+        found = audit.verify(connection, _read_anchor(anchor) if anchor else None)
+    intact = isinstance(found, audit.Intact)
+    if as_json:
+        _print_json({"intact": intact, **msgspec.to_builtins(found)})
+    elif isinstance(found, audit.Intact):
+        click.echo(f"intact: {found.rows} rows, head {found.head[0]}:{found.head[1]}")
+    else:
+        click.echo(f"row {found.seq} was {found.kind}: {found.detail}", err=True)
+    sys.exit(0 if intact else 1)
+
+
+class _RegisterSettings(DatabaseSettings, ArtifactSettings):
+    pass
+
+
+@contextmanager
+def _connect(settings: DatabaseSettings) -> Iterator[Connection]:
+    """Commits at the end, or rolls back."""
+    with connect(settings.database_url.get_secret_value(), name="registry", statement_timeout_ms=60_000) as connection:
+        yield connection
+
+
+@contextmanager
+def _upload_bar(file: Path, *, shown: bool) -> Iterator[SentBytes]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not (shown and sys.stderr.isatty())) as bar:
+        task = bar.add_task("checking", total=None)
+
+        def sent(count: int) -> None:
+            bar.update(task, description="uploading", total=file.stat().st_size, advance=count)
+
+        yield sent
+
+
+def _read_anchor(text: str) -> tuple[int, str]:
+    seq, _, sha256 = text.partition(":")
+    if not seq.isdigit() or len(sha256) != 64:
+        raise click.BadParameter("must be SEQ:SHA256 as `audit verify` prints it", param_hint="--anchor")
+    return int(seq), sha256.lower()
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
+
+
+def _label(version: ModelVersion) -> str:
+    return f"{version.product}/{version.name}/{version.version}"
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(msgspec.to_builtins(value), indent=2))
+
+
+def _advice(error: Exception) -> str:
+    development = Path(".sira/dev.env")
+    if isinstance(error, SettingsInvalid) and development.exists():
+        return f"; `set -a; source {development}; set +a` sets them for `make run`"
+    if isinstance(error, psycopg.errors.UndefinedTable):
+        return "; run `python -m migrations up` first"
+    return ""
+
+
+def main() -> None:
+    try:
+        registry(prog_name="python -m registry")
+    except (RegistryError, SettingsInvalid, psycopg.Error, OSError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        click.echo(f"registry: {line}{_advice(error)}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The registry as people read it in a terminal."""
+
+import sys
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from registry.audit import AuditRow
+from registry.model_version import ModelVersion, Status
+from registry.signature import Field
+from registry.store import VersionPage
+
+_WIDE = 220  # a pipe has no width: an id must not be cut there
+_STYLES = {
+    Status.PRODUCTION: "bold green",
+    Status.CANARY: "yellow",
+    Status.ROLLED_BACK: "red",
+    Status.RETIRED: "dim",
+    Status.ARCHIVED: "dim",
+}
+
+
+def console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else _WIDE)
+
+
+def versions_table(page: VersionPage) -> RenderableType:
+    table = Table("product", "name", "version", "status", "review", "block", "registered", "model_id", box=None)
+    for version in page.versions:
+        table.add_row(
+            version.product,
+            version.name,
+            version.version,
+            _status(version.status),
+            f"{version.thresholds.review:g}",
+            f"{version.thresholds.block:g}",
+            _time(version.created_at),
+            Text(version.model_id, no_wrap=True),
+        )
+    footer = f"{len(page.versions)} of {page.total}"
+    if page.next_cursor:
+        footer += f"; the next page: --cursor {page.next_cursor}"
+    return Group(table, Text(footer, style="dim"))
+
+
+def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    takes = f"one {version.signature.input_type} tensor" if version.signature.input_name else "one input per field"
+    shown: dict[str, str | Text] = {
+        "model_id": version.model_id,
+        "status": _status(version.status),
+        "registered": f"{_time(version.created_at)} by {version.created_by}",
+        "artifact": f"{version.storage_s3_key} ({version.size_bytes:,} bytes)",
+        "sha256": version.sha256,
+        "thresholds": f"review from {version.thresholds.review:g}, block from {version.thresholds.block:g}",
+        "takes": f"{len(version.signature.fields)} fields as {takes}",
+        "answers": f"{version.signature.output_name} ({version.signature.output_layout})",
+        **{name: str(value) for name, value in version.metadata.items()},
+    }
+    for name, value in shown.items():
+        facts.add_row(Text(name, style="dim"), value)
+    title = Text(f"{version.product}/{version.name}/{version.version}", style="bold")
+    return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history))
+
+
+def history_table(rows: Iterable[AuditRow]) -> Table:
+    table = Table("seq", "at", "actor", "action", "subject", "change", "reason", box=None)
+    for row in rows:
+        change = f"{_state(row.before)} -> {_state(row.after)}"
+        table.add_row(str(row.seq), _time(row.at), row.actor, row.action, row.subject, change, row.reason or "")
+    return table
+
+
+def _fields_table(fields: Iterable[Field]) -> Table:
+    table = Table("field", "type", "required", "null", "when absent", box=None)
+    for field in fields:
+        absent = "" if field.required else repr(field.missing)
+        table.add_row(
+            field.name, field.kind, "yes" if field.required else "no", "yes" if field.nullable else "no", absent
+        )
+    return table
+
+
+def _state(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(value["status"]) if isinstance(value, dict) and "status" in value else "..."
+
+
+def _status(status: Status) -> Text:
+    return Text(status, style=_STYLES.get(status, ""))
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
