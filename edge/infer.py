@@ -147,7 +147,8 @@ def _events(body: object) -> list[object]:
         raise EventRefused([Violation(f"/{name[:128]}", "is not a field of a batch") for name in extra])
     if not 1 <= len(body["events"]) <= MOST_EVENTS:
         raise EventRefused([Violation("/events", f"must hold 1 to {MOST_EVENTS} events")])
-    return body["events"]
+    events: list[object] = body["events"]
+    return events
 
 
 async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:

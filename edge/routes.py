@@ -46,9 +46,9 @@ class Resources:
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
 
-    def connect(self) -> Connection:
-        """A connection for one call; the route opens its transaction with `with connection:`."""
-        return connect(self.database_url, name="control")
+    def connect(self, *, autocommit: bool = False) -> Connection:
+        """A connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""
+        return connect(self.database_url, name="control", autocommit=autocommit)
 
 
 @dataclass(frozen=True, slots=True)

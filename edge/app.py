@@ -1,0 +1,67 @@
+"""The HTTP edge of a serving process: the hot routes directly, control routes by Starlette, the rest to BentoML."""
+
+import logging
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from edge import models, predictions
+from edge.control import control_app
+from edge.health import health_routes
+from edge.infer import send_problem
+from edge.problems import HttpError
+from edge.serving import Serving
+from runtime.logs import configure_logs
+from runtime.settings import Settings
+
+log = logging.getLogger("sira.edge.app")
+
+CONTROL_PREFIXES = ("/v1/", "/api/sira/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+
+
+class Edge:
+    """An ASGI application in front of another. `start` and `stop` belong in the server's start-up and shut-down."""
+
+    def __init__(self) -> None:
+        self._inner: ASGIApp | None = None
+        self._serving: Serving | None = None
+        self._control: ASGIApp | None = None
+        self._drain_seconds = 0.0
+
+    def in_front_of(self, inner: ASGIApp) -> "Edge":
+        self._inner = inner
+        return self
+
+    def start(self, settings: Settings) -> None:
+        configure_logs()
+        serving = Serving(settings)
+        serving.start()
+        routes = (
+            *health_routes(serving.not_ready_because, serving.faults),
+            *models.ROUTES,
+            *predictions.ROUTES,
+        )
+        self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
+        self._drain_seconds = settings.drain_seconds
+        self._serving = serving
+
+    async def stop(self) -> None:
+        if self._serving:
+            await self._serving.stop(drain_seconds=self._drain_seconds)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        serving = self._serving
+        if scope["type"] == "http" and serving:
+            path = scope["path"]
+            if path == "/v1/infer" and scope["method"] == "POST":
+                await serving.infer.infer(scope, receive, send)
+                return
+            if path == "/v1/infer/batch" and scope["method"] == "POST":
+                await serving.infer.batch(scope, receive, send)
+                return
+            if path.startswith(CONTROL_PREFIXES) and self._control:
+                await self._control(scope, receive, send)
+                return
+        if self._inner is None:
+            await send_problem(send, HttpError(404, "no such path: see /docs"))
+            return
+        await self._inner(scope, receive, send)

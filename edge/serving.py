@@ -1,0 +1,104 @@
+"""Everything one serving process runs, started and stopped in order."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import time
+
+from edge.infer import InferEndpoint
+from edge.routes import Resources
+from registry.artifacts import open_store
+from runtime import metrics
+from runtime.auth import Authenticator
+from runtime.settings import Settings
+from scoring.model_slots import ModelSlots
+from scoring.model_sync import ModelSync
+from scoring.scorer import Scorer
+from scoring.shipper import Shipper
+from scoring.spool import Spool
+from scoring.telemetry import Telemetry
+
+log = logging.getLogger("sira.edge.serving")
+
+PUBLISH_SECONDS = 0.5
+
+
+class Serving:
+    """Spool, shipper, model sync and scorer of one worker. Make it on the event loop it serves on."""
+
+    def __init__(self, settings: Settings) -> None:
+        database_url = settings.database_url.get_secret_value()
+        artifacts = open_store(settings.model_bucket)
+        self.telemetry = Telemetry()
+        self.authenticator = Authenticator(settings)
+        self.resources = Resources(database_url, artifacts, settings.prometheus_url, settings.alertmanager_url)
+        self._slots = ModelSlots()
+        self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)
+        self._shipper = Shipper(self._spool, settings.spool_dir, database_url)
+        self._sync = ModelSync(
+            self._slots, artifacts, settings.model_dir, database_url, poll_seconds=settings.sync_poll_seconds
+        )
+        self._scorer = Scorer(
+            self._slots,
+            self._spool,
+            self.telemetry,
+            cache_max_items=settings.cache_max_items,
+            process=f"{socket.gethostname()}/{os.getpid()}",
+        )
+        self.infer = InferEndpoint(
+            self._scorer,
+            self.authenticator,
+            self.telemetry,
+            max_concurrency=settings.max_concurrency,
+            timeout_seconds=settings.body_timeout_seconds,
+        )
+        self._ticking: asyncio.Task[None] | None = None
+        self._draining = False
+
+    def start(self) -> None:
+        self._shipper.start()
+        self._sync.start()
+        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self, *, drain_seconds: float) -> None:
+        """After the last answer: stop following the registry, ship what Postgres takes in time, close the spool."""
+        self._draining = True
+        if self._ticking:
+            self._ticking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._ticking
+        self._scorer.close()
+        await asyncio.to_thread(self._sync.stop, 1.0)
+        await asyncio.to_thread(self._shipper.stop, drain_seconds)
+        await asyncio.to_thread(self._spool.close)
+        self.telemetry.publish()
+        log.info("stopped")
+
+    def not_ready_because(self) -> list[str]:
+        """Reasons, none when ready. Once all models have been loaded, a new one that cannot be changes nothing here."""
+        reasons = []
+        if self._draining:
+            reasons.append("this process is stopping")
+        snapshot = self._slots.current()
+        if not snapshot.synced:
+            reasons.append("the registry has not been read yet: is DATABASE_URL reachable?")
+        elif not self._sync.synced_once.is_set():
+            reasons += [f"product {product}: {reason}" for product, reason in sorted(snapshot.waiting.items())]
+        if not self._spool.writable:
+            reasons.append("the prediction log cannot be written: is the spool's disk full?")
+        return reasons
+
+    def faults(self) -> list[str]:
+        """What does not keep this process from serving, but someone should know."""
+        snapshot = self._slots.current()
+        found = {**snapshot.faults, **(snapshot.waiting if self._sync.synced_once.is_set() else {})}
+        return [f"product {product}: {reason}" for product, reason in sorted(found.items())]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(PUBLISH_SECONDS)
+            self.infer.sweep(time.monotonic())
+            metrics.http_in_flight.set(self.infer.in_flight)
+            self.telemetry.publish()
