@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from runtime import metrics
 
@@ -44,9 +44,7 @@ def metric_names(expression: str) -> set[str]:
 
 def exposed_series() -> set[str]:
     """Every series name that a process of ours can expose."""
-    families = [
-        metric for metric in vars(metrics).values() if isinstance(metric, prometheus_client.metrics.MetricWrapperBase)
-    ]
+    families = [metric for metric in vars(metrics).values() if isinstance(metric, MetricWrapperBase)]
     names = set()
     for metric in families:
         (family,) = metric.describe()
