@@ -2,6 +2,7 @@
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
 from canary import sequential
 from canary.evidence import BUCKET_SECONDS, Bucket
@@ -65,7 +66,7 @@ def without_control(policy: Policy) -> bool:
 
 
 def _add_errors(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
-    limits, eta = policy.limits, 1.0 / (policy.dispersion or 1.0)
+    limits, eta = policy.limits, _eta(policy)
     counts = (seen.errors, seen.requests)
     rate = None
     if without_control(policy):
@@ -111,6 +112,11 @@ def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeS
     )
 
 
+def _eta(policy: Policy) -> FloatArray:
+    """Bursty errors are worth less evidence each: eta = 1/phi, with an axis for the alternatives."""
+    return 1.0 / np.asarray(1.0 if policy.dispersion is None else policy.dispersion)[..., None]
+
+
 def minute_of(state: JudgeState, at: int) -> int:
     """The latency window's number of the minute that holds `at`; restarts begin on its boundaries."""
     return (at - state.started) // BLOCK_SECONDS
@@ -122,7 +128,12 @@ def _known_latency(state: JudgeState, policy: Policy) -> Counts:
 
 
 def _log_ratio(
-    events: FloatArray, requests: FloatArray, rate: FloatArray | None, alternatives: FloatArray, rho: float, eta: float
+    events: FloatArray,
+    requests: FloatArray,
+    rate: FloatArray | None,
+    alternatives: FloatArray,
+    rho: float,
+    eta: ArrayLike,
 ) -> FloatArray:
     """Against the control arm, or against a rate when there is none."""
     if rate is None:

@@ -51,7 +51,7 @@ class Window(msgspec.Struct, frozen=True):
 
 
 def log_likelihood_ratio(
-    events: FloatArray, requests: FloatArray, alternatives: FloatArray, rho: float, eta: float = 1.0
+    events: FloatArray, requests: FloatArray, alternatives: FloatArray, rho: float, eta: ArrayLike = 1.0
 ) -> FloatArray:
     """One bucket's log likelihood ratio (..., K) of "rate_c = r * rho * rate_p" to "rate_c = rho * rate_p".
 
@@ -64,15 +64,17 @@ def log_likelihood_ratio(
     weight = rho * requests[..., CANARY, None]
     # The canary's share of the events under the null, odds / (1 + odds); 0 where nothing was requested.
     share = weight / np.maximum(weight + requests[..., PRODUCTION, None], 1e-300)
-    return eta * (canary_events * np.log(alternatives) - total_events * np.log1p((alternatives - 1.0) * share))
+    return np.asarray(eta) * (
+        canary_events * np.log(alternatives) - total_events * np.log1p((alternatives - 1.0) * share)
+    )
 
 
 def log_likelihood_ratio_to_rate(
-    events: FloatArray, requests: FloatArray, rate: FloatArray, alternatives: FloatArray, eta: float = 1.0
+    events: FloatArray, requests: FloatArray, rate: FloatArray, alternatives: FloatArray, eta: ArrayLike = 1.0
 ) -> FloatArray:
     """The same against a known rate of events per request: the limit of an endless control arm. (...) -> (..., K)."""
     expected = (rate * requests)[..., None]
-    return eta * (events[..., None] * np.log(alternatives) - (alternatives - 1.0) * expected)
+    return np.asarray(eta) * (events[..., None] * np.log(alternatives) - (alternatives - 1.0) * expected)
 
 
 def begin_test(shape: tuple[int, ...], alternatives: FloatArray) -> SplitTest:

@@ -1,0 +1,87 @@
+"""What is usually done instead, on the same traffic: seconds to a rollback per replica, NaN if never.
+
+Each takes requests and errors (replicas, ticks, 2), the arm axis being (production, canary).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from canary.evidence import BUCKET_SECONDS
+from canary.sequential import CANARY, PRODUCTION, FloatArray, IntArray
+
+RATIO = 1.5
+SAMPLES = 100
+FAILED_CHECKS = 5
+
+_MINUTE = 60 // BUCKET_SECONDS
+_HOUR_MINUTES = 60
+
+
+def naive_ratio(requests: IntArray, errors: IntArray) -> FloatArray:
+    """The runbook's plain rule at every tick: error ratio so far > 1.5 once the canary has 100 requests."""
+    n, x = requests.cumsum(axis=1), errors.cumsum(axis=1)
+    return _first(_over(n, x) & (n[..., CANARY] >= SAMPLES), BUCKET_SECONDS)
+
+
+def failed_checks_in_total(requests: IntArray, errors: IntArray) -> FloatArray:
+    """Five failed one-minute checks, whenever: a failure limit as delivery controllers have it."""
+    failed = _failed_minutes(requests, errors)
+    return _first(failed.cumsum(axis=1) >= FAILED_CHECKS, 60)
+
+
+def failed_checks_in_a_row(requests: IntArray, errors: IntArray) -> FloatArray:
+    """Five failed one-minute checks, one after the other."""
+    failed = _failed_minutes(requests, errors)
+    run = np.lib.stride_tricks.sliding_window_view(failed, FAILED_CHECKS, axis=1).all(axis=-1)
+    return _first(run, 60) + (FAILED_CHECKS - 1) * 60
+
+
+def hourly_mann_whitney(requests: IntArray, errors: IntArray) -> FloatArray:
+    """Each hour's 60 error rates per minute of one arm against the other's: p < 0.01 and a ratio > 1.5."""
+    n, x = _minutes(requests), _minutes(errors)
+    hours = n.shape[1] // _HOUR_MINUTES
+    n, x = (counts[:, : hours * _HOUR_MINUTES].reshape(len(n), hours, _HOUR_MINUTES, 2) for counts in (n, x))
+    rates = x / np.maximum(n, 1)
+    p = mannwhitneyu(rates[..., CANARY], rates[..., PRODUCTION], alternative="greater", axis=-1).pvalue
+    return _first((p < 0.01) & _over(n.sum(axis=2), x.sum(axis=2)), 3600)
+
+
+def z_test_with_peeking(requests: IntArray, errors: IntArray) -> FloatArray:
+    """A pooled z-test of two proportions at every tick, two-sided p < 0.01, once the canary has 100 requests."""
+    n, x = requests.cumsum(axis=1), errors.cumsum(axis=1)
+    pooled = x.sum(axis=-1) / n.sum(axis=-1)
+    spread = np.sqrt(np.maximum(pooled * (1 - pooled), 1e-12) * (1 / n[..., CANARY] + 1 / n[..., PRODUCTION]))
+    z = (x[..., CANARY] / n[..., CANARY] - x[..., PRODUCTION] / n[..., PRODUCTION]) / spread
+    return _first((z > 2.576) & (n[..., CANARY] >= SAMPLES), BUCKET_SECONDS)
+
+
+BASELINES: dict[str, Callable[[IntArray, IntArray], FloatArray]] = {
+    "ratio > 1.5 at every tick, 100 requests at least": naive_ratio,
+    "five failed one-minute checks in total": failed_checks_in_total,
+    "five failed one-minute checks in a row": failed_checks_in_a_row,
+    "Mann-Whitney every hour": hourly_mann_whitney,
+    "z-test at every tick, p < 0.01": z_test_with_peeking,
+}
+
+
+def _failed_minutes(requests: IntArray, errors: IntArray) -> np.ndarray:
+    n, x = _minutes(requests), _minutes(errors)
+    return _over(n, x) & (n[..., CANARY] >= SAMPLES)
+
+
+def _minutes(counts: IntArray) -> IntArray:
+    replicas, ticks, arms = counts.shape
+    return counts[:, : ticks // _MINUTE * _MINUTE].reshape(replicas, -1, _MINUTE, arms).sum(axis=2)
+
+
+def _over(requests: IntArray, errors: IntArray) -> np.ndarray:
+    """Whether the canary's error rate is over 1.5 times production's, multiplied out so that zeros need no care."""
+    canary = errors[..., CANARY].astype(float) * requests[..., PRODUCTION]
+    return canary > RATIO * errors[..., PRODUCTION].astype(float) * requests[..., CANARY]
+
+
+def _first(fired: np.ndarray, seconds: int) -> FloatArray:
+    """The end of the first interval (replicas, intervals) that fired."""
+    return np.where(fired.any(axis=1), (fired.argmax(axis=1) + 1.0) * seconds, np.nan)

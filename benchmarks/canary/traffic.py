@@ -1,0 +1,114 @@
+"""Simulated traffic of many rollouts side by side, as the observations that the judge absorbs.
+
+As in the runbook, a rollout is first configured at 0 %: ten minutes of it, then the step to 10 % at second 0.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+from canary.evidence import BUCKET_SECONDS, LATENCY_BINS, SCORE_BINS, latency_bin, latency_edge
+from canary.observation import Observation
+from canary.sequential import FloatArray, IntArray, dispersion
+
+REQUESTS_PER_SECOND = 200.0
+CANARY_PERCENT = 10.0
+ERROR_RATE = 0.003
+LATENCY_MEDIAN_SECONDS = 0.012
+LATENCY_SIGMA = 0.45
+
+# No p95 of any case comes near these: what is faster or slower is counted in one bin, to draw fewer numbers.
+_FASTEST_BIN = latency_bin(0.015)
+_SLOWEST_BIN = latency_bin(0.120)
+_BINS = slice(_FASTEST_BIN, _SLOWEST_BIN + 1)
+
+WARM_UP_SECONDS = 600
+_CHUNK_TICKS = 60
+_DAY_CELLS = 24 * 3600 // 30
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """What the canary does differently; everything at 1 is a healthy one. Factors apply from the start.
+
+    burst: mean errors per burst; bursts of geometric size S have dispersion phi = E[S^2]/E[S] = 2 * burst - 1.
+    paired: probabilities of (both, canary only, production only, neither) blocking.
+    """
+
+    errors: float = 1.0
+    latency: float = 1.0
+    burst: float = 1.0
+    paired: tuple[float, float, float, float] = (0.009, 0.001, 0.001, 0.989)
+
+    @property
+    def error_rates(self) -> FloatArray:
+        return np.array([ERROR_RATE, min(1.0, ERROR_RATE * self.errors)])
+
+
+def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> Iterator[Observation]:
+    """One observation of all replicas per 5 s tick, from the warm-up (phase 0) through `ticks` of the step (phase 1).
+
+    Requests are Poisson, so their latency bins are too.
+    """
+    for first in range(-WARM_UP_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
+        warm_up = first < 0
+        expected = _expected_latency(traffic, 0.0 if warm_up else CANARY_PERCENT)
+        chunk = min(_CHUNK_TICKS, ticks - first)
+        timed = rng.poisson(expected, size=(chunk, replicas, *expected.shape)).astype(np.int32)
+        requests = timed.sum(axis=-1)
+        errors = _errors(requests, traffic.error_rates, traffic.burst, rng)
+        paired = rng.multinomial(requests[..., 1], traffic.paired)
+        for tick in range(chunk):
+            latency = np.zeros((replicas, 2, LATENCY_BINS), dtype=np.int32)
+            latency[..., _BINS] = timed[tick]
+            yield Observation(
+                start=(first + tick) * BUCKET_SECONDS,
+                phase=0 if warm_up else 1,
+                requests=requests[tick].astype(np.float64),
+                errors=errors[tick].astype(np.float64),
+                latency=latency,
+                scores=np.zeros((replicas, 2, SCORE_BINS), dtype=np.int64),
+                paired=paired[tick],
+            )
+
+
+def count_errors(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
+    """Requests and errors (replicas, ticks, 2) of the step alone: all that the simpler methods look at."""
+    per_tick = REQUESTS_PER_SECOND * BUCKET_SECONDS * _shares(CANARY_PERCENT)
+    requests = rng.poisson(per_tick, size=(replicas, ticks, 2)).astype(np.int32)
+    return requests, _errors(requests, traffic.error_rates, traffic.burst, rng).astype(np.int32)
+
+
+def estimate_dispersion(traffic: Traffic, replicas: int, rng: np.random.Generator) -> FloatArray | None:
+    """phi as the controller estimates it, from each replica's own last day of production halves before the rollout."""
+    if traffic.burst == 1.0:
+        return None
+    half = REQUESTS_PER_SECOND * 30 / 2
+    requests = rng.poisson(half, size=(replicas, _DAY_CELLS, 2))
+    errors = _errors(requests, np.array([ERROR_RATE, ERROR_RATE]), traffic.burst, rng)
+    cells = np.stack([requests, errors], axis=-1).reshape(replicas, _DAY_CELLS, 4)
+    return np.array([dispersion(map(tuple, own)) for own in cells])
+
+
+def _expected_latency(traffic: Traffic, percent: float) -> FloatArray:
+    """Expected requests per tick, by arm and by latency bin between the fastest and the slowest."""
+    edges = np.array([latency_edge(bin_) for bin_ in range(_FASTEST_BIN, _SLOWEST_BIN)])
+    requests = REQUESTS_PER_SECOND * BUCKET_SECONDS * _shares(percent)
+    medians = LATENCY_MEDIAN_SECONDS * np.array([1.0, traffic.latency])
+    below = norm.cdf((np.log(edges) - np.log(medians)[:, None]) / LATENCY_SIGMA)
+    return requests[:, None] * np.diff(below, prepend=0.0, append=1.0)
+
+
+def _shares(percent: float) -> FloatArray:
+    return np.array([1.0 - percent / 100.0, percent / 100.0])
+
+
+def _errors(requests: IntArray, rates: FloatArray, burst: float, rng: np.random.Generator) -> IntArray:
+    if burst == 1.0:
+        return rng.binomial(requests, rates)
+    bursts = rng.poisson(requests * rates / burst)
+    # A sum of n geometric sizes is n plus a negative binomial.
+    more = rng.negative_binomial(np.maximum(bursts, 1), 1.0 / burst)
+    return np.minimum(np.where(bursts > 0, bursts + more, 0), requests)
