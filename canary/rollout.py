@@ -10,18 +10,22 @@ from canary.verdict import Verdict
 Status = Literal["running", "paused", "stopped", "rolled_back", "promoted"]
 
 
+# Where a percentage set by hand below the plan's first step puts a rollout: it stays there until someone moves it.
+BEFORE_PLAN = -1
+_BY_HAND = Step(percent=0, bake_seconds=0, gate="manual")
+
+
 class Rollout(msgspec.Struct, frozen=True):
-    """A rollout's place in its plan. `step_started_at`: epoch seconds; `gate_opened`: an operator's go."""
+    """A rollout's place in its plan: `step` is an index, or BEFORE_PLAN; `step_started_at` is in epoch seconds."""
 
     plan: Plan
     status: Status
     step: int
     step_started_at: float
-    gate_opened: bool = False
 
     @property
     def current_step(self) -> Step:
-        return self.plan.steps[self.step]
+        return _BY_HAND if self.step == BEFORE_PLAN else self.plan.steps[self.step]
 
 
 class Continue(msgspec.Struct, frozen=True, tag=True):
@@ -50,6 +54,11 @@ class RollBack(msgspec.Struct, frozen=True, tag=True):
 Action = Continue | Hold | Advance | Promote | RollBack
 
 
+def step_at(plan: Plan, percent: float) -> int:
+    """The step that a percentage set by hand belongs to: the last one that is not above it, or BEFORE_PLAN."""
+    return sum(step.percent <= percent for step in plan.steps) - 1
+
+
 def bake_over(rollout: Rollout, now: float) -> bool:
     """Whether the current step has lasted as long as its plan asks."""
     return now - rollout.step_started_at >= rollout.current_step.bake_seconds
@@ -67,7 +76,7 @@ def next_action(rollout: Rollout, verdict: Verdict, now: float) -> Action:
         return Hold(verdict.reasons)
     if verdict.kind == "continue" or not bake_over(rollout, now):
         return Continue()
-    if rollout.current_step.gate == "manual" and not rollout.gate_opened:
+    if rollout.current_step.gate == "manual":
         return Hold(("the step has passed and its gate is manual: it waits for an operator's go",))
     following = rollout.step + 1
     if following == len(rollout.plan.steps):

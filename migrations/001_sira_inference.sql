@@ -95,12 +95,13 @@ CREATE TABLE IF NOT EXISTS sira_canary_config (
     mode                 text NOT NULL DEFAULT 'sequential' CHECK (mode IN ('sequential', 'threshold')),
     plan                 jsonb NOT NULL,
     limits               jsonb NOT NULL,
-    step                 int NOT NULL DEFAULT 0,
+    step                 int NOT NULL DEFAULT 0 CHECK (step >= -1),  -- -1: below the plan's first step, set by hand
     phase                int NOT NULL DEFAULT 0,           -- counts every change of the split; evidence is kept per phase
     step_started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    gate_opened          boolean NOT NULL DEFAULT false,   -- an operator's go at a manual gate
     sealed_through       timestamptz NOT NULL DEFAULT '-infinity',  -- evidence before this is judged and never changes
-    judge_state          jsonb,
+    judge_state          json,                             -- text as the judge wrote it: it reads back every bit
+    dispersion           float8 CHECK (dispersion >= 1),   -- of production's errors; null: too little history
+    dispersion_at        timestamptz,                      -- when it was last estimated
     created_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
     created_by           text NOT NULL DEFAULT session_user,
     updated_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -117,6 +118,18 @@ CREATE OR REPLACE TRIGGER sira_canary_config_notify_update AFTER UPDATE OF canar
     FOR EACH ROW WHEN ((OLD.canary_percent, OLD.status, OLD.phase, OLD.limits)
                        IS DISTINCT FROM (NEW.canary_percent, NEW.status, NEW.phase, NEW.limits))
     EXECUTE FUNCTION sira_notify_serving();
+
+-- Each split a rollout has had, from its start to its end.
+CREATE TABLE IF NOT EXISTS sira_canary_phases (
+    rollout_id           uuid NOT NULL REFERENCES sira_canary_config (rollout_id),
+    phase                int NOT NULL,
+    step                 int NOT NULL,
+    canary_percent       float8 NOT NULL,
+    production_model_id  uuid NOT NULL,
+    started_at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_by           text NOT NULL,
+    PRIMARY KEY (rollout_id, phase)
+);
 
 CREATE TABLE IF NOT EXISTS sira_canary_rollback_log (
     id                   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -136,15 +149,17 @@ CREATE TABLE IF NOT EXISTS sira_canary_verdicts (
     tick            bigint GENERATED ALWAYS AS IDENTITY,
     phase           int NOT NULL,
     verdict         text NOT NULL CHECK (verdict IN ('continue', 'hold', 'advance', 'rollback')),
-    action          text NOT NULL,
+    action          text NOT NULL CHECK (action IN ('continue', 'hold', 'advance', 'promote', 'rollback')),
     reasons         jsonb NOT NULL,
     measurements    jsonb NOT NULL,
-    inputs          jsonb NOT NULL,            -- what the judge saw besides the buckets: alerts, custom values, labels, phi
+    inputs          jsonb NOT NULL,            -- what the judge saw besides the buckets: alerts, custom values, labels
+    dispersion      float8,                    -- the buckets of this tick, and those after it, were weighed by this
     evidence_from   timestamptz NOT NULL,
     evidence_through timestamptz NOT NULL,
     judged_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (rollout_id, tick)
 );
+CREATE INDEX IF NOT EXISTS sira_canary_verdicts_judged_at ON sira_canary_verdicts (judged_at);
 
 -- Per rollout, phase, arm and 5 s bucket. All columns merge by addition.
 CREATE TABLE IF NOT EXISTS sira_canary_evidence (
@@ -196,6 +211,15 @@ CREATE TABLE IF NOT EXISTS sira_canary_fuse_trips (
     production_failing boolean NOT NULL,
     PRIMARY KEY (rollout_id, process, tripped_at)
 );
+
+-- A trip does not wait for the next tick. Per row: a shipment without a trip must not notify.
+CREATE OR REPLACE FUNCTION sira_notify_fuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('sira_fuse', '');
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER sira_canary_fuse_trips_notify AFTER INSERT ON sira_canary_fuse_trips
+    FOR EACH ROW EXECUTE FUNCTION sira_notify_fuse();
 
 -- The controller that acts, and when it last did: workers read its age.
 CREATE TABLE IF NOT EXISTS sira_controller_lease (
@@ -344,6 +368,13 @@ CREATE TABLE IF NOT EXISTS sira_canary_label_evidence (
     PRIMARY KEY (rollout_id, event_day, canary_decision, production_decision)
 );
 
+-- Labels received before this are counted.
+CREATE TABLE IF NOT EXISTS sira_label_progress (
+    singleton        boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+    counted_through  timestamptz NOT NULL
+);
+CREATE INDEX IF NOT EXISTS sira_labels_received_at ON sira_labels (received_at);
+
 -- ---------------------------------------------------------------- audit
 
 CREATE TABLE IF NOT EXISTS sira_audit_log (
@@ -477,13 +508,14 @@ BEGIN
         GRANT INSERT, UPDATE (status, updated_at) ON siramodel_registry TO sira_service;
         -- Append only.
         GRANT INSERT ON sira_predictions, sira_paired_predictions, sira_audit_log, sira_canary_rollback_log,
-                        sira_labels, sira_canary_verdicts, sira_canary_fuse_trips TO sira_service;
+                        sira_labels, sira_canary_verdicts, sira_canary_phases, sira_canary_fuse_trips TO sira_service;
         REVOKE UPDATE, DELETE, TRUNCATE ON sira_predictions, sira_paired_predictions, sira_audit_log,
-                        sira_canary_rollback_log, sira_labels, sira_canary_fuse_trips FROM sira_service;
+                        sira_canary_rollback_log, sira_labels, sira_canary_phases,
+                        sira_canary_fuse_trips FROM sira_service;
         -- Sums that grow.
         GRANT INSERT, UPDATE ON sira_canary_config, sira_canary_evidence, sira_canary_paired_evidence,
                         sira_production_errors, sira_prediction_hours, sira_canary_label_evidence,
-                        sira_controller_lease TO sira_service;
+                        sira_label_progress, sira_controller_lease TO sira_service;
         -- Short-lived detail the controller may thin out; the log it was drawn from stays.
         GRANT DELETE ON sira_production_errors, sira_canary_verdicts TO sira_service;
         GRANT EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date) TO sira_service;
