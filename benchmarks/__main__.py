@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first imported
 
-from benchmarks import machine, model, others, report, side_by_side
+from benchmarks import latency, machine, model, others, plots, report, side_by_side, sira
 from benchmarks.process import LOAD_CORE
 from benchmarks.wrk import LoadFailed
 
@@ -37,7 +38,7 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
     _on_the_load_core()
     if context.invoked_subcommand is not None:
         return
-    known = {contender.name: contender for contender in others.contenders()}
+    known = {contender.name: contender for contender in (*sira.contenders(), *others.contenders())}
     if unknown := sorted(set(only) - known.keys()):
         raise click.UsageError(f"no contender {', '.join(unknown)}; there are {', '.join(known)}")
     chosen = [contender for name, contender in known.items() if not only or name in only]
@@ -47,10 +48,33 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
         outcomes = side_by_side.run(chosen, workload, plan, folder, status.update)
     _tell(outcomes, as_json)
     if not quick and not only:
-        described, when = machine.describe(), datetime.now(UTC).date().isoformat()
-        report.write(report.RESULTS, outcomes, plan, described, when, "make bench")
-        report.plot(report.PLOT, outcomes, f"{described}. {when}. make bench")
+        section = report.section(outcomes, plan) | _circumstances("make bench")
+        report.merge(report.RESULTS, {"side_by_side": section})
+        plots.comparison(plots.COMPARISON, outcomes, _caption(section))
     if any(one.failed for one in outcomes):
+        raise SystemExit(1)
+
+
+@main.command("latency")
+@click.option("--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0.1), help="How long.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+def latency_command(minutes: float, as_json: bool) -> None:
+    """The tail at 70 % of the limit: constant arrival rate, a promote in the middle.
+
+    \b
+    Example: python -m benchmarks latency --minutes 1
+    """
+    workload = model.prepare(DATA)
+    with _workplace() as folder, console.status("preparing") as status:
+        found, recording = latency.run(workload, minutes, folder, status.update)
+    section = asdict(found) | _circumstances(f"python -m benchmarks latency --minutes {minutes:g}")
+    if as_json:
+        print(json.dumps(section, indent=1))
+    else:
+        print(latency.lines(found))
+    report.merge(report.RESULTS, {"latency": section})
+    plots.latency(plots.LATENCY, found, recording, _caption(section))
+    if found.failed:
         raise SystemExit(1)
 
 
@@ -58,6 +82,16 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
 def lock() -> None:
     """Resolve every contender's requirements.in into its requirements.lock (needs uv)."""
     others.lock()
+
+
+def _circumstances(command: str) -> dict[str, Any]:
+    described = machine.describe()
+    when = datetime.now(UTC).date().isoformat()
+    return {"date": when, "command": command, "machine": asdict(described), "on": str(described)}
+
+
+def _caption(section: dict[str, Any]) -> str:
+    return f"{section['on']}. {section['date']}. {section['command']}"
 
 
 def _tell(outcomes: list[side_by_side.Outcome], as_json: bool) -> None:

@@ -32,7 +32,7 @@ class Memory:
 
 
 class Server:
-    """A command and all its descendants: they count, and they stop, as one."""
+    """A command and all its descendants: they count, and they stop, as one. `cores` as taskset reads them: "0,1"."""
 
     def __init__(
         self,
@@ -42,13 +42,13 @@ class Server:
         cwd: Path,
         env: Mapping[str, str],
         log: Path,
-        core: int = SERVER_CORE,
+        cores: str = str(SERVER_CORE),
     ) -> None:
         self.name, self.log = name, log
         with log.open("ab") as output:
             self._leader = subprocess.Popen(
                 # pdeathsig: a killed benchmark leaves no server behind.
-                ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", str(core), *command],
+                ["setpriv", "--pdeathsig", "TERM", "taskset", "--cpu-list", cores, *command],
                 cwd=cwd,
                 env=os.environ | dict(env),
                 stdin=subprocess.DEVNULL,

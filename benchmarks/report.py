@@ -4,14 +4,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.machine import Machine
 from benchmarks.side_by_side import Outcome, Plan
 
 RESULTS = Path(__file__).with_name("results.json")
-PLOT = Path(__file__).parent.parent / "docs" / "bench.svg"
 OURS, OURS_CANARY, LIMIT = "sira", "sira_canary", "uvicorn_empty"
-DISTURBED = 0.05
+DISTURBED = 0.05  # share of the core: less than the differences we speak of
 
 
 @dataclass(frozen=True)
@@ -77,52 +76,20 @@ def remarks(outcomes: Sequence[Outcome]) -> list[str]:
     ]
 
 
-def write(path: Path, outcomes: Sequence[Outcome], plan: Plan, machine: Machine, when: str, command: str) -> None:
-    content = {
-        "date": when,
-        "command": command,
-        "machine": asdict(machine),
+def section(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
+    """The comparison as it is kept in the results."""
+    return {
         "plan": asdict(plan),
         "contenders": [asdict(one) for one in outcomes],
         "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(outcomes)],
         "remarks": remarks(outcomes),
     }
-    merge(path, {"side_by_side": content})
 
 
 def merge(path: Path, sections: Mapping[str, object]) -> None:
     """Replaces the given sections of the results and leaves the others."""
     kept = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps(kept | dict(sections), indent=1, ensure_ascii=False) + "\n")
-
-
-def plot(path: Path, outcomes: Sequence[Outcome], caption: str) -> None:
-    """Two bar charts side by side, requests/s and p99, as an SVG that reads on a light and on a dark page."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams |= {"svg.hashsalt": "sira", "font.size": 10}
-    from matplotlib import pyplot
-
-    shown = sorted((one for one in outcomes if one.failed is None), key=lambda one: one.per_second)
-    names = [one.title.replace("`", "") for one in shown]
-    colors = [{OURS: "#1f77b4", OURS_CANARY: "#6baed6", LIMIT: "#cccccc"}.get(one.name, "#8c8c8c") for one in shown]
-    figure, (rate, tail) = pyplot.subplots(1, 2, figsize=(10, 0.55 * len(shown) + 1.4), sharey=True)
-    for axes, values, title, text in (
-        (rate, [one.per_second for one in shown], "requests/s on one core (more is better)", "{:,.0f}"),
-        (tail, [one.p99_ms for one in shown], "p99, ms (less is better)", "{:,.1f}"),
-    ):
-        bars = axes.barh(names, values, color=colors)
-        axes.bar_label(bars, [text.format(value) for value in values], padding=3)
-        axes.set_title(title, fontsize=10)
-        axes.spines[["top", "right", "bottom"]].set_visible(False)
-        axes.set_xticks([])
-        axes.margins(x=0.18)
-    figure.text(0.01, 0.01, caption, fontsize=7, color="#666666")
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None}, facecolor="white")
-    pyplot.close(figure)
 
 
 def _one_line(text: str) -> str:

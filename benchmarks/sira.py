@@ -1,0 +1,131 @@
+"""This service as a contender: everything on, over an embedded Postgres with its durability untouched."""
+
+import json
+import secrets
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contender import EVENT_HEAD, Contender, Running, Scored, Wire
+from benchmarks.model import PRODUCT, Workload
+from benchmarks.others import EVENT
+from benchmarks.process import DIRECT, LOAD_CORE, SERVER_CORE, Server, free_port
+from benchmarks.wrk import Target, write_bodies
+from migrations import runner
+from registry import store
+from registry.artifacts import open_store
+from registry.model_version import Status
+from registry.registration import Declaration, register
+from runtime.auth import Role, mint_token
+from runtime.local import LocalPostgres
+from runtime.postgres import Connection, connect
+
+REPOSITORY = Path(__file__).parent.parent
+READY_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Sira:
+    """A serving process on the server's core, its controller and Postgres on the other."""
+
+    server: Server
+    base: str
+    database_url: str
+    models: Mapping[str, str]  # variant -> model_id
+    service_token: str
+    ml_ops_token: str
+    bodies: Path
+
+    @property
+    def target(self) -> Target:
+        return Target(f"{self.base}/v1/infer", EVENT_HEAD, self.bodies, self.service_token)
+
+    def post(self, path: str, body: object) -> Any:
+        """A control route, as ml_ops; raises urllib.error.HTTPError."""
+        headers = {"Authorization": f"Bearer {self.ml_ops_token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.base + path, json.dumps(body).encode(), headers)
+        with DIRECT.open(request, timeout=10) as response:
+            return json.loads(response.read())
+
+
+def contenders() -> list[Contender]:
+    wire = Wire(EVENT.head, EVENT.tail, _read)
+    return [
+        Contender("sira", "**this service**, everything on", wire, partial(_start, canary_percent=0)),
+        Contender("sira_canary", "**this service**, canary at 10 %", wire, partial(_start, canary_percent=10)),
+    ]
+
+
+@contextmanager
+def serving(workload: Workload, folder: Path, workers: int = 1, cores: str = str(SERVER_CORE)) -> Iterator[Sira]:
+    """Postgres, migrations, both models registered, production promoted, then the processes; all gone on exit."""
+    with LocalPostgres.start(folder / "postgres") as postgres:
+        database_url = postgres.create_database("sira")
+        with connect(database_url, name="benchmarks", autocommit=True) as connection:
+            runner.up(connection)
+            models = _register(connection, workload, folder)
+        secret, token = secrets.token_urlsafe(48), secrets.token_urlsafe(48)
+        port, control_port = free_port(), free_port()
+        environment = {
+            "DATABASE_URL": database_url,
+            "MODEL_BUCKET": f"file://{folder / 'artifacts'}",
+            "MODEL_DIR": str(folder / "models"),
+            "SPOOL_DIR": str(folder / "spool"),
+            "JWT_SECRET": secret,
+            "INTERNAL_SERVICE_TOKEN": token,
+            "CONTROL_PORT": str(control_port),
+            "BENTOML_HOME": str(folder / "bentoml"),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "ORT_DISABLE_TELEMETRY": "1",
+        }
+        serve = [sys.executable, "-m", "bentoml", "serve", "service:SiraInference", "--port", str(port)]
+        serve += ["--api-workers", str(workers)]
+        control = [sys.executable, "-m", "controller"]
+        server = Server("sira", serve, cwd=REPOSITORY, env=environment, log=folder / "service.log", cores=cores)
+        controller = Server(
+            "controller", control, cwd=REPOSITORY, env=environment, log=folder / "controller.log", cores=str(LOAD_CORE)
+        )
+        try:
+            base = f"http://127.0.0.1:{port}"
+            controller.wait_ready(f"http://127.0.0.1:{control_port}/healthz", READY_SECONDS)
+            server.wait_ready(f"{base}/readyz", READY_SECONDS)
+            ml_ops = mint_token(
+                secret, subject="benchmarks", role=Role.ml_ops, now=datetime.now(UTC), lifetime=timedelta(hours=6)
+            )
+            bodies = write_bodies(folder / "bodies", map(EVENT.tail, workload.payloads))
+            yield Sira(server, base, database_url, models, token, ml_ops, bodies)
+        finally:
+            server.stop()
+            controller.stop()
+
+
+@contextmanager
+def _start(workload: Workload, folder: Path, canary_percent: int) -> Iterator[Running]:
+    with serving(workload, folder) as sira:
+        if canary_percent:
+            body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
+            sira.post("/v1/canary", body)
+        yield Running(sira.server, sira.target)
+
+
+def _register(connection: Connection, workload: Workload, folder: Path) -> dict[str, str]:
+    artifacts = open_store(f"file://{folder / 'artifacts'}")
+    models = {
+        variant: register(
+            connection, artifacts, path, Declaration(PRODUCT, "benchmark", variant), actor="benchmarks"
+        ).version.model_id
+        for variant, path in workload.models.items()
+    }
+    with connection.transaction():
+        store.change_status(connection, models["production"], Status.PRODUCTION, actor="benchmarks")
+    return models
+
+
+def _read(answer: Any) -> Scored:
+    return Scored(answer["score"], answer["variant"])
