@@ -2,7 +2,6 @@
 
 import logging
 import os
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,9 @@ RUNTIME_VERSION = f"onnxruntime {onnxruntime.__version__}"
 
 # A model that needs longer than this for one row is scored off the event loop, so that others do not wait for it.
 INLINE_SECONDS = 0.002
-# A run that took this much processor time shows that warm-up was wrong about it.
+# Runs in a row that take this much processor time show that warm-up was wrong about it; one alone may be the machine.
 SLOW_RUN_SECONDS = 0.02
+_SLOW_RUNS = 3
 _WARM_UP_ROUNDS = 5
 _FIRST_RUNS = 10
 
@@ -49,7 +49,7 @@ class ModelUnusable(ScoringError):
 
 
 class OnnxModel:
-    """A loaded and warmed version. `row_seconds` is its median time for one row; `inline` says it is fast."""
+    """A loaded and warmed version. `row_seconds` is processor time for one row, at best; `inline` says it is fast."""
 
     def __init__(self, version: ModelVersion, path: Path) -> None:
         """Open `path` (already verified by digest) and warm up; raises ModelUnusable."""
@@ -63,6 +63,7 @@ class OnnxModel:
             raise ModelUnusable(version.model_id, f"{type(error).__name__} while loading or warming up") from error
         self.inline = self.row_seconds < INLINE_SECONDS
         self._runs = 0
+        self._slow_runs = 0
 
     def score(self, rows: Sequence[Row]) -> "np.ndarray[Any, np.dtype[np.float64]]":
         """Fraud probability per row: n rows -> (n,) float64; NaN where the model gave no probability."""
@@ -86,7 +87,8 @@ class OnnxModel:
         except Exception:
             log.warning("model_raised", extra={"model_id": self.version.model_id}, exc_info=True)
             return Run(None, perf_counter() - started, steady)
-        if thread_time() - started_cpu > SLOW_RUN_SECONDS:
+        self._slow_runs = self._slow_runs + 1 if thread_time() - started_cpu > SLOW_RUN_SECONDS else 0
+        if self._slow_runs >= _SLOW_RUNS:
             self.inline = False
         return Run(scores, perf_counter() - started, steady)
 
@@ -100,10 +102,10 @@ class OnnxModel:
             raise ValueError("a warm-up score is not a probability")
         seconds = []
         for _ in range(_WARM_UP_ROUNDS):
-            started = perf_counter()
+            started = thread_time()
             self.score(rows[:1])
-            seconds.append(perf_counter() - started)
-        return statistics.median(seconds)
+            seconds.append(thread_time() - started)
+        return min(seconds)
 
 
 def valid(scores: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":

@@ -1,16 +1,16 @@
 -- name: lock_rollouts
 -- A tick that seals evidence waits for this transaction, and this one for it: no row slips into a sealed bucket.
-SELECT rollout_id FROM sira_canary_config
-WHERE rollout_id IN (
-    SELECT DISTINCT (row ->> 'rollout_id')::uuid
+-- An advisory lock, because it queues: FOR SHARE of many shippers keeps a FOR UPDATE out for ever.
+SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(rollout_id))
+FROM (
+    SELECT row ->> 'rollout_id' AS rollout_id
     FROM unnest(%(bodies)b::text[]) AS body,
          json_array_elements(body::json -> 'predictions') AS row
     WHERE row ->> 'rollout_id' IS NOT NULL
     UNION
-    SELECT DISTINCT (row ->> 'rollout_id')::uuid
+    SELECT row ->> 'rollout_id'
     FROM unnest(%(bodies)b::text[]) AS body,
-         json_array_elements(body::json -> 'paired') AS row)
-ORDER BY rollout_id FOR SHARE
+         json_array_elements(body::json -> 'paired') AS row) AS shipped
 
 -- name: ship_predictions
 -- Rows already in the log are passed over; what is inserted, and only that, is counted.
@@ -164,7 +164,6 @@ ORDER BY created_at LIMIT 1
 
 -- name: running_rollouts
 SELECT rollout_id::text, product, canary_model_id::text, phase, canary_percent, limits,
-       extract(epoch FROM clock_timestamp()
-               - greatest(created_at, (SELECT acted_at FROM sira_controller_lease)))::float8 AS unjudged_seconds
+       extract(epoch FROM clock_timestamp() - greatest(created_at, sealed_through))::float8 AS unjudged_seconds
 FROM sira_canary_config WHERE status IN ('running', 'paused')
 ORDER BY product

@@ -81,7 +81,7 @@ def find_prediction(connection: Connection, prediction_id: str) -> StoredPredict
 
 @dataclass(frozen=True, slots=True)
 class RunningRollout:
-    """A rollout as the serving side reads it. `unjudged_seconds`: since a controller acted, or the rollout began."""
+    """A rollout as the serving side reads it. `unjudged_seconds`: since it was judged, or began."""
 
     rollout_id: str
     product: str
