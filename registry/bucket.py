@@ -42,7 +42,10 @@ class Bucket:
 
     @contextlib.contextmanager
     def read(self, key: str) -> Iterator[Iterator[bytes]]:
-        with self._named_errors(key), self._client.get_object(Bucket=self._bucket, Key=key)["Body"] as body:
+        with (
+            self._named_errors(key),
+            contextlib.closing(self._client.get_object(Bucket=self._bucket, Key=key)["Body"]) as body,
+        ):
             yield body.iter_chunks(CHUNK_BYTES)
 
     def write(self, path: Path, key: str, progress: Progress) -> None:

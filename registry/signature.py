@@ -1,6 +1,7 @@
 """What a model takes and what it answers: read once at registration, kept as JSON, enforced on every event."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ class Field:
         if not 1 <= len(self.name) <= LONGEST_NAME:
             found.append(f"a field name has {len(self.name)} characters, not 1 to {LONGEST_NAME}")
         if self.default is not None and not fits(self.kind, self.default):
-            found.append(f"the default of {self.name} is not a {self.kind}")
+            found.append(f"the default of {self.name} is no {self.kind}")
         if self.nullable and self.default is None and self.kind not in FLOATING | {"string"}:
             found.append(f"{self.name} is nullable, but {self.kind} has no missing value: give it a default")
         return found
@@ -125,7 +126,8 @@ def fits(kind: Kind, value: Value) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if kind in FLOATING:
-        return math.isfinite(value) and (kind == "double" or abs(value) <= LARGEST_FLOAT)
+        largest = LARGEST_FLOAT if kind == "float" else sys.float_info.max
+        return -largest <= value <= largest
     limit = 1 << (_INTEGER_BITS[kind] - 1)
     return isinstance(value, int) and -limit <= value < limit
 
