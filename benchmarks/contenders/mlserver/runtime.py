@@ -1,4 +1,8 @@
-"""A custom MLServer runtime, as its documentation writes one: an MLModel with load() and predict()."""
+"""A custom MLServer runtime, as its documentation writes one: an MLModel with load() and predict().
+
+settings.json and model-settings.json choose what was fastest on one core: no pool of inference processes
+(parallel_workers 1 costs 2.6 ms of CPU a request instead of 0.7) and no adaptive batching (0.9 ms).
+"""
 
 import os
 
