@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 
 import click
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from migrations import runner
 from runtime.postgres import connect
+from runtime.settings import DatabaseSettings, SettingsInvalid
 
 EXAMPLE = """
 \b
@@ -25,20 +25,15 @@ def migrations() -> None:
     """Plain SQL, forward only: each file also runs with `psql \\i`, and is safe to run twice."""
 
 
-def _database(command: Callable[..., None]) -> Callable[..., None]:
-    option = click.option(
-        "--database-url", envvar="DATABASE_URL", show_envvar=True, required=True, help="Of the schema's owner."
-    )
-    as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
-    return option(as_json(command))
+_as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @migrations.command(epilog=EXAMPLE)
-@_database
-def up(database_url: str, as_json: bool) -> None:
+@_as_json
+def up(as_json: bool) -> None:
     """Apply what is pending."""
     tell = (lambda version: None) if as_json else (lambda version: click.echo(f"applying {version}"))
-    with connect(database_url, name="migrations", autocommit=True, statement_timeout_ms=0) as connection:
+    with connect(_database_url(), name="migrations", autocommit=True, statement_timeout_ms=0) as connection:
         applied = runner.up(connection, tell=tell)
     if as_json:
         click.echo(json.dumps({"applied": applied}))
@@ -47,10 +42,10 @@ def up(database_url: str, as_json: bool) -> None:
 
 
 @migrations.command(epilog=EXAMPLE.replace("migrations up", "migrations status"))
-@_database
-def status(database_url: str, as_json: bool) -> None:
+@_as_json
+def status(as_json: bool) -> None:
     """Every migration: pending, applied, changed since, or unknown to this checkout."""
-    with connect(database_url, name="migrations", autocommit=True) as connection:
+    with connect(_database_url(), name="migrations", autocommit=True) as connection:
         found = runner.status(connection)
     if as_json:
         click.echo(json.dumps([asdict(migration) for migration in found], default=str))
@@ -62,9 +57,13 @@ def status(database_url: str, as_json: bool) -> None:
     Console().print(table)
 
 
+def _database_url() -> str:
+    return DatabaseSettings.load().database_url.get_secret_value()
+
+
 if __name__ == "__main__":
     try:
         migrations(prog_name="python -m migrations")
-    except (runner.MigrationError, psycopg.Error) as error:
+    except (runner.MigrationError, SettingsInvalid, psycopg.Error) as error:
         click.echo(f"migrations: {str(error).strip().splitlines()[0]}", err=True)
         sys.exit(1)

@@ -160,21 +160,27 @@ class LocalPostgres:
                 time.sleep(0.03)
 
 
-def _child_prefix(*reached: Path) -> list[str]:
-    """`setpriv` words that let a child die with us and, under root, make it `nobody`, as Postgres refuses root."""
-    root = os.geteuid() == 0
+def tether(how: str = "TERM") -> list[str]:
+    """Words in front of a command that make the kernel signal it when the thread that started it ends.
+
+    Nothing where there is no `setpriv` (not Linux): there only a clean stop of the owner stops the child.
+    """
     setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        if root:
-            raise RootCannotDrop
-        return []  # Not Linux: only a clean stop of the owner stops Postgres.
-    prefix = [setpriv, "--pdeathsig=INT"]
-    if root:
-        nobody = pwd.getpwnam("nobody")
-        prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
-        if not all(folder.stat().st_mode & 0o001 for path in reached for folder in (path, *path.parents)):
-            # Under /root, say: rather one capability for one process than looser modes on the caller's folders.
-            prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [setpriv, f"--pdeathsig={how}"] if setpriv else []
+
+
+def _child_prefix(*reached: Path) -> list[str]:
+    """Tether a child to us and, under root, make it `nobody`, as Postgres refuses root."""
+    prefix = tether("INT")
+    if os.geteuid() != 0:
+        return prefix
+    if not prefix:
+        raise RootCannotDrop
+    nobody = pwd.getpwnam("nobody")
+    prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
+    if not all(folder.stat().st_mode & 0o001 for path in reached for folder in (path, *path.parents)):
+        # Under /root, say: rather one capability for one process than looser modes on the caller's folders.
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     return prefix
 
 
