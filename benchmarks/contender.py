@@ -30,6 +30,8 @@ class Wire:
 class Running:
     server: Server
     target: Target
+    fault: Callable[[], str | None] = lambda: None
+    """Asked after the last round: why the contender did not do the work its name says, None when it did."""
 
 
 @dataclass(frozen=True)

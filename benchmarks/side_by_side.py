@@ -21,7 +21,7 @@ class Plan:
 
 
 FULL = Plan(rounds=5, seconds=10, warm_up_seconds=5)
-QUICK = Plan(rounds=2, seconds=4, warm_up_seconds=1)
+QUICK = Plan(rounds=2, seconds=3, warm_up_seconds=1)
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,9 @@ def run(
                 if name not in failed:
                     say(f"round {number + 1} of {plan.rounds}: {name}")
                     rounds[name].append(_round(running, plan.seconds))
+        for name, running in up.items():
+            if name not in failed and (fault := running.fault()):
+                failed[name] = fault
         memory = {name: running.server.peak_memory() for name, running in up.items()}
     return [
         outcome(contender, rounds[contender.name], memory.get(contender.name, Memory(0, 0)), failed.get(contender.name))

@@ -3,6 +3,8 @@
 import json
 import secrets
 import sys
+import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contender import EVENT_HEAD, Contender, Running, Scored, Wire
-from benchmarks.model import PRODUCT, Workload
+from benchmarks.model import PRODUCT, Row, Workload
 from benchmarks.others import EVENT
-from benchmarks.process import DIRECT, LOAD_CORE, SERVER_CORE, Server, free_port
+from benchmarks.process import DIRECT, LOAD_CORE, SERVER_CORE, Server, ServerFailed, free_port
 from benchmarks.wrk import Target, write_bodies
 from migrations import runner
 from registry import store
@@ -46,12 +48,25 @@ class Sira:
     def target(self) -> Target:
         return Target(f"{self.base}/v1/infer", EVENT_HEAD, self.bodies, self.service_token)
 
+    def infer(self, event_id: str, payload: Row) -> Any:
+        return self._call("/v1/infer", self.service_token, json.loads(EVENT.head + event_id + EVENT.tail(payload)))
+
     def post(self, path: str, body: object) -> Any:
-        """A control route, as ml_ops; raises urllib.error.HTTPError."""
-        headers = {"Authorization": f"Bearer {self.ml_ops_token}", "Content-Type": "application/json"}
-        request = urllib.request.Request(self.base + path, json.dumps(body).encode(), headers)
-        with DIRECT.open(request, timeout=10) as response:
-            return json.loads(response.read())
+        """A control route, as ml_ops; raises ServerFailed."""
+        return self._call(path, self.ml_ops_token, body)
+
+    def get(self, path: str) -> Any:
+        return self._call(path, self.ml_ops_token)
+
+    def _call(self, path: str, token: str, body: object = None) -> Any:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        try:
+            with DIRECT.open(urllib.request.Request(self.base + path, content, headers), timeout=10) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")
+            raise ServerFailed("sira", f"{path} answered {error.code}: {told}", self.server.log) from None
 
 
 def contenders() -> list[Contender]:
@@ -108,10 +123,30 @@ def serving(workload: Workload, folder: Path, workers: int = 1, cores: str = str
 @contextmanager
 def _start(workload: Workload, folder: Path, canary_percent: int) -> Iterator[Running]:
     with serving(workload, folder) as sira:
-        if canary_percent:
-            body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
-            sira.post("/v1/canary", body)
-        yield Running(sira.server, sira.target)
+        if not canary_percent:
+            yield Running(sira.server, sira.target)
+            return
+        body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
+        sira.post("/v1/canary", body)
+        _await_canary(sira, workload.payloads[0])
+        yield Running(sira.server, sira.target, partial(_canary_fault, sira, canary_percent))
+
+
+def _await_canary(sira: Sira, payload: Row) -> None:
+    """Returns at the first answer of the canary: the worker has loaded it."""
+    for attempt in range(1000):
+        if sira.infer(f"await-{attempt}", payload)["variant"] == "canary":
+            return
+        time.sleep(0.02)
+    raise ServerFailed("sira_canary", "no answer came from the canary", sira.server.log)
+
+
+def _canary_fault(sira: Sira, percent: int) -> str | None:
+    """A canary that was rolled back during the rounds leaves figures of something else."""
+    found = sira.get(f"/v1/canary/{PRODUCT}")
+    if found["canary_percent"] == percent:
+        return None
+    return f"the canary ended the run at {found['canary_percent']} % ({found['state']})"
 
 
 def _register(connection: Connection, workload: Workload, folder: Path) -> dict[str, str]:
