@@ -1,0 +1,148 @@
+"""`python -m registry`, run as an operator runs it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import jwt
+import numpy as np
+import pytest
+from skl2onnx import to_onnx
+from sklearn.linear_model import LogisticRegression
+
+from registry.__main__ import registry
+from runtime.postgres import connect
+
+JWT_SECRET = "a-secret-of-more-than-thirty-two-characters"
+ROOT = Path(__file__).resolve().parents[3]
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(database_url: str, tmp_path: Path) -> Run:
+    """Run a command in an empty folder; `without` takes a variable out of its environment."""
+
+    def command(*words: str, without: str = "", exit_code: int = 0) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": database_url,
+            "MODEL_BUCKET": f"file://{tmp_path / 'artifacts'}",
+            "JWT_SECRET": JWT_SECRET,
+        }
+        environment.pop(without, None)
+        done = subprocess.run(
+            [sys.executable, "-m", "registry", *words], env=environment, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == exit_code, done.stderr
+        return done
+
+    return command
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """A model of two columns, V1 and Amount, without metadata."""
+    x = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
+    path = tmp_path / "ulb.onnx"
+    path.write_bytes(to_onnx(LogisticRegression().fit(x, x[:, 0] > 0), x[:1]).SerializeToString())
+    return str(path)
+
+
+DETAILS = ("--product", "card_ulb", "--name", "ulb", "--features", "V1,Amount", "--review", "0.5", "--block", "0.9")
+
+
+def test_a_version_is_registered_promoted_shown_and_its_history_verified(run: Run, file: str) -> None:
+    registered = run("register", file, *DETAILS, "--version", "1", "--actor", "ops_john")
+    assert "card_ulb/ulb/1 is registered as" in registered.stdout
+    again = json.loads(run("register", file, *DETAILS, "--version", "1", "--json").stdout)
+    assert again["created"] is False
+    model_id = again["model"]["model_id"]
+
+    promoted = run("promote", "card_ulb/ulb/1", "production", "--actor", "ops_jane", "--reason", "first model")
+    assert promoted.stdout == "card_ulb/ulb/1 is production (was staging)\n"
+
+    listed = json.loads(run("list", "--product", "card_ulb", "--json").stdout)
+    assert listed["total"] == 1
+    assert [(model["model_id"], model["status"]) for model in listed["models"]] == [(model_id, "production")]
+    assert model_id in run("list").stdout
+
+    shown = run("show", model_id).stdout
+    for text in (
+        "card_ulb/ulb/1",
+        "V1",
+        "Amount",
+        "review from 0.5",
+        "staging -> production",
+        "ops_jane",
+        "first model",
+    ):
+        assert text in shown
+    history = json.loads(run("show", "card_ulb/ulb/1", "--json").stdout)["history"]
+    assert [(row["actor"], row["action"]) for row in history] == [
+        ("ops_jane", "model.status_changed"),
+        ("ops_john", "model.registered"),
+    ]
+    assert run("audit", "verify").stdout == f"intact: 2 rows, head 2:{history[0]['sha256']}\n"
+
+
+def test_an_audit_row_that_was_edited_makes_verify_fail(run: Run, file: str, database_url: str) -> None:
+    run("register", file, *DETAILS, "--version", "1")
+    with connect(database_url, name="tests") as connection:
+        connection.execute("ALTER TABLE sira_audit_log DISABLE TRIGGER USER")
+        connection.execute("UPDATE sira_audit_log SET actor = 'nobody'")
+    told = run("audit", "verify", exit_code=1)
+    assert told.stderr == "row 1 was edited: the contents of row 1 do not match its hash\n"
+    assert json.loads(run("audit", "verify", "--json", exit_code=1).stdout)["kind"] == "edited"
+
+
+def test_a_refusal_is_one_line_that_says_what_to_do(run: Run, file: str) -> None:
+    refused = run("register", file, "--product", "card_ulb", "--name", "ulb", "--version", "1", exit_code=1)
+    assert refused.stderr.count("\n") == 1
+    assert "give the features, or sira.features" in refused.stderr
+    assert run("promote", "card_ulb/ulb/9", "production", exit_code=1).stderr.startswith("registry: no model version")
+
+
+def test_a_token_needs_no_database(run: Run) -> None:
+    token = run("token", "--role", "ml_ops", "--subject", "ops_john", "--hours", "2", without="DATABASE_URL").stdout
+    claims = jwt.decode(token.strip(), JWT_SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["roles"]) == ("ops_john", ["ml_ops"])
+    assert claims["exp"] - claims["iat"] == timedelta(hours=2).total_seconds()
+
+
+def test_a_missing_variable_is_named_with_the_file_that_sets_it(run: Run, tmp_path: Path) -> None:
+    assert run("list", without="DATABASE_URL", exit_code=1).stderr == "registry: settings: DATABASE_URL is missing\n"
+    (tmp_path / ".sira").mkdir()
+    (tmp_path / ".sira" / "dev.env").touch()
+    assert "set -a; source .sira/dev.env; set +a" in run("list", without="DATABASE_URL", exit_code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("promote", "card_ulb/ulb/1", "retired"), ("register", "none.onnx"), ("audit", "verify", "--anchor", "1")]
+)
+def test_wrong_usage_ends_with_two(run: Run, words: tuple[str, ...]) -> None:
+    assert "Usage: python -m registry" in run(*words, exit_code=2).stderr
+
+
+def test_a_database_without_the_schema_says_how_to_make_it(run: Run, database_url: str) -> None:
+    with connect(database_url, name="tests") as connection:
+        connection.execute("DROP TABLE siramodel_registry CASCADE")
+    assert "`python -m migrations up`" in run("list", exit_code=1).stderr
+
+
+def test_every_command_has_an_example_and_speaks_json() -> None:
+    def commands(group: click.Group) -> list[click.Command]:
+        return [
+            leaf
+            for command in group.commands.values()
+            for leaf in (commands(command) if isinstance(command, click.Group) else [command])
+        ]
+
+    for command in commands(registry):
+        assert "python -m registry" in (command.epilog or ""), command.name
+        assert any("--json" in option.opts for option in command.params), command.name
