@@ -14,7 +14,7 @@ from benchmarks.open_loop import Recording, Schedule
 from benchmarks.sira import Sira, serving
 
 SHARE_OF_LIMIT = 0.7
-LIMIT_SECONDS = 10.0
+WARM_UP_SECONDS, LIMIT_SECONDS = 3.0, 10.0
 CHECK_SECONDS = 10.0
 PROMOTE_WINDOW_SECONDS = 2.0  # around the promote, in which it must not show
 
@@ -49,10 +49,11 @@ class LatencyRun:
 def run(workload: Workload, minutes: float, folder: Path, say: Callable[[str], None]) -> tuple[LatencyRun, Recording]:
     with serving(workload, folder) as sira:
         say(f"finding the limit: {LIMIT_SECONDS:.0f} s of wrk")
-        wrk.drive(sira.target, 3)
-        limit = wrk.drive(sira.target, LIMIT_SECONDS).per_second
+        warm_up = wrk.drive(sira.target, WARM_UP_SECONDS)
+        measured = wrk.drive(sira.target, LIMIT_SECONDS, offset=warm_up.requests)
         sira.server.quiesce()
-        schedule = Schedule(SHARE_OF_LIMIT * limit, minutes * 60)
+        limit = measured.per_second
+        schedule = Schedule(SHARE_OF_LIMIT * limit, minutes * 60, offset=warm_up.requests + measured.requests)
         say(f"{schedule.rate:,.0f} requests/s for {minutes:g} minutes, a promote in the middle")
         recording, promoted_at = _recorded(sira, schedule, folder)
     say("checking the generator against an empty answer")

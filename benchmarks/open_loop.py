@@ -36,6 +36,7 @@ class Unreadable(Exception):
 class Schedule:
     rate: float  # requests/s
     seconds: float
+    offset: int = 0  # bodies to pass over first, so that no cache is warm
 
     @property
     def requests(self) -> int:
@@ -116,7 +117,7 @@ class _Generator:
         return Recording(self._latency, self._lateness, started, cpu)
 
     def _send(self, connection: _Connection, number: int, lateness: float) -> None:
-        head, tail = self._requests[number % len(self._requests)]
+        head, tail = self._requests[(self._schedule.offset + number) % len(self._requests)]
         connection.number, connection.pending = number, b""
         self._lateness[number] = lateness
         connection.socket.sendall(b"%b%b%09d%b" % (head, self._tag.encode(), number, tail))

@@ -66,6 +66,7 @@ def run(
 ) -> list[Outcome]:
     with ExitStack() as stack:
         up: dict[str, Running] = {}
+        sent: dict[str, int] = {}
         failed: dict[str, str] = {}
         for contender in contenders:
             say(f"starting {contender.name}")
@@ -74,7 +75,8 @@ def run(
                 home.mkdir()
                 up[contender.name] = stack.enter_context(contender.start(workload, home))
                 equivalence.check(contender, up[contender.name], workload)
-                wrk.drive(up[contender.name].target, plan.warm_up_seconds)
+                warm_up = wrk.drive(up[contender.name].target, plan.warm_up_seconds, offset=equivalence.CHECKED)
+                sent[contender.name] = equivalence.CHECKED + warm_up.requests
                 up[contender.name].server.quiesce()
             except (ServerFailed, equivalence.NotEquivalent) as failure:
                 failed[contender.name] = str(failure)
@@ -83,7 +85,8 @@ def run(
             for name, running in up.items():
                 if name not in failed:
                     say(f"round {number + 1} of {plan.rounds}: {name}")
-                    rounds[name].append(_round(running, plan.seconds))
+                    rounds[name].append(_round(running, plan.seconds, sent[name]))
+                    sent[name] += rounds[name][-1].requests
         for name, running in up.items():
             if name not in failed and (fault := running.fault()):
                 failed[name] = fault
@@ -94,9 +97,9 @@ def run(
     ]
 
 
-def _round(running: Running, seconds: float) -> Round:
+def _round(running: Running, seconds: float, offset: int) -> Round:
     started, cpu_before, core_before = time.monotonic(), running.server.cpu_seconds(), core_busy_seconds(SERVER_CORE)
-    load = wrk.drive(running.target, seconds)
+    load = wrk.drive(running.target, seconds, offset=offset)
     backlog_seconds = running.server.quiesce()
     cpu_seconds = running.server.cpu_seconds() - cpu_before
     others_seconds = core_busy_seconds(SERVER_CORE) - core_before - cpu_seconds

@@ -30,6 +30,7 @@ from runtime.postgres import Connection, connect
 
 REPOSITORY = Path(__file__).parent.parent
 READY_SECONDS = 60.0
+MOST_FROM_CACHE = 0.01
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,12 @@ class Sira:
 
     def get(self, path: str) -> Any:
         return self._call(path, self.ml_ops_token)
+
+    def metric(self, name: str) -> float:
+        """Sum over the series of one metric."""
+        with DIRECT.open(f"{self.base}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
     def _call(self, path: str, token: str, body: object = None) -> Any:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -124,7 +131,7 @@ def serving(workload: Workload, folder: Path, workers: int = 1, cores: str = str
 def _start(workload: Workload, folder: Path, canary_percent: int) -> Iterator[Running]:
     with serving(workload, folder) as sira:
         if not canary_percent:
-            yield Running(sira.server, sira.target)
+            yield Running(sira.server, sira.target, partial(_cache_fault, sira))
             return
         body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
         sira.post("/v1/canary", body)
@@ -144,9 +151,16 @@ def _await_canary(sira: Sira, payload: Row) -> None:
 def _canary_fault(sira: Sira, percent: int) -> str | None:
     """A canary that was rolled back during the rounds leaves figures of something else."""
     found = sira.get(f"/v1/canary/{PRODUCT}")
-    if found["canary_percent"] == percent:
-        return None
-    return f"the canary ended the run at {found['canary_percent']} % ({found['state']})"
+    if found["canary_percent"] != percent:
+        return f"the canary ended the run at {found['canary_percent']} % ({found['state']})"
+    return _cache_fault(sira)
+
+
+def _cache_fault(sira: Sira) -> str | None:
+    """An answer from the cache is not a score: the figures must hold (almost) none."""
+    hits, misses = sira.metric("sira_cache_hits_total"), sira.metric("sira_cache_misses_total")
+    share = hits / max(hits + misses, 1)
+    return f"{share:.0%} of the answers came from the cache" if share > MOST_FROM_CACHE else None
 
 
 def _register(connection: Connection, workload: Workload, folder: Path) -> dict[str, str]:

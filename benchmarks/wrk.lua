@@ -1,10 +1,11 @@
 -- One request per call, each with an event id never sent before; the payloads cycle through a file.
 -- From the environment: BENCH_BODIES (a file, one body a line after its event id), BENCH_HEAD (what stands
--- before the id), BENCH_TAG (10 characters, new for each run), BENCH_TOKEN (bearer, may be empty).
+-- before the id), BENCH_TAG (10 characters, new for each run), BENCH_OFFSET (how many bodies to pass over first),
+-- BENCH_TOKEN (bearer, may be empty).
 
 local tails, heads = {}, {}
 local count, sent = 0, 0
-local tag = os.getenv("BENCH_TAG")
+local tag, offset = os.getenv("BENCH_TAG"), tonumber(os.getenv("BENCH_OFFSET"))
 
 function init(args)
   local token, head = os.getenv("BENCH_TOKEN"), os.getenv("BENCH_HEAD")
@@ -21,7 +22,7 @@ function init(args)
 end
 
 function request()
-  local at = sent % count + 1
+  local at = (offset + sent) % count + 1
   sent = sent + 1
   return heads[at] .. string.format("%09d", sent) .. tails[at]
 end

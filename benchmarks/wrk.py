@@ -58,14 +58,18 @@ def write_bodies(path: Path, tails: Iterable[str]) -> Path:
     return path
 
 
-def drive(target: Target, seconds: float, connections: int = CONNECTIONS) -> Load:
-    """Blocks for `seconds` (whole ones, at least 1). The caller's CPU affinity is wrk's too."""
+def drive(target: Target, seconds: float, *, offset: int = 0, connections: int = CONNECTIONS) -> Load:
+    """Blocks for `seconds` (whole ones, at least 1). The caller's CPU affinity is wrk's too.
+
+    `offset` is how many bodies to pass over first: a run that starts where the last one ended meets no warm cache.
+    """
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{max(1, round(seconds))}s"]
     command += ["--timeout", "10s", "--script", str(SCRIPT), target.url]
     environment = os.environ | {
         "BENCH_BODIES": str(target.bodies),
         "BENCH_HEAD": target.head,
         "BENCH_TAG": secrets.token_hex(5),
+        "BENCH_OFFSET": str(offset),
         "BENCH_TOKEN": target.token,
     }
     try:

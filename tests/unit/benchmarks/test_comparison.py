@@ -103,6 +103,16 @@ def test_wrk_sends_each_event_id_once_and_counts_what_is_not_2xx(serve: Serve, t
     assert load.errors == load.bad_status == load.requests
 
 
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed: apt-get install wrk")
+def test_a_run_goes_on_where_the_last_one_ended(serve: Serve, tmp_path: Path) -> None:
+    behaviour = Behaviour()
+    target = _running(serve(behaviour), tmp_path).target
+    wrk.write_bodies(target.bodies, [f'","place":{place}}}' for place in range(5)])
+    wrk.drive(target, 1, offset=7, connections=1)
+    # From place 2 on, less the one request that wrk makes up at its start and never sends.
+    assert [body["place"] for body in behaviour.bodies[:4]] == [3, 4, 0, 1]
+
+
 def test_wrk_without_figures_is_an_error_and_not_a_zero() -> None:
     with pytest.raises(wrk.LoadFailed, match="unable to connect"):
         wrk.parse("", "unable to connect to 127.0.0.1")
