@@ -70,7 +70,7 @@ class Job:
             product=event.product,
             event_id=event.event_id,
             routing_key=event.routing_key,
-            payload=msgspec.Raw(event.canonical),
+            payload=event.canonical.decode(),
             payload_sha256=digest,
             model_id=version.model_id,
             model_version=version.version,

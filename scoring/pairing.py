@@ -12,7 +12,7 @@ from scoring.event import EventRefused, Scalar
 from scoring.job import Job
 from scoring.lanes import Lanes
 from scoring.onnx_model import OnnxModel, Run, valid
-from scoring.prediction import PairedPrediction, Spooled, encode_spooled
+from scoring.prediction import PairedPrediction, copy_text
 from scoring.signature import Row
 from scoring.spool import Spool
 from scoring.telemetry import Telemetry
@@ -83,7 +83,7 @@ class Pairing:
         if dropped := len(group) - len(rows):
             self._telemetry.paired_dropped(group[0][0].event.product, dropped)
         # No one waits for these rows: a full spool drops them, as it should.
-        self._spool.append(encode_spooled(Spooled(paired=rows)), 0, time.time(), lambda error: None)
+        self._spool.append("paired", copy_text(rows), len(rows), time.time(), lambda error: None)
 
 
 def _other(job: Job) -> OnnxModel:

@@ -1,28 +1,31 @@
+-- name: stage
+-- Where COPY puts the spool's lines before they are counted; columns in the order of scoring/prediction.py.
+CREATE TEMP TABLE IF NOT EXISTS staged_predictions (
+    prediction_id uuid, created_at float8, product text, event_id text, routing_key text, payload json,
+    payload_sha256 text, model_id uuid, model_version text, artifact_sha256 text, runtime_version text, score float8,
+    decision text, review_threshold float8, block_threshold float8, variant text, arm text, rollout_id uuid, phase int,
+    cached boolean, latency_seconds float8, model_seconds float8, outcome text) ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_paired (
+    prediction_id uuid, created_at float8, rollout_id uuid, phase int, product text, event_id text, amount float8,
+    canary_score float8, canary_decision text, production_score float8, production_decision text)
+    ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_trips (
+    rollout_id uuid, process text, tripped_at float8, requests bigint, errors bigint, production_failing boolean)
+    ON COMMIT DELETE ROWS
+
 -- name: lock_rollouts
 -- A tick that seals evidence waits for this transaction, and this one for it: no row slips into a sealed bucket.
--- An advisory lock, because it queues: FOR SHARE of many shippers keeps a FOR UPDATE out for ever.
-SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(rollout_id))
-FROM (
-    SELECT row ->> 'rollout_id' AS rollout_id
-    FROM unnest(%(bodies)b::text[]) AS body,
-         json_array_elements(body::json -> 'predictions') AS row
-    WHERE row ->> 'rollout_id' IS NOT NULL
-    UNION
-    SELECT row ->> 'rollout_id'
-    FROM unnest(%(bodies)b::text[]) AS body,
-         json_array_elements(body::json -> 'paired') AS row) AS shipped
+-- An advisory lock, because it queues: FOR SHARE of many shippers in turn keeps a tick's FOR UPDATE out for ever.
+SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(rollout_id::text))
+FROM (SELECT rollout_id FROM staged_predictions WHERE rollout_id IS NOT NULL
+      UNION SELECT rollout_id FROM staged_paired) AS shipped
 
 -- name: ship_predictions
 -- Rows already in the log are passed over; what is inserted, and only that, is counted.
 WITH sent AS (
-    SELECT DISTINCT ON (r.prediction_id) r.*, to_timestamp(r.created_at) AS at,
-           (to_timestamp(r.created_at) AT TIME ZONE 'UTC')::date AS day
-    FROM unnest(%(bodies)b::text[]) AS body,
-         json_to_recordset(body::json -> 'predictions') AS r (
-            prediction_id uuid, created_at float8, product text, event_id text, routing_key text, payload json,
-            payload_sha256 text, model_id uuid, model_version text, artifact_sha256 text, runtime_version text,
-            score float8, decision text, review_threshold float8, block_threshold float8, variant text, arm text,
-            rollout_id uuid, phase int, cached boolean, latency_seconds float8, model_seconds float8, outcome text)
+    SELECT DISTINCT ON (prediction_id) s.*, to_timestamp(created_at) AS at,
+           (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
+    FROM staged_predictions s
 ),
 inserted AS (
     INSERT INTO sira_predictions (
@@ -109,13 +112,9 @@ SELECT count(*) FROM inserted
 
 -- name: ship_paired
 WITH sent AS (
-    SELECT DISTINCT ON (r.prediction_id, r.rollout_id) r.*, to_timestamp(r.created_at) AS at,
-           (to_timestamp(r.created_at) AT TIME ZONE 'UTC')::date AS day
-    FROM unnest(%(bodies)b::text[]) AS body,
-         json_to_recordset(body::json -> 'paired') AS r (
-            prediction_id uuid, created_at float8, rollout_id uuid, phase int, product text, event_id text,
-            amount float8, canary_score float8, canary_decision text, production_score float8,
-            production_decision text)
+    SELECT DISTINCT ON (prediction_id, rollout_id) s.*, to_timestamp(created_at) AS at,
+           (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
+    FROM staged_paired s
 ),
 inserted AS (
     INSERT INTO sira_paired_predictions (
@@ -149,10 +148,7 @@ SELECT count(*) FROM inserted
 
 -- name: ship_fuse_trips
 INSERT INTO sira_canary_fuse_trips (rollout_id, process, tripped_at, requests, errors, production_failing)
-SELECT r.rollout_id, r.process, to_timestamp(r.tripped_at), r.requests, r.errors, r.production_failing
-FROM unnest(%(bodies)b::text[]) AS body,
-     json_to_recordset(body::json -> 'trips') AS r (
-        rollout_id uuid, process text, tripped_at float8, requests bigint, errors bigint, production_failing boolean)
+SELECT rollout_id, process, to_timestamp(tripped_at), requests, errors, production_failing FROM staged_trips
 ON CONFLICT DO NOTHING
 
 -- name: find_prediction
@@ -164,6 +160,6 @@ ORDER BY created_at LIMIT 1
 
 -- name: running_rollouts
 SELECT rollout_id::text, product, canary_model_id::text, phase, canary_percent, limits,
-       extract(epoch FROM clock_timestamp() - greatest(created_at, sealed_through))::float8 AS unjudged_seconds
+       extract(epoch FROM clock_timestamp() - sealed_through)::float8 AS unjudged_seconds
 FROM sira_canary_config WHERE status IN ('running', 'paused')
 ORDER BY product

@@ -19,7 +19,7 @@ from scoring.lanes import Lanes
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout
 from scoring.onnx_model import OnnxModel, Run, valid
 from scoring.pairing import Pairing
-from scoring.prediction import FuseTrip, Outcome, Prediction, Spooled, encode_spooled
+from scoring.prediction import FuseTrip, Outcome, Prediction, copy_text
 from scoring.spool import Spool, SpoolError
 from scoring.telemetry import Telemetry
 
@@ -201,12 +201,13 @@ class Scorer:
             return
         ready = time.perf_counter()
         rows = [job.prediction(ready) for job in jobs]
-        body = encode_spooled(Spooled(predictions=rows, trips=self._observe_fuses(jobs)))
+        if trips := self._observe_fuses(jobs):
+            self._spool.append("trips", copy_text(trips), len(trips), time.time(), lambda error: None)
 
         def committed(error: SpoolError | None) -> None:
             self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
 
-        self._spool.append(body, len(rows), time.time(), committed)
+        self._spool.append("predictions", copy_text(rows), len(rows), time.time(), committed)
 
     def _observe_fuses(self, jobs: list[Job]) -> list[FuseTrip]:
         trips = []

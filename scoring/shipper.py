@@ -6,13 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
-from scoring.spool import Batch, Spool, SpoolFile, orphans
-from scoring.store import ship
+from scoring.spool import Batch, Spool, SpoolFile, Target, orphans
+from scoring.store import prepare_shipping, ship
 
 log = logging.getLogger("sira.scoring.shipper")
 
@@ -95,33 +94,33 @@ class Shipper:
 
     def _ship(self, file: SpoolFile, batches: Sequence[Batch]) -> None:
         connection = self._connect()
-        bodies = [batch.body.decode() for batch in batches]
+        lines: dict[Target, list[bytes]] = {}
+        for batch in batches:
+            lines.setdefault(batch.target, []).append(batch.body)
         try:
             with connection.transaction():
-                shipped = ship(connection, bodies)
+                shipped = ship(connection, lines)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             log.error("log_rows_refused", extra={"sqlstate": error.sqlstate})
-            for row in _one_by_one(batches):
-                self._ship_alone(connection, file, row)
+            for batch in batches:
+                for line in batch.body.splitlines(keepends=True):
+                    self._ship_alone(connection, file, batch.target, line)
             return
         metrics.log_shipped.inc(shipped.predictions)
 
-    def _ship_alone(self, connection: Connection, file: SpoolFile, body: bytes) -> None:
+    def _ship_alone(self, connection: Connection, file: SpoolFile, target: Target, line: bytes) -> None:
         """One row; if Postgres will never take it, it is set aside so that the others go on."""
         try:
             with connection.transaction():
-                metrics.log_shipped.inc(ship(connection, [body.decode()]).predictions)
+                metrics.log_shipped.inc(ship(connection, {target: [line]}).predictions)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             metrics.log_refused.inc()
-            file.set_aside(body, f"{type(error).__name__} {error.sqlstate}", time.time())
+            file.set_aside(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
 
     def _connect(self) -> Connection:
         if self._connection is None:
             connection = connect(self._database_url, name="shipper", autocommit=True)
-            # The duplicate check must look rows up by key, never read whole partitions.
-            connection.execute("SET enable_hashjoin = off")
-            connection.execute("SET enable_mergejoin = off")
-            connection.execute("SET plan_cache_mode = force_generic_plan")
+            prepare_shipping(connection)
             self._connection = connection
         return self._connection
 
@@ -148,13 +147,3 @@ def _first_rows(batches: list[Batch]) -> list[Batch]:
             break
         taken.append(batch)
     return taken
-
-
-def _one_by_one(batches: Sequence[Batch]) -> list[bytes]:
-    """Each row of the batches as a batch of its own."""
-    alone = []
-    for batch in batches:
-        for table, rows in msgspec.json.decode(batch.body, type=dict[str, list[msgspec.Raw]]).items():
-            empty: dict[str, list[msgspec.Raw]] = {"predictions": [], "paired": [], "trips": []}
-            alone += [msgspec.json.encode({**empty, table: [row]}) for row in rows]
-    return alone

@@ -12,13 +12,15 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS batches (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, spooled_at REAL NOT NULL, rows INTEGER NOT NULL, body BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, spooled_at REAL NOT NULL, target TEXT NOT NULL, rows INTEGER NOT NULL,
+    body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS refused (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, refused_at REAL NOT NULL, reason TEXT NOT NULL, body BLOB NOT NULL);
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, refused_at REAL NOT NULL, reason TEXT NOT NULL, target TEXT NOT NULL,
+    body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
 """
 
@@ -39,15 +41,17 @@ class SpoolUnwritable(SpoolError):
         super().__init__(f"the spool cannot be written: {reason}")
 
 
+Target = Literal["predictions", "paired", "trips"]
 Committed = Callable[[SpoolError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`body` is what append() was given; `rows` of it are predictions; `spooled_at` is unix seconds."""
+    """`body` is `rows` lines of COPY text for the table `target` stands for; `spooled_at` is unix seconds."""
 
     seq: int
     spooled_at: float
+    target: Target
     rows: int
     body: bytes
 
@@ -64,6 +68,7 @@ class Backlog:
 @dataclass(slots=True)
 class _Append:
     spooled_at: float
+    target: Target
     rows: int
     body: bytes
     committed: Committed
@@ -92,7 +97,8 @@ class SpoolFile:
     def batches(self, *, after_seq: int, most: int) -> list[Batch]:
         """The oldest waiting batches, in order."""
         rows = self._db.execute(
-            "SELECT seq, spooled_at, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?", (after_seq, most)
+            "SELECT seq, spooled_at, target, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after_seq, most),
         )
         return [Batch(*row) for row in rows]
 
@@ -105,9 +111,11 @@ class SpoolFile:
     def forget(self, through_seq: int) -> None:
         self._db.execute("DELETE FROM batches WHERE seq <= ?", (through_seq,))
 
-    def set_aside(self, body: bytes, reason: str, now: float) -> None:
+    def set_aside(self, target: Target, body: bytes, reason: str, now: float) -> None:
         """Keep rows that Postgres will never take, out of the way of the others, for a person to look at."""
-        self._db.execute("INSERT INTO refused (refused_at, reason, body) VALUES (?, ?, ?)", (now, reason, body))
+        self._db.execute(
+            "INSERT INTO refused (refused_at, reason, target, body) VALUES (?, ?, ?, ?)", (now, reason, target, body)
+        )
 
     def refused(self) -> int:
         return int(self._db.execute("SELECT count(*) FROM refused").fetchone()[0])
@@ -143,7 +151,7 @@ class Spool:
                 return cls(file, limit_bytes=limit_bytes)
         raise AssertionError("unreachable: the paths never end")
 
-    def append(self, body: bytes, rows: int, now: float, committed: Committed) -> None:
+    def append(self, target: Target, body: bytes, rows: int, now: float, committed: Committed) -> None:
         """Queue a batch. `committed(None)` follows, from the writer's thread, once it is durable; or with the error."""
         if self._bytes + len(body) > self.limit_bytes:
             committed(SpoolFull(self.limit_bytes))
@@ -151,7 +159,7 @@ class Spool:
         with self._lock:
             self._bytes += len(body)
             self._rows += rows
-        self._appends.put(_Append(now, rows, body, committed))
+        self._appends.put(_Append(now, target, rows, body, committed))
 
     def shipped(self, batches: list[Batch]) -> None:
         """Let go of batches that Postgres has; they leave the file with the writer's next commit."""
@@ -216,8 +224,8 @@ class Spool:
             db.execute("BEGIN IMMEDIATE")
             for append in group:
                 db.execute(
-                    "INSERT INTO batches (spooled_at, rows, body) VALUES (?, ?, ?)",
-                    (append.spooled_at, append.rows, append.body),
+                    "INSERT INTO batches (spooled_at, target, rows, body) VALUES (?, ?, ?, ?)",
+                    (append.spooled_at, append.target, append.rows, append.body),
                 )
             if forget:
                 db.execute("DELETE FROM batches WHERE seq <= ?", (forget,))

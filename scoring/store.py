@@ -1,5 +1,6 @@
 """The prediction log in Postgres. The caller owns the transaction."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from psycopg.rows import class_row
 
 from runtime.postgres import Connection
 from runtime.queries import load_queries
+from scoring.spool import Target
 
 QUERIES = load_queries(Path(__file__).parent / "queries.sql")
 
@@ -56,14 +58,25 @@ class Shipment:
     paired: int
 
 
-def ship(connection: Connection, bodies: list[str]) -> Shipment:
-    """Write spool batches, with the evidence they add to, in the caller's transaction. Safe to repeat."""
-    batch = {"bodies": bodies}
-    # Held to the end of the transaction: the next statement sees where evidence is sealed, and it stays there.
-    connection.execute(QUERIES["lock_rollouts"], batch)
-    predictions = connection.execute(QUERIES["ship_predictions"], batch).fetchone()
-    paired = connection.execute(QUERIES["ship_paired"], batch).fetchone()
-    connection.execute(QUERIES["ship_fuse_trips"], batch)
+def prepare_shipping(connection: Connection) -> None:
+    """Make a connection fit for `ship`: its staging tables, and plans that look rows up instead of reading days."""
+    connection.execute(QUERIES["stage"])
+    connection.execute("SET enable_hashjoin = off")
+    connection.execute("SET enable_mergejoin = off")
+
+
+def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shipment:
+    """Write COPY lines by table, with the evidence they add to, in the caller's transaction. Safe to repeat."""
+    for target, bodies in lines.items():
+        with connection.cursor().copy(f"COPY staged_{target} FROM STDIN") as copy:
+            for body in bodies:
+                copy.write(body)
+    # Held to the end of the transaction: the next statements see where evidence is sealed, and it stays there.
+    connection.execute(QUERIES["lock_rollouts"])
+    predictions = connection.execute(QUERIES["ship_predictions"]).fetchone()
+    paired = connection.execute(QUERIES["ship_paired"]).fetchone() if "paired" in lines else (0,)
+    if "trips" in lines:
+        connection.execute(QUERIES["ship_fuse_trips"])
     assert predictions is not None
     assert paired is not None
     return Shipment(predictions[0], paired[0])
