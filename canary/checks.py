@@ -89,13 +89,19 @@ def check_error_go(state: JudgeState, policy: Policy) -> Measurement:
     ratio = _error_ratio(state, policy, phase.errors, phase.requests)
     evidence = e_value(sequential.log_evidence(phase.error_go))
     negligible = e_value(sequential.log_evidence(phase.negligible_go))
-    close = evidence >= limits.go_evidence and (ratio is None or ratio < limits.error_ratio_allowed)
-    if negligible >= limits.go_evidence and not close:
-        reason = f"the canary's error rate is below {limits.error_rate_negligible:.2%}"
-        return _sized("error_go", "pass", reason, ratio, limits.error_ratio_allowed, negligible, limits.go_evidence)
-    verb = "are" if close else "are not yet shown to be"
-    reason = f"errors {verb} under {limits.error_ratio:g} times production's: {_times(ratio)}"
-    outcome: Outcome = "pass" if close else "unknown"
+    known = evidence >= limits.go_evidence
+    outcome: Outcome = "unknown"
+    reason = f"errors are not yet shown to be under {limits.error_ratio:g} times production's: {_times(ratio)}"
+    if known and (ratio is None or ratio < limits.error_ratio_allowed):
+        outcome, reason = "pass", f"errors are under {limits.error_ratio:g} times production's: {_times(ratio)}"
+    elif negligible >= limits.go_evidence:
+        outcome, evidence = "pass", negligible
+        reason = f"the canary's error rate is below {limits.error_rate_negligible:.2%}, whatever production's is"
+    elif known:
+        outcome = "hold"
+        reason = (
+            f"errors are {_times(ratio)}: more than the {limits.error_ratio_allowed:g} allowed, too few to roll back"
+        )
     return _sized("error_go", outcome, reason, ratio, limits.error_ratio_allowed, evidence, limits.go_evidence)
 
 
