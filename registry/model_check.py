@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from registry import RegistryError
+from registry import RegistryError, printable
 from registry.signature import Signature
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ class ModelRefused(RegistryError):
     """Every reason at once."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(printable(fault) for fault in faults)
         super().__init__("model refused: " + "; ".join(self.faults))
 
 

@@ -21,7 +21,7 @@ import onnx
 import onnxruntime
 
 from registry.model_check import Checked, Request
-from registry.onnx_graph import Inputs, class_labels, metadata_of, read_inputs, safety_faults
+from registry.onnx_graph import STANDARD_DOMAINS, Inputs, class_labels, metadata_of, read_inputs, safety_faults
 from registry.onnx_outputs import Output, choose_output, fraud_probability
 from registry.signature import Kind, Signature, SignatureInvalid, Value, warm_up_rows
 
@@ -58,15 +58,15 @@ def check(path: Path, features: tuple[str, ...] | None, positive: str | None) ->
     signature = _signature(session, inputs, class_labels(model), positive or metadata.get("sira.positive"), metadata)
     facts = {
         "producer": _producer(model),
-        "opset": {entry.domain or "ai.onnx": entry.version for entry in model.opset_import},
+        "opset": {e.domain or "ai.onnx": e.version for e in model.opset_import if e.domain in STANDARD_DOMAINS},
         "checked_with": f"onnxruntime {onnxruntime.__version__}",
     }
     return Checked(hashlib.sha256(data).hexdigest(), len(data), signature, metadata.get("sira.thresholds"), facts)
 
 
 def _producer(model: onnx.ModelProto) -> str:
-    lines = model.producer_version.splitlines()  # CatBoost puts its whole build log there
-    return f"{model.producer_name} {lines[0] if len(lines) == 1 else ''}".strip()
+    # CatBoost puts its whole build log into its version.
+    return " ".join(text for text in (model.producer_name, model.producer_version) if text and text.isprintable())[:128]
 
 
 def _open(data: bytes) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from registry import RegistryError
+from registry import RegistryError, printable
 
 Kind = Literal["string", "float", "double", "int32", "int64", "bool"]
 Value = bool | int | float | str
@@ -24,7 +24,7 @@ class SignatureInvalid(RegistryError):
     """Every fault of a signature at once."""
 
     def __init__(self, faults: Sequence[str]) -> None:
-        self.faults = tuple(faults)
+        self.faults = tuple(printable(fault) for fault in faults)
         super().__init__("signature: " + "; ".join(self.faults))
 
 
@@ -57,6 +57,10 @@ class Field:
         found = []
         if not 1 <= len(self.name) <= LONGEST_NAME:
             found.append(f"a field name has {len(self.name)} characters, not 1 to {LONGEST_NAME}")
+        if not self.name.isprintable():  # neither a terminal nor jsonb takes every character
+            found.append(f"field name {self.name} has characters that do not print")
+        if isinstance(self.default, str) and not self.default.isprintable():
+            found.append(f"the default of {self.name} has characters that do not print")
         if self.default is not None and not fits(self.kind, self.default):
             found.append(f"the default of {self.name} is no {self.kind}")
         if self.nullable and self.default is None and self.kind not in FLOATING | {"string"}:
@@ -95,6 +99,8 @@ class Signature:
             found.append(f"named twice: {', '.join(sorted(twice))}")
         if not self.fields:
             found.append("no field")
+        if not (self.output_name.isprintable() and str(self.positive).isprintable()):
+            found.append("the output or its positive label has characters that do not print")
         if self.layout == "tensor":
             if self.input_name is None or self.input_type is None:
                 found.append("a tensor needs input_name and input_type")

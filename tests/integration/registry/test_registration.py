@@ -212,6 +212,18 @@ def test_a_model_that_cannot_score_a_missing_value_may_not_call_its_field_nullab
     assert check_model(write(network(metadata=with_default))).signature.fields[0].default == 0
 
 
+def test_control_characters_of_a_file_reach_no_terminal_and_no_row(
+    connection: Connection, artifacts: ArtifactStore, write: Write
+) -> None:
+    hostile = "\x1b[2Jamount\x00"
+    named = network([helper.make_node("Sigmoid", [hostile], ["p"])], inputs=(hostile,))
+    assert refusal(write(named)).isprintable()
+    model = onnx.load_model_from_string(network())
+    model.producer_name, model.producer_version = hostile, "1.0"
+    done = register(connection, artifacts, write(model.SerializeToString()), DECLARATION, actor="tests")
+    assert done.version.metadata["producer"] == "1.0"
+
+
 def test_a_file_over_the_limit_is_not_even_opened(write: Write) -> None:
     assert "over the limit of 10 (ARTIFACT_MAX_BYTES)" in refusal(write(network()), Limits(max_bytes=10))
 

@@ -70,6 +70,14 @@ def test_a_model_without_a_field_is_none() -> None:
         Signature("columns", (), "p", "probability")
 
 
+@pytest.mark.parametrize("text", ["a\x00", "\x1b[31m", "a\nb", "\ud800"])
+def test_text_that_cannot_be_stored_or_shown_is_refused(text: str) -> None:
+    with pytest.raises(SignatureInvalid) as refused:
+        Signature("columns", (Field(text, "string", default=text),), text, "probability")
+    assert len(refused.value.faults) == 3
+    str(refused.value).encode()
+
+
 @pytest.mark.parametrize("stored", [None, [], {}, {"layout": "rows"}, {**TENSOR.to_json(), "fields": [{"name": "a"}]}])
 def test_json_of_another_shape_is_refused(stored: object) -> None:
     with pytest.raises(SignatureInvalid):
