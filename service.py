@@ -28,7 +28,7 @@ class EdgeService(bentoml.Service):
         return EDGE.in_front_of(inner) if is_main else inner
 
 
-@bentoml.service(name="sira_inference", service_class=EdgeService)
+@bentoml.service(name="sira_inference", http={"port": 8080}, service_class=EdgeService)
 class SiraInference:
     """Fraud scoring behind /v1/infer; see /docs for every route."""
 

@@ -22,7 +22,13 @@ Manifest = dict[str, Any]
 
 WORKLOADS = ("Deployment", "Job")
 # Read by boto3 and BentoML, not by our settings.
-FOREIGN_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "BENTOML_HOME"}
+FOREIGN_VARIABLES = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_DEFAULT_REGION",
+    "BENTOML_HOME",
+    "BENTOML_CONFIG_OPTIONS",
+}
 UNITS = {"m": 1e-3, "": 1.0, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 
 
@@ -235,8 +241,9 @@ def test_every_folder_that_a_setting_names_is_writable(workloads: list[Manifest]
 def test_the_spool_stops_answers_before_the_kubelet_evicts_the_pod(inference: Manifest) -> None:
     container = container_of(inference)
     volumes = {v["name"]: quantity(v["emptyDir"]["sizeLimit"]) for v in pod_of(inference)["volumes"]}
-    workers = int(container["args"][container["args"].index("--api-workers") + 1])
-    (limit_of_each,) = [float(v["value"]) for v in container["env"] if v["name"] == "SPOOL_MAX_BYTES"]
+    values = {variable["name"]: variable.get("value", "") for variable in container["env"]}
+    workers = int(values["BENTOML_CONFIG_OPTIONS"].removeprefix("services.sira_inference.workers="))
+    limit_of_each = float(values["SPOOL_MAX_BYTES"])
     # SQLite's pages and write-ahead log take room too.
     assert workers * limit_of_each * 1.2 < volumes["spool"]
     assert sum(volumes.values()) <= quantity(container["resources"]["limits"]["ephemeral-storage"])

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# `make image` on a Debian machine that has no container engine, and perhaps no registry either. Run it as root.
+#   scripts/build-image.sh          builds registry.molam/sira-inference:v1.0.0 into buildah's own store
+#   scripts/run-image.sh            then runs it as Kubernetes would
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+BASE=docker.io/library/python:3.11-slim
+
+install_tools() {
+  apt-get -qq update
+  apt-get -qq install -y --no-install-recommends buildah podman runc debootstrap >/dev/null
+}
+
+# Debian's own Python 3.11 under the official image's name, for where that one cannot be pulled.
+make_base() {
+  local root container
+  root=$(mktemp -d)
+  trap 'rm -rf "$root"' RETURN
+  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" >/dev/null
+  ln -s /usr/bin/python3 "$root/usr/local/bin/python"
+  # What this machine trusts, its mirrors' certificates included.
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+  rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+  container=$(buildah from scratch)
+  cp -a "$root/." "$(buildah mount "$container")/"
+  buildah umount "$container" >/dev/null
+  buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 "$container"
+  buildah commit --quiet --rm "$container" "$BASE"
+}
+
+install_tools
+buildah inspect --type image "$BASE" >/dev/null 2>&1 || buildah pull --quiet "$BASE" || make_base
+# Without an engine there is no namespace to build in: a chroot will do.
+BUILDAH_ISOLATION=chroot exec make image BACKEND=buildah "$@"
