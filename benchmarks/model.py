@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from demo.train import PRODUCT as PRODUCT
-from demo.train import RECIPES, train
+from demo.recipes import PRODUCT as PRODUCT
+from demo.recipes import RECIPES
+from demo.train import train
 from demo.transactions import transactions
 
 PAYLOADS = 60_000  # distinct, three times the service's default cache: a cycle through them never hits
