@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from runtime.local import tether
 
+_MARK = "SIRA_CHILD"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -18,12 +20,13 @@ class Child:
     def __init__(self, name: str, command: list[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
+        self._mark = secrets.token_hex(8)
         if log.exists():
             log.replace(log.with_suffix(".previous.log"))
         with log.open("wb") as log_file:
             self._process = subprocess.Popen(
                 [*tether(), *command],
-                env=dict(environment),
+                env={**environment, _MARK: self._mark},
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
@@ -35,15 +38,26 @@ class Child:
         return self._process.poll() is not None
 
     def stop(self, seconds: float) -> None:
-        """Ask it to end, with its group; after `seconds`, end what is left of it. Safe to repeat."""
+        """Ask it to end; after `seconds`, end what is left of it and of its children. Safe to repeat."""
         self._process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        for left in self._family():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
         self._process.wait()
 
     def last_words(self) -> str:
         """The last line it logged."""
         lines = self.log.read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it logged nothing"
+
+    def _family(self) -> list[int]:
+        """Ids of it and of all it started: BentoML's workers lead sessions of their own and outlive a killed parent."""
+        mark, found = f"{_MARK}={self._mark}".encode(), []
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if mark in environment.read_bytes().split(b"\0"):
+                    found.append(int(environment.parent.name))
+        return found

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from demo.train import PRODUCT, RECIPES, Recipe, Trained, train
-from registry.artifacts import open_store
+from demo.recipes import PRODUCT, RECIPES, Recipe
+from registry.artifacts import ArtifactStore, open_store
 from registry.model_version import ModelVersion, Status
 from registry.registration import Declaration, register
 from registry.store import change_status, find_version, production_of
@@ -22,19 +22,8 @@ def seed(connection: Connection, model_bucket: str) -> None:
 
     `connection` is in no transaction: training takes seconds.
     """
-    missing = [recipe for recipe in RECIPES if not _find(connection, recipe)]
-    if missing:
-        columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("trees")
-        with Progress(*columns, transient=True) as progress:
-            for recipe in missing:
-                task = progress.add_task(f"training {PRODUCT} {recipe.version}", total=recipe.trees)
-                trained = train(recipe, on_tree=partial(progress.advance, task))
-                _register(connection, model_bucket, trained)
-                progress.console.print(
-                    f"  registered {PRODUCT} {recipe.version}: AUC {trained.auc:.3f}, review from {trained.review},"
-                    f" block from {trained.block}",
-                    highlight=False,
-                )
+    if missing := [recipe for recipe in RECIPES if not _find(connection, recipe)]:
+        _train_and_register(connection, open_store(model_bucket), missing)
     with connection.transaction():
         first = _find(connection, RECIPES[0])
         if first and first.status is Status.STAGING and not production_of(connection, PRODUCT):
@@ -46,9 +35,21 @@ def _find(connection: Connection, recipe: Recipe) -> ModelVersion | None:
         return find_version(connection, PRODUCT, NAME, recipe.version)
 
 
-def _register(connection: Connection, model_bucket: str, trained: Trained) -> None:
-    with tempfile.TemporaryDirectory(prefix="sira-demo-") as folder:
-        path = Path(folder, "model.onnx")
-        path.write_bytes(trained.onnx)
-        declaration = Declaration(product=PRODUCT, name=NAME, version=trained.recipe.version)
-        register(connection, open_store(model_bucket), path, declaration, actor=ACTOR, reason="demo model")
+def _train_and_register(connection: Connection, artifacts: ArtifactStore, recipes: list[Recipe]) -> None:
+    # Seconds to import, so only when there is something to train.
+    from demo.train import train
+
+    columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("trees")
+    with Progress(*columns, transient=True) as progress, tempfile.TemporaryDirectory(prefix="sira-demo-") as folder:
+        for recipe in recipes:
+            task = progress.add_task(f"training {PRODUCT} {recipe.version}", total=recipe.trees)
+            trained = train(recipe, on_tree=partial(progress.advance, task))
+            path = Path(folder, f"{recipe.version}.onnx")
+            path.write_bytes(trained.onnx)
+            declaration = Declaration(product=PRODUCT, name=NAME, version=recipe.version)
+            register(connection, artifacts, path, declaration, actor=ACTOR, reason="demo model")
+            progress.console.print(
+                f"  registered {PRODUCT} {recipe.version}: AUC {trained.auc:.3f}, review from {trained.review},"
+                f" block from {trained.block}",
+                highlight=False,
+            )

@@ -15,29 +15,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from demo.recipes import PRODUCT, Recipe
 from demo.transactions import DEFAULTS, NUMBERS, STRINGS, Transactions, transactions
 
-PRODUCT = "fraud_score"
 REVIEW_QUANTILE, BLOCK_QUANTILE = 0.965, 0.99  # 2.5 % of payments to review, 1 % blocked
 OPSETS = {"": 19, "ai.onnx.ml": 3}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What makes one version differ from another."""
-
-    version: str
-    trees: int
-    depth: int
-    learning_rate: float
-    rows: int
-    seed: int
-
-
-RECIPES = (
-    Recipe("1.0.0", trees=120, depth=3, learning_rate=0.1, rows=16_000, seed=11),
-    Recipe("2.0.0", trees=300, depth=4, learning_rate=0.06, rows=24_000, seed=22),
-)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from migrations import runner
 from runtime.local import LocalPostgres
 from runtime.postgres import connect
 from runtime.settings import Settings
+from tests.served import Served, serve
 
 JWT_SECRET = "a-jwt-secret-for-tests-of-forty-characters"
 SERVICE_TOKEN = "a-service-token-for-tests-of-forty-chars"
@@ -116,3 +117,14 @@ def settings(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         return Settings.load()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Service and controller over an embedded Postgres, as `make run` starts them; shared by the whole run.
+
+    Use products or events of the test's own: others use the same processes.
+    """
+    running = serve(tmp_path_factory.mktemp("served") / "sira", WORKERS="2")
+    yield running
+    running.stop()

@@ -4,7 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from demo.train import RECIPES, Recipe, Trained, train
+from demo.recipes import RECIPES, Recipe
+from demo.train import Trained, train
 from demo.transactions import DEFAULTS, NUMBERS, transactions
 
 QUICK = replace(RECIPES[0], trees=40, rows=8_000)

@@ -1,0 +1,85 @@
+# `make` lists the targets. PYTHON names the interpreter that .venv is made with.
+PYTHON ?= python3
+PY := .venv/bin/python
+BACKEND ?= docker
+IMAGE ?= registry.molam/sira-inference
+VERSION ?= v1.0.0
+COMMIT = $(shell git rev-parse HEAD)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export ORT_DISABLE_TELEMETRY := 1
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: help run demo test lint bench bench-quick bench-canary faults bento image sbom lock tools clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.run ## set up, then serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL_PORT, SIRA_HOME, WORKERS)
+	@exec $(PY) -m demo.run
+
+demo: .venv/.run ## three canaries under live traffic: a good one, one that throws, one that turns slow
+	@exec $(PY) -m demo
+
+test: lint tools ## lint, then every test: unit, integration, contract, acceptance
+	$(PY) -m pytest
+
+lint: .venv/.dev ## ruff, mypy --strict, import-linter
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	.venv/bin/lint-imports --cache-dir .import_linter_cache
+
+bench: .venv/.dev ## side by side with the alternatives, on the same model and payloads
+	@exec $(PY) -m benchmarks
+
+bench-quick: .venv/.dev ## the same in under two minutes
+	@exec $(PY) -m benchmarks --quick
+
+bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, simulated, with the baselines
+	@exec $(PY) -m benchmarks.canary
+
+faults: .venv/.dev ## kill, cut and fill things under load; count what was lost, doubled or wrong
+	@exec $(PY) -m benchmarks.faults
+
+bento: .venv/.run ## build the Bento sira_inference, with the commit as a label
+	.venv/bin/bentoml build --label commit=$(COMMIT)
+
+image: ## build the image of all processes (BACKEND=docker|podman|buildah, VERSION)
+	$(BACKEND) build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) .
+
+sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of what the image holds
+	@mkdir -p dist
+	.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements-image.lock
+
+UV := uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+
+lock: ## resolve pyproject.toml into the three locks again (needs uv)
+	@command -v uv >/dev/null || { echo "make lock: uv is missing: pip install uv"; exit 1; }
+	$(UV) -o requirements-image.lock
+	$(UV) --extra local -c requirements-image.lock -o requirements.lock
+	$(UV) --extra local --extra dev -c requirements.lock -o requirements-dev.lock
+	$(PYTHON) -m demo.bootstrap --seal
+
+clean: ## remove caches and builds; .venv and .sira stay
+	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+.venv/.run: requirements.lock pyproject.toml
+	@$(PYTHON) -m demo.bootstrap $< $@
+
+.venv/.dev: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -m demo.bootstrap $< $@
+
+# Debian packages whose programs some tests drive. Where they cannot be had those tests are skipped, with the reason.
+tools:
+	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk; do \
+	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing$$missing"; \
+	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null && exit 0; \
+	fi; \
+	echo "not installed:$$missing; the tests that drive them are skipped"
