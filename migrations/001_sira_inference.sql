@@ -98,8 +98,9 @@ CREATE TABLE IF NOT EXISTS sira_canary_config (
     step                 int NOT NULL DEFAULT 0 CHECK (step >= -1),  -- -1: below the plan's first step, set by hand
     phase                int NOT NULL DEFAULT 0,           -- counts every change of the split; evidence is kept per phase
     step_started_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
-    sealed_through       timestamptz NOT NULL DEFAULT '-infinity',  -- evidence before this is judged and never changes
-    judge_state          json,                             -- text as the judge wrote it: it reads back every bit
+    sealed_through       timestamptz NOT NULL              -- evidence before this is judged and never changes
+                         DEFAULT date_bin('5 s', clock_timestamp(), 'epoch'),
+    judge_state          text,                             -- JSON as the judge wrote it: it reads back every bit
     dispersion           float8 CHECK (dispersion >= 1),   -- of production's errors; null: too little history
     dispersion_at        timestamptz,                      -- when it was last estimated
     created_at           timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -1,0 +1,135 @@
+-- Statements of canary/store.py and canary/evidence_store.py: one block per function.
+
+-- name: live_rollouts
+SELECT * FROM sira_canary_config WHERE status IN ('running', 'paused') ORDER BY product;
+
+-- name: lock_rollout
+SELECT * FROM sira_canary_config WHERE rollout_id = %(rollout_id)s::uuid FOR UPDATE;
+
+-- name: lock_live_rollout
+SELECT * FROM sira_canary_config WHERE product = %(product)s AND status IN ('running', 'paused') FOR UPDATE;
+
+-- name: latest_rollout
+SELECT * FROM sira_canary_config WHERE product = %(product)s ORDER BY created_at DESC LIMIT 1;
+
+-- name: all_rollouts
+SELECT * FROM sira_canary_config
+WHERE %(product)s::text IS NULL OR product = %(product)s::text
+ORDER BY created_at DESC LIMIT %(limit)s;
+
+-- name: product_exists
+SELECT EXISTS (SELECT FROM siramodel_registry WHERE product = %(product)s);
+
+-- name: insert_rollout
+INSERT INTO sira_canary_config
+    (product, canary_model_id, production_model_id, canary_percent, mode, plan, limits, step, created_by)
+VALUES (%(product)s, %(canary_model_id)s, %(production_model_id)s, %(canary_percent)s, %(mode)s, %(plan)s, %(limits)s,
+        %(step)s, %(created_by)s)
+RETURNING *;
+
+-- name: begin_phase
+UPDATE sira_canary_config
+SET canary_percent = %(percent)s, step = %(step)s, phase = phase + 1,
+    production_model_id = coalesce(%(production_model_id)s::uuid, production_model_id),
+    step_started_at = clock_timestamp(), updated_at = clock_timestamp()
+WHERE rollout_id = %(rollout_id)s::uuid RETURNING *;
+
+-- name: record_phase
+INSERT INTO sira_canary_phases (rollout_id, phase, step, canary_percent, production_model_id, started_by)
+SELECT rollout_id, phase, step, canary_percent, production_model_id, %(actor)s
+FROM sira_canary_config WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: set_status
+UPDATE sira_canary_config
+SET status = %(status)s::text, updated_at = clock_timestamp(),
+    canary_percent = CASE WHEN %(status)s::text IN ('running', 'paused') THEN canary_percent ELSE 0 END,
+    ended_at = CASE WHEN %(status)s::text IN ('running', 'paused') THEN NULL ELSE clock_timestamp() END
+WHERE rollout_id = %(rollout_id)s::uuid RETURNING *;
+
+-- name: insert_rollback
+INSERT INTO sira_canary_rollback_log
+    (product, canary_model_id, production_model_id, reason, rolled_back_by, rollout_id, measurements)
+VALUES (%(product)s, %(canary_model_id)s, %(production_model_id)s, %(reason)s, %(rolled_back_by)s, %(rollout_id)s,
+        %(measurements)s);
+
+-- name: latest_verdict
+SELECT * FROM sira_canary_verdicts WHERE rollout_id = %(rollout_id)s::uuid ORDER BY tick DESC LIMIT 1;
+
+-- name: verdicts
+SELECT * FROM sira_canary_verdicts WHERE rollout_id = %(rollout_id)s::uuid ORDER BY tick;
+
+-- name: phases
+SELECT phase, step, canary_percent, production_model_id::text, started_at, started_by
+FROM sira_canary_phases WHERE rollout_id = %(rollout_id)s::uuid ORDER BY phase;
+
+-- name: take_lease
+-- One row, so one holder. A holder that has not acted for %(stale_seconds)s may be followed by any other.
+INSERT INTO sira_controller_lease AS lease (holder, acted_at) VALUES (%(holder)s, clock_timestamp())
+ON CONFLICT (singleton) DO UPDATE SET holder = excluded.holder, acted_at = clock_timestamp()
+WHERE lease.holder = excluded.holder
+   OR lease.acted_at < clock_timestamp() - make_interval(secs => %(stale_seconds)s)
+RETURNING true;
+
+-- name: lock_evidence
+-- Waits for the shipments under way and keeps new ones waiting: what is sealed below stays as it is read.
+SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(%(rollout_id)s));
+
+-- name: standing
+SELECT extract(epoch FROM clock_timestamp())::float8 AS now,
+       canary.status AS canary_status,
+       production.model_id::text AS production_now,
+       labels.*,
+       (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'at', extract(epoch FROM tripped_at)::float8, 'requests', requests, 'errors', errors,
+                   'production_failing', production_failing) ORDER BY tripped_at, process), '[]')
+        FROM sira_canary_fuse_trips t
+        WHERE t.rollout_id = c.rollout_id
+          AND (NOT production_failing OR tripped_at > clock_timestamp() - interval '10 min')) AS fuse_trips
+FROM sira_canary_config c
+JOIN siramodel_registry canary ON canary.model_id = c.canary_model_id
+LEFT JOIN siramodel_registry production ON production.product = c.product AND production.status = 'production'
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(events), 0)::bigint AS events, coalesce(sum(matured), 0)::bigint AS matured,
+           coalesce(sum(legitimate) FILTER (WHERE canary_decision = 'block' AND production_decision = 'block'), 0)::bigint AS n11,
+           coalesce(sum(legitimate) FILTER (WHERE canary_decision = 'block' AND production_decision <> 'block'), 0)::bigint AS n10,
+           coalesce(sum(legitimate) FILTER (WHERE canary_decision <> 'block' AND production_decision = 'block'), 0)::bigint AS n01,
+           coalesce(sum(legitimate) FILTER (WHERE canary_decision <> 'block' AND production_decision <> 'block'), 0)::bigint AS n00
+    FROM sira_canary_label_evidence e WHERE e.rollout_id = c.rollout_id) AS labels
+WHERE c.rollout_id = %(rollout_id)s::uuid;
+
+-- name: arm_evidence
+SELECT extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, arm, requests, errors,
+       timeouts, allowed, reviewed, blocked, latency, scores
+FROM sira_canary_evidence JOIN sira_canary_phases USING (rollout_id, phase)
+WHERE rollout_id = %(rollout_id)s::uuid
+  AND bucket_start >= to_timestamp(%(first)s) AND bucket_start < to_timestamp(%(through)s)
+ORDER BY start, phase;
+
+-- name: paired_evidence
+SELECT extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, n11, n10, n01, n00
+FROM sira_canary_paired_evidence JOIN sira_canary_phases USING (rollout_id, phase)
+WHERE rollout_id = %(rollout_id)s::uuid
+  AND bucket_start >= to_timestamp(%(first)s) AND bucket_start < to_timestamp(%(through)s)
+ORDER BY start, phase;
+
+-- name: production_error_cells
+SELECT coalesce(sum(requests) FILTER (WHERE half = 0), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 0), 0)::bigint,
+       coalesce(sum(requests) FILTER (WHERE half = 1), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 1), 0)::bigint
+FROM sira_production_errors
+WHERE product = %(product)s AND bucket_start >= to_timestamp(%(now)s) - interval '24 hours'
+GROUP BY bucket_start ORDER BY bucket_start;
+
+-- name: set_dispersion
+UPDATE sira_canary_config SET dispersion = %(dispersion)s, dispersion_at = clock_timestamp()
+WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: seal
+UPDATE sira_canary_config SET sealed_through = to_timestamp(%(through)s), judge_state = %(judge_state)s::json
+WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: insert_verdict
+INSERT INTO sira_canary_verdicts
+    (rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, evidence_from, evidence_through,
+     judged_at)
+VALUES (%(rollout_id)s, %(phase)s, %(verdict)s, %(action)s, %(reasons)s, %(measurements)s, %(inputs)s, %(dispersion)s,
+        to_timestamp(%(evidence_from)s), to_timestamp(%(evidence_through)s), to_timestamp(%(judged_at)s));

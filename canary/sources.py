@@ -1,0 +1,85 @@
+"""What the judge is told from outside: critical alerts of Alertmanager, and values of named Prometheus queries."""
+
+import json
+import logging
+import math
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+log = logging.getLogger("sira.canary.sources")
+
+# A rollback waits for these answers, so they may take a small part of a tick.
+TIMEOUT_SECONDS = 2.0
+_AT_ONCE = 8
+_CRITICAL = "/api/v2/alerts?active=true&silenced=false&inhibited=false&filter=" + urllib.parse.quote(
+    'severity="critical"'
+)
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """critical_alerts: their names, None when unknown. values: by query; None when there is no value."""
+
+    critical_alerts: tuple[str, ...] | None = None
+    values: Mapping[str, float | None] = field(default_factory=dict)
+
+
+class Sources:
+    """Asks Alertmanager and Prometheus, all at once. What does not answer in time is unknown, and never an error."""
+
+    def __init__(self, alertmanager_url: str | None, prometheus_url: str | None) -> None:
+        self._alertmanager_url = alertmanager_url
+        self._prometheus_url = prometheus_url
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sources")
+
+    def ask(self, queries: Collection[str]) -> Answers:
+        alerts = self._pool.submit(_or_none, self._critical_alerts)
+        values = {query: self._pool.submit(_or_none, self._value, query) for query in queries}
+        asked: list[Future[Any]] = [alerts, *values.values()]
+        wait(asked, timeout=TIMEOUT_SECONDS)
+        return Answers(_now(alerts), {query: _now(value) for query, value in values.items()})
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _critical_alerts(self) -> tuple[str, ...] | None:
+        if not self._alertmanager_url:
+            return None
+        alerts = _get_json(self._alertmanager_url.rstrip("/") + _CRITICAL)
+        return tuple(sorted({str(alert["labels"].get("alertname", "unnamed")) for alert in alerts}))
+
+    def _value(self, query: str) -> float | None:
+        """The one sample of an instant vector or a scalar; None for none, for several, and for what is not finite."""
+        if not self._prometheus_url:
+            return None
+        parameters = urllib.parse.urlencode({"query": query, "timeout": f"{TIMEOUT_SECONDS:g}s"})
+        data = _get_json(f"{self._prometheus_url.rstrip('/')}/api/v1/query?{parameters}")["data"]
+        samples = [data["result"]] if data["resultType"] == "scalar" else [row["value"] for row in data["result"]]
+        if len(samples) != 1:
+            log.warning("query_gives_no_single_value", extra={"samples": len(samples)})
+            return None
+        value = float(samples[0][1])
+        return value if math.isfinite(value) else None
+
+
+def _get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+        return json.load(response)
+
+
+def _or_none(ask: Callable[..., _Answer | None], *words: str) -> _Answer | None:
+    try:
+        return ask(*words)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("source_did_not_answer", extra={"error": type(error).__name__})
+        return None
+
+
+def _now(future: "Future[_Answer | None]") -> _Answer | None:
+    return future.result() if future.done() and not future.cancelled() else None
