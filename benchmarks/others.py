@@ -103,7 +103,7 @@ UVICORN = ("{bin}/python", "-m", "uvicorn", "app:app", "--port", "{port}", "--no
 OTHERS = {
     "BentoML, `@bentoml.api`": Other(
         "bentoml_documented",
-        ("{bin}/bentoml", "serve", "service:FraudScore", "--port", "{port}"),
+        ("{bin}/bentoml", "serve", "service:FraudScore", "--host", "127.0.0.1", "--port", "{port}"),
         EVENT,
         path="/infer",
         ready="/readyz",

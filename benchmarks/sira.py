@@ -107,7 +107,7 @@ def serving(workload: Workload, folder: Path, workers: int = 1, cores: str = str
             "ORT_DISABLE_TELEMETRY": "1",
         }
         serve = [sys.executable, "-m", "bentoml", "serve", "service:SiraInference", "--port", str(port)]
-        serve += ["--api-workers", str(workers)]
+        serve += ["--host", "127.0.0.1", "--api-workers", str(workers)]
         control = [sys.executable, "-m", "controller"]
         server = Server("sira", serve, cwd=REPOSITORY, env=environment, log=folder / "service.log", cores=cores)
         controller = Server(
