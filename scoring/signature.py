@@ -1,6 +1,7 @@
 """A payload becomes a model's input: every violation at once, then one canonical row."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ _DTYPES: dict[Kind, type] = {
     "bool": np.bool_,
     "string": np.object_,
 }
+_LARGEST = {"float": LARGEST_FLOAT, "double": sys.float_info.max}
 _INTEGER_LIMITS = {"int32": 1 << 31, "int64": 1 << 63}
 # One object, so that rows with a missing value are equal: NaN is equal to itself only by identity.
 _NAN = math.nan
@@ -29,10 +31,7 @@ class PayloadReader:
 
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
-        self._plan = [
-            (f.name, f.kind, LARGEST_FLOAT if f.kind == "float" else math.inf, f.required, _missing(f))
-            for f in signature.fields
-        ]
+        self._plan = [(f.name, f.kind, _LARGEST.get(f.kind, 0.0), f.required, _missing(f)) for f in signature.fields]
         self._dtypes = [_DTYPES[field.kind] for field in signature.fields]
 
     def row(self, payload: dict[str, Scalar]) -> Row:
@@ -50,7 +49,7 @@ class PayloadReader:
                     if -limit <= value <= limit:  # type: ignore[operator]
                         row.append(value + 0.0)  # type: ignore[operator]
                         continue
-                elif of is int and -limit < value < limit and abs(value) < 1 << 1023:  # type: ignore[operator, arg-type]
+                elif of is int and -limit <= value <= limit:  # type: ignore[operator]
                     row.append(float(value))  # type: ignore[arg-type]
                     continue
             elif kind == "string":
@@ -114,7 +113,7 @@ def _violation(field: Field, payload: dict[str, Scalar]) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
     if field.kind in ("float", "double"):
-        limit = LARGEST_FLOAT if field.kind == "float" else 1.7976931348623157e308
+        limit = _LARGEST[field.kind]
         return None if -limit <= value <= limit else f"is out of range for a {field.kind}"
     if not isinstance(value, int):
         return "must be a whole number"
