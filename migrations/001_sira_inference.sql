@@ -407,7 +407,7 @@ CREATE OR REPLACE TRIGGER sira_canary_rollback_log_append_only BEFORE UPDATE OR 
 CREATE OR REPLACE FUNCTION sira_latency_bin(seconds float8) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN seconds <= 0.001 THEN 0
-                ELSE least(457, ceil(ln(seconds / 0.001::float8) * (13::float8 / ln(1.3::float8)))::int) END
+                ELSE least(457, ceil(ln(seconds / 0.001::float8) * 13 / ln(1.3::float8)))::int END
 $$;
 
 CREATE OR REPLACE FUNCTION sira_latency_bin_edge(bin int) RETURNS float8
