@@ -26,6 +26,8 @@ def check_by_threshold(state: JudgeState, policy: Policy) -> Iterator[Measuremen
     """Mode "threshold": the runbook's plain ratios over the phase, read once there are enough requests."""
     limits = policy.limits
     yield check_control(state, policy)
+    if policy.percent == 0.0:
+        return  # the canary answers nobody: there is no ratio to wait for
     ratio = _error_ratio(state, policy, state.phase.errors, state.phase.requests)
     samples = float(state.phase.requests[CANARY])
     yield _plain("error_ratio", ratio, limits.error_ratio, samples, limits)

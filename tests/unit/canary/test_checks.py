@@ -169,6 +169,12 @@ def test_the_plain_rule_passes_under_its_ratios(arm: MakeArm, absorbed: Absorbed
     assert {m.outcome for m in check_by_threshold(state, TEN)} == {"pass"}
 
 
+def test_the_plain_rule_waits_for_no_ratio_at_0_percent(arm: MakeArm, absorbed: Absorbed) -> None:
+    shadow = Policy(percent=0, mode="threshold")
+    state = absorbed(arm(1000, 3), ArmBucket(), policy=shadow)
+    assert [m.name for m in check_by_threshold(state, shadow)] == ["control"]
+
+
 def test_the_plain_rule_reads_no_ratio_below_its_minimum_sample(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 90, 0.5), buckets=9)
     assert [m.outcome for m in check_by_threshold(state, TEN)] == ["pass", "unknown", "unknown"]
