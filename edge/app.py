@@ -4,7 +4,7 @@ import logging
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge import models, predictions
+from edge import api
 from edge.control import control_app
 from edge.health import health_routes
 from edge.infer import send_problem
@@ -37,8 +37,7 @@ class Edge:
         serving.start()
         routes = (
             *health_routes(serving.not_ready_because, serving.faults),
-            *models.ROUTES,
-            *predictions.ROUTES,
+            *api.ROUTES,
         )
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
         self._drain_seconds = settings.drain_seconds

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from canary.control import ProductNotFound
+from canary.labels import LabelsInvalid
 from canary.plan import CanaryError, PlanInvalid
+from canary.request import RequestInvalid
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
 from registry.model_version import ThresholdsInvalid
@@ -90,7 +93,10 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (CursorInvalid, Mapped(422)),
     (SignatureInvalid, Mapped(422)),
     (ThresholdsInvalid, Mapped(422)),
+    (ProductNotFound, Mapped(404)),
     (PlanInvalid, Mapped(422)),
+    (RequestInvalid, Mapped(422)),
+    (LabelsInvalid, Mapped(422)),
     (ArtifactMissing, Mapped(422)),
     (AccessDenied, Mapped(503, 30)),
     (ArtifactStoreUnreachable, Mapped(503, 5)),
@@ -116,10 +122,19 @@ def problem(status: int, detail: str, violations: Sequence[Violation] = ()) -> P
 
 
 def _detail(error: Exception) -> str:
-    return "see errors" if isinstance(error, EventRefused) else str(error)
+    return "see errors" if _violations(error) else str(error)
 
 
 def _violations(error: Exception) -> list[Violation]:
     if isinstance(error, EventRefused):
         return error.violations
-    return [Violation("", fault) for fault in getattr(error, "faults", ())]
+    faults = getattr(error, "faults", ())
+    return [_located(fault) if isinstance(error, CanaryError) else Violation("", fault) for fault in faults]
+
+
+def _located(fault: str) -> Violation:
+    """`plan.steps[1].percent: is missing` as the pointer /plan/steps/1/percent and what is wrong there."""
+    place, colon, detail = fault.partition(": ")
+    if not colon:
+        return Violation("", fault)
+    return Violation("/" + place.replace("[", ".").replace("]", "").strip(".").replace(".", "/"), detail)

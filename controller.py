@@ -1,0 +1,94 @@
+"""The controller process: canary evaluation, labels, partitions and retention, and the control API on port 3000."""
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import logging
+import signal
+import socket
+import sys
+import time
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from canary.scheduler import Controller
+from edge import api
+from edge.control import control_app
+from edge.health import health_routes
+from edge.routes import Resources
+from registry.artifacts import open_store
+from runtime import metrics
+from runtime.auth import Authenticator
+from runtime.logs import configure_logs
+from runtime.settings import Settings, SettingsInvalid
+
+log = logging.getLogger("sira.controller")
+
+DRAIN_SECONDS = 5
+# Ticks that may fail before someone should know.
+LATE_TICKS = 4
+
+
+class Health:
+    """Ready once Postgres was reached: after that its absence is a fault that passes, not a reason to restart."""
+
+    def __init__(self, controller: Controller, tick_seconds: float) -> None:
+        self._controller = controller
+        self._late_seconds = LATE_TICKS * tick_seconds
+
+    def not_ready_because(self) -> list[str]:
+        return (
+            ["Postgres has not been reached yet: is DATABASE_URL right?"] if self._controller.last_tick is None else []
+        )
+
+    def faults(self) -> list[str]:
+        age = time.monotonic() - (self._controller.last_tick or 0.0)
+        return [f"no canary was judged for {age:.0f} s: is Postgres reachable?"] if age > self._late_seconds else []
+
+
+def main() -> None:
+    try:
+        settings = Settings.load()
+    except SettingsInvalid as invalid:
+        sys.exit(f"controller: {invalid}")
+    configure_logs()
+    try:
+        listening = socket.create_server((settings.controller_host, settings.control_port), backlog=256)
+    except OSError as error:
+        sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
+    controller = Controller(settings)
+    config = uvicorn.Config(
+        _app(settings, controller), log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_SECONDS
+    )
+    # uvicorn raises its signal again when it has stopped serving: that must not end the process before the jobs have.
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, lambda number, frame: None)
+    controller.start()
+    log.info("started", extra={"port": settings.control_port})
+    try:
+        uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        controller.stop()
+        log.info("stopped")
+
+
+def _app(settings: Settings, controller: Controller) -> ASGIApp:
+    health = Health(controller, settings.canary_tick_seconds)
+    resources = Resources(
+        settings.database_url.get_secret_value(),
+        open_store(settings.model_bucket),
+        settings.prometheus_url,
+        settings.alertmanager_url,
+    )
+    return control_app(
+        (*health_routes(health.not_ready_because, health.faults), *api.ROUTES),
+        resources,
+        Authenticator(settings),
+        lambda route, status: metrics.http_requests.labels(route, str(status)).inc(),
+    )
+
+
+if __name__ == "__main__":
+    main()

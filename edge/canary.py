@@ -1,0 +1,54 @@
+"""The canary over HTTP: start, see, stop, pause, resume, promote."""
+
+from collections.abc import Callable
+
+from canary import control, store
+from canary.description import description, summary
+from canary.request import parse_reason, parse_request
+from canary.store import StoredRollout
+from edge.routes import Access, Call, Reply, Route
+from runtime.postgres import Connection
+
+Act = Callable[..., StoredRollout | None]
+
+
+def start_or_change(call: Call) -> Reply:
+    """Start a canary (201), or give the one that runs another percentage (200)."""
+    request = parse_request(call.body)
+    with call.resources.connect() as connection:
+        rollout, started = control.start_or_change(connection, request, actor=call.actor)
+        return Reply(_described(connection, rollout), 201 if started else 200)
+
+
+def show(call: Call) -> Reply:
+    """Anyone: product, percentage and state. With a role: everything, with the latest verdict."""
+    product = call.path["product"]
+    with call.resources.connect() as connection:
+        rollout = control.find(connection, product)
+        if rollout is None or not Access.VIEWER.admits(call.caller):
+            return Reply(summary(product, rollout))
+        return Reply(_described(connection, rollout))
+
+
+def _operate(act: Act) -> Callable[[Call], Reply]:
+    def handle(call: Call) -> Reply:
+        product, reason = call.path["product"], parse_reason(call.body)
+        with call.resources.connect() as connection:
+            rollout = act(connection, product, actor=call.actor, reason=reason)
+            return Reply(_described(connection, rollout) if rollout else summary(product, None))
+
+    return handle
+
+
+def _described(connection: Connection, rollout: StoredRollout) -> dict[str, object]:
+    return description(rollout, store.latest_verdict(connection, rollout.rollout_id))
+
+
+ROUTES = (
+    Route("POST", "/v1/canary", Access.ML_OPS, start_or_change),
+    Route("GET", "/v1/canary/{product}", Access.ANYONE, show),
+    Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(control.stop)),
+    Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(control.pause)),
+    Route("POST", "/v1/canary/{product}/resume", Access.ML_OPS, _operate(control.resume)),
+    Route("POST", "/v1/canary/{product}/promote", Access.ML_OPS, _operate(control.promote)),
+)
