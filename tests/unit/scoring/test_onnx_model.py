@@ -1,0 +1,79 @@
+"""A model in memory: warm-up decides whether it may serve, and where it runs."""
+
+import logging
+import math
+import os
+from pathlib import Path
+
+import pytest
+
+from scoring.onnx_model import ModelUnusable, valid
+from tests.table_model import loaded, table_model
+
+
+def test_scores_come_back_a_row_each(tmp_path: Path) -> None:
+    model = loaded(tmp_path, table_model([0.25, 0.5, 0.75]))
+    assert model.score([(2.0,), (0.0,), (1.0,)]).tolist() == [0.75, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("warm_up", [[math.nan, 0.5], [0.5, 1.5], [-0.1, 0.5], [math.inf, 0.5], [0.5]])
+def test_a_model_that_does_not_score_its_warm_up_rows_never_serves(tmp_path: Path, warm_up: list[float]) -> None:
+    with pytest.raises(ModelUnusable):
+        loaded(tmp_path, table_model(warm_up))
+
+
+def test_a_file_that_is_no_model_never_serves(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnusable):
+        loaded(tmp_path, b"not a model")
+
+
+def test_a_model_that_raises_is_a_fact_of_the_run(tmp_path: Path) -> None:
+    model = loaded(tmp_path, table_model([0.25, 0.5]))
+    run = model.run([(1.0,), (9.0,)])
+    assert run.scores is None
+    assert run.seconds > 0
+
+
+def test_what_a_model_choked_on_is_written_nowhere(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    model = loaded(tmp_path, table_model([0.25, 0.5]))
+    with caplog.at_level(logging.DEBUG):
+        assert model.run([(4111.0,)]).scores is None
+    written = capfd.readouterr()
+    assert "4111" not in written.out + written.err
+    assert [record.getMessage() for record in caplog.records] == ["model_raised"]
+
+
+def test_which_scores_are_probabilities_is_told_row_by_row(tmp_path: Path) -> None:
+    scores = loaded(tmp_path, table_model([0.0, 1.0, math.nan, math.inf, -0.1, 1.1])).score(
+        [(float(n),) for n in range(6)]
+    )
+    assert valid(scores).tolist() == [True, True, False, False, False, False]
+
+
+def test_the_first_runs_after_a_load_are_no_measure_of_its_speed(tmp_path: Path) -> None:
+    model = loaded(tmp_path, table_model([0.25, 0.5]))
+    steady = [model.run([(0.0,)]).steady for _ in range(12)]
+    assert steady == [False] * 10 + [True] * 2
+
+
+def test_a_quick_model_runs_on_the_loop_and_a_slow_one_off_it(tmp_path: Path) -> None:
+    assert loaded(tmp_path, table_model([0.25, 0.5])).inline
+    assert not loaded(tmp_path, table_model([0.25, 0.5], spins=[400, 400])).inline
+
+
+def test_a_model_that_turns_out_slow_leaves_the_loop_after_three_runs(tmp_path: Path) -> None:
+    model = loaded(tmp_path, table_model([0.25, 0.5, 0.75], spins=[0, 0, 1_500]))
+    assert model.inline
+    model.run([(2.0,)])
+    model.run([(0.0,)])
+    assert model.inline, "one slow run alone may be the machine"
+    for _ in range(3):
+        model.run([(2.0,)])
+    assert not model.inline
+
+
+def test_the_runtime_reports_home_to_nobody() -> None:
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+    assert os.environ["BENTOML_DO_NOT_TRACK"] == "True"
