@@ -4,8 +4,10 @@ With several workers prometheus_client keeps its values in files (PROMETHEUS_MUL
 worker answers for all.
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from prometheus_client import REGISTRY as _PROCESS_REGISTRY
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
@@ -96,6 +98,19 @@ def exposition() -> bytes:
     """Prometheus text of all workers of this pod."""
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return generate_latest(_PROCESS_REGISTRY)
+    _forget_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     registry = CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
+
+
+def _forget_dead_workers(folder: Path) -> None:
+    """Drop the gauges of killed workers, which would stand still for ever; what they counted stays counted."""
+    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*.db")}:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            with contextlib.suppress(FileNotFoundError):  # Another worker was quicker.
+                multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            pass  # It lives, as someone else.
