@@ -76,7 +76,7 @@ class Authenticator:
         except jwt.InvalidTokenError:
             raise TokenRefused("token is not valid") from None
         roles = claims.get("roles")
-        known = [Role[name] for name in roles if name in Role.__members__] if isinstance(roles, list) else []
+        known = [role for role in Role if role.name in roles] if isinstance(roles, list) else []
         if not known:
             raise TokenRefused("token carries no role")
         return Caller(subject=str(claims["sub"]), role=max(known))
