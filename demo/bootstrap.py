@@ -89,7 +89,7 @@ def _tell(lines: Iterable[str], packages: int) -> Iterator[str]:
     before, after = ("\r\033[K", "") if terminal else ("", "\n")
     for line in lines:
         yield line
-        if line.startswith(("Collecting ", "Requirement already satisfied")):
+        if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied")):
             seen += 1
             if terminal or seen % 25 == 0:
                 print(f"{before}  fetching {min(seen, packages)} of {packages} packages", end=after, flush=True)

@@ -180,7 +180,7 @@ def _child_prefix(*reached: Path) -> list[str]:
     prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     if not all(folder.stat().st_mode & 0o001 for path in reached for folder in (path, *path.parents)):
         # Under /root, say: rather one capability for one process than looser modes on the caller's folders.
-        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+        prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
     return prefix
 
 

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,9 +90,13 @@ def test_only_the_owner_can_read_the_password(postgres: LocalPostgres) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has an identity to drop")
-def test_root_runs_postgres_as_nobody_and_loosens_no_folder(tmp_path: Path) -> None:
+def test_root_runs_postgres_as_nobody_below_folders_that_nobody_may_enter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
+    shutil.copytree(postgres_binaries().parent, private / "installed", symlinks=True)
+    monkeypatch.setattr("runtime.local.postgres_binaries", lambda: private / "installed" / "bin")
     with LocalPostgres.start(private / "postgres", durable=False) as running:
         pid = int((running.home / "data" / "postmaster.pid").read_text().partition("\n")[0])
         assert Path(f"/proc/{pid}").stat().st_uid != 0
