@@ -95,8 +95,11 @@ def test_root_runs_postgres_as_nobody_below_folders_that_nobody_may_enter(
 ) -> None:
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
-    shutil.copytree(postgres_binaries().parent, private / "installed", symlinks=True)
-    monkeypatch.setattr("runtime.local.postgres_binaries", lambda: private / "installed" / "bin")
+    wheel = postgres_binaries().parents[1]
+    shutil.copytree(wheel / "pginstall18", private / "wheel" / "pginstall18", symlinks=True)
+    # auditwheel keeps the shared libraries beside the package.
+    shutil.copytree(wheel.with_name(f"{wheel.name}.libs"), private / f"{wheel.name}.libs")
+    monkeypatch.setattr("runtime.local.postgres_binaries", lambda: private / "wheel" / "pginstall18" / "bin")
     with LocalPostgres.start(private / "postgres", durable=False) as running:
         pid = int((running.home / "data" / "postmaster.pid").read_text().partition("\n")[0])
         assert Path(f"/proc/{pid}").stat().st_uid != 0
