@@ -37,8 +37,7 @@ class BodyNotJson(ScoringError):
         super().__init__(f"the body is not JSON: {reason}")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """One transaction. `canonical` is the payload as sorted-key JSON: what is logged and hashed."""
 
     event_id: str

@@ -1,7 +1,6 @@
 """One event on its way to its answer."""
 
-import asyncio
-from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -25,8 +24,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     cached: bool
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """`model` and `row` are whose turn it is; `outcome` is how its arm did; `settled` once nothing more can change."""
 
     event: Event
@@ -38,7 +36,7 @@ class Job:
     production_row: Row
     arrived_at: float
     started: float
-    answer: "asyncio.Future[Answer]"
+    answer: Any  # asyncio.Future[Answer]
     outcome: Outcome = "ok"
     score: float | None = None
     cached: bool = False

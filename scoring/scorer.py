@@ -93,7 +93,8 @@ class Scorer:
             raise ProductUnknown
         job = self._route(event, slot)
         self._enqueue(job)
-        return job.answer
+        answer: asyncio.Future[Answer] = job.answer
+        return answer
 
     def close(self) -> None:
         self._pairing.close()
