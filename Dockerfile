@@ -6,8 +6,9 @@ RUN python -m venv /app/.venv
 COPY requirements-image.lock /source/
 RUN /app/.venv/bin/pip install --quiet --require-hashes -r /source/requirements-image.lock
 COPY . /source
+ARG VERSION=v1.0.0
 ARG COMMIT=unknown
-RUN cd /source && /app/.venv/bin/bentoml build --label commit=$COMMIT \
+RUN cd /source && /app/.venv/bin/bentoml build --label version=$VERSION --label commit=$COMMIT \
  && mkdir -p /home/bentoml \
  && cp -r "$(/app/.venv/bin/bentoml get sira_inference:latest -o path)" /home/bentoml/bento \
  && chmod +x /home/bentoml/bento/env/docker/entrypoint.sh
@@ -21,8 +22,10 @@ COPY --from=bento /home/bentoml/bento /home/bentoml/bento
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     BENTO_PATH=/home/bentoml/bento PYTHONPATH=/home/bentoml/bento/src BENTOML_HOME=/tmp/bentoml \
     BENTOML_CONTAINERIZED=true BENTOML_DO_NOT_TRACK=True ORT_DISABLE_TELEMETRY=1
+ARG VERSION=v1.0.0
 ARG COMMIT=unknown
-LABEL org.opencontainers.image.title="sira-inference" org.opencontainers.image.revision="$COMMIT"
+LABEL org.opencontainers.image.title="sira-inference" org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$COMMIT"
 WORKDIR /home/bentoml/bento
 # By number: Kubernetes cannot tell that a name is not root.
 USER 1034:1034

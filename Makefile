@@ -43,11 +43,11 @@ bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, s
 faults: .venv/.dev ## kill, cut and fill things under load; count what was lost, doubled or wrong
 	@exec $(PY) -m benchmarks.faults
 
-bento: .venv/.run ## build the Bento sira_inference, with the commit as a label
-	.venv/bin/bentoml build --label commit=$(COMMIT)
+bento: .venv/.run ## build the Bento sira_inference; it says its version and commit
+	.venv/bin/bentoml build --label version=$(VERSION) --label commit=$(COMMIT)
 
 image: ## build the image of all processes (BACKEND=docker|podman|buildah, VERSION)
-	$(BACKEND) build --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) .
+	$(BACKEND) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) .
 
 sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of what the image holds
 	@mkdir -p dist

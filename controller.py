@@ -21,6 +21,7 @@ from edge.routes import Resources
 from registry.artifacts import open_store
 from runtime import metrics
 from runtime.auth import Authenticator
+from runtime.build import running_build
 from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsInvalid
 
@@ -65,6 +66,7 @@ def main() -> None:
     # uvicorn raises its signal again when it has stopped serving: that must not end the process before the jobs have.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda number, frame: None)
+    metrics.tell_build(running_build())
     controller.start()
     log.info("started", extra={"port": settings.control_port})
     try:

@@ -1,5 +1,6 @@
 """The registry over HTTP: list, register, promote."""
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from registry import store
 from registry.model_version import PROMOTE_TARGETS, Status
 from registry.registration import Declaration, register, register_stored
 from registry.store import LARGEST_PAGE
+from runtime.build import running_build
 from scoring.event import EventRefused, Violation
 
 UPLOAD_LIMIT = 256 << 20
@@ -39,7 +41,9 @@ def list_models(call: Call) -> Reply:
             cursor=call.query.get("cursor"),
         )
     models = [version.to_json() for version in page.versions]
-    return Reply({"models": models, "total": page.total, "next_cursor": page.next_cursor})
+    return Reply(
+        {"models": models, "total": page.total, "next_cursor": page.next_cursor, "build": asdict(running_build())}
+    )
 
 
 def promote(call: Call) -> Reply:

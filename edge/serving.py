@@ -12,6 +12,7 @@ from edge.routes import Resources
 from registry.artifacts import open_store
 from runtime import metrics
 from runtime.auth import Authenticator
+from runtime.build import running_build
 from runtime.settings import Settings
 from scoring.model_slots import ModelSlots
 from scoring.model_sync import ModelSync
@@ -58,6 +59,7 @@ class Serving:
         self._draining = False
 
     def start(self) -> None:
+        metrics.tell_build(running_build())
         self._shipper.start()
         self._sync.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
