@@ -19,6 +19,7 @@ LATENCY_EDGES = (
     0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.010, 0.0115, 0.013, 0.015, 0.017,
     0.0195, 0.0225, 0.026, 0.030, 0.034, 0.039, 0.045, 0.052, 0.060, 0.080, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
+SCORE_EDGES = tuple(n / 20 for n in range(1, 20))
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 predictions = Counter(
@@ -33,6 +34,7 @@ inference_latency = Histogram(
 model_score = Histogram(
     "sira_model_score_seconds", "One session.run of a batch.", ["product", "variant"], buckets=LATENCY_EDGES
 )
+scores = Histogram("sira_scores", "Fraud probabilities answered.", ["product", "variant"], buckets=SCORE_EDGES)
 cache_hits = Counter("sira_cache_hits_total", "Scores taken from the cache.", ["product"])
 cache_misses = Counter("sira_cache_misses_total", "Scores the model had to make.", ["product"])
 canary_fallbacks = Counter(

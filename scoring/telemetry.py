@@ -2,23 +2,30 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from math import inf
 
 from runtime import metrics
-from runtime.metrics import LATENCY_EDGES
-
-_EDGES = (*LATENCY_EDGES, float("inf"))
+from runtime.metrics import LATENCY_EDGES, SCORE_EDGES
 
 
 class _Observations:
-    __slots__ = ("counts", "total")
+    """A histogram between two publications; `edges` are upper ones, without infinity."""
 
-    def __init__(self) -> None:
+    __slots__ = ("_edges", "counts", "total")
+
+    def __init__(self, edges: tuple[float, ...] = LATENCY_EDGES) -> None:
+        self._edges = edges
         self.counts: Counter[float] = Counter()
         self.total = 0.0
 
-    def add(self, seconds: float, times: int = 1) -> None:
-        self.counts[_EDGES[bisect_left(LATENCY_EDGES, seconds)]] += times
-        self.total += seconds * times
+    def add(self, value: float, times: int = 1) -> None:
+        place = bisect_left(self._edges, value)
+        self.counts[self._edges[place] if place < len(self._edges) else inf] += times
+        self.total += value * times
+
+
+def _scores() -> _Observations:
+    return _Observations(SCORE_EDGES)
 
 
 class Telemetry:
@@ -28,6 +35,7 @@ class Telemetry:
         self._predictions: Counter[tuple[str, str, str, str]] = Counter()
         self._latency: defaultdict[tuple[str, str], _Observations] = defaultdict(_Observations)
         self._model: defaultdict[tuple[str, str], _Observations] = defaultdict(_Observations)
+        self._scores: defaultdict[tuple[str, str], _Observations] = defaultdict(_scores)
         self._hits: Counter[str] = Counter()
         self._misses: Counter[str] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
@@ -35,9 +43,13 @@ class Telemetry:
         self._answers: Counter[tuple[str, str]] = Counter()
         self._rejected: Counter[str] = Counter()
 
-    def prediction(self, product: str, variant: str, decision: str, outcome: str, seconds: float) -> None:
+    def prediction(
+        self, product: str, variant: str, decision: str, outcome: str, seconds: float, score: float | None = None
+    ) -> None:
         self._predictions[product, variant, decision, outcome] += 1
         self._latency[product, variant].add(seconds)
+        if score is not None:
+            self._scores[product, variant].add(score)
 
     def cache(self, product: str, *, hit: bool) -> None:
         (self._hits if hit else self._misses)[product] += 1
@@ -76,7 +88,11 @@ class Telemetry:
             for name, n in by_name.items():
                 counter.labels(name).inc(n)
             by_name.clear()
-        for histogram, observed in ((metrics.inference_latency, self._latency), (metrics.model_score, self._model)):
+        for histogram, observed in (
+            (metrics.inference_latency, self._latency),
+            (metrics.model_score, self._model),
+            (metrics.scores, self._scores),
+        ):
             for labels, observations in observed.items():
                 metrics.observe_many(histogram.labels(*labels), observations.counts, observations.total)
             observed.clear()

@@ -58,6 +58,18 @@ PUBLISHED: list[tuple[Callable[[Telemetry], None], str, dict[str, str], float]] 
         1,
     ),
     (
+        lambda t: t.prediction("unit", "canary", "block", "ok", 0.004, 0.05),
+        "sira_scores_bucket",
+        {"product": "unit", "variant": "canary", "le": "0.05"},
+        1,
+    ),
+    (
+        lambda t: t.prediction("unit", "canary", "none", "error", 0.004, None),
+        "sira_scores_count",
+        {"product": "unit", "variant": "canary"},
+        0,
+    ),
+    (
         lambda t: t.model_run("unit", "production", 20.0),
         "sira_model_score_seconds_bucket",
         {"product": "unit", "variant": "production", "le": "+Inf"},
