@@ -1,4 +1,4 @@
-"""Scores of inputs seen before: bounded, keyed by artifact digest and canonical row, least recently used out."""
+"""Scores of inputs seen before: bounded, keyed by model and canonical row, least recently used out."""
 
 from collections import OrderedDict
 
@@ -15,14 +15,14 @@ class ScoreCache:
     def __len__(self) -> int:
         return len(self._scores)
 
-    def get(self, artifact_sha256: str, row: Row) -> float | None:
-        key = (artifact_sha256, row)
+    def get(self, model: str, row: Row) -> float | None:
+        key = (model, row)
         score = self._scores.get(key)
         if score is not None:
             self._scores.move_to_end(key)
         return score
 
-    def put(self, artifact_sha256: str, row: Row, score: float) -> None:
-        self._scores[artifact_sha256, row] = score
+    def put(self, model: str, row: Row, score: float) -> None:
+        self._scores[model, row] = score
         if len(self._scores) > self._most_items:
             self._scores.popitem(last=False)

@@ -21,6 +21,7 @@ class Lanes:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="slow-model")
         self._waiting: dict[OnnxModel, list[_Submission]] = {}
+        self._closed = False
 
     def submit(self, model: OnnxModel, rows: Sequence[Row], done: Done) -> None:
         """Queue rows for a model. One that never returns blocks only its own lane."""
@@ -31,6 +32,8 @@ class Lanes:
             self._start(model)
 
     def close(self) -> None:
+        """Nobody waits any more: what still runs ends unheard."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, model: OnnxModel) -> None:
@@ -42,6 +45,8 @@ class Lanes:
             count += len(taken[-1][0])
 
         def returned(future: "Future[Run]") -> None:
+            if self._closed:
+                return
             self._loop.call_soon_threadsafe(self._finish, model, taken, future.result())
 
         rows = [row for submission, _ in taken for row in submission]
@@ -55,5 +60,5 @@ class Lanes:
         first = 0
         for rows, done in taken:
             end = first + len(rows)
-            done(Run(None if run.scores is None else run.scores[first:end], run.seconds, run.steady))
+            done(Run(run.scores[first:end], run.seconds, run.steady))
             first = end

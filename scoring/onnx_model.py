@@ -34,9 +34,9 @@ _FIRST_RUNS = 10
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One session.run: `scores` (n,), None when it raised. `steady` is false for the first runs after a load."""
+    """Scoring of n rows: a score each, None where the model raised. `steady`: not among the first after a load."""
 
-    scores: "np.ndarray[Any, np.dtype[np.float64]] | None"
+    scores: Sequence[float | None]
     seconds: float
     steady: bool
 
@@ -54,6 +54,9 @@ class OnnxModel:
     def __init__(self, version: ModelVersion, path: Path) -> None:
         """Open `path` (already verified by digest) and warm up; raises ModelUnusable."""
         self.version = version
+        # What a score depends on besides the row: one file may be registered with either of its classes as fraud.
+        signature = version.signature
+        self.cache_key = f"{version.sha256} {signature.output_name} {signature.positive!r}"
         self.reader = PayloadReader(version.signature)
         self._output = [version.signature.output_name]
         try:
@@ -78,27 +81,39 @@ class OnnxModel:
         return np.asarray(scores, dtype=np.float64).reshape(len(rows))
 
     def run(self, rows: Sequence[Row]) -> Run:
-        """Score n rows and say how it went; a model that raises is a fact here, not an exception."""
+        """Score n rows and say how it went; a row that the model raises on is a fact here, not an exception."""
         steady = self._runs >= _FIRST_RUNS
         self._runs += 1
         started, started_cpu = perf_counter(), thread_time()
+        scores: list[float | None]
         try:
-            scores = self.score(rows)
+            scores = self.score(rows).tolist()
         except Exception:
             log.warning("model_raised", extra={"model_id": self.version.model_id}, exc_info=True)
-            return Run(None, perf_counter() - started, steady)
+            scores, steady = self._score_apart(rows), False
         self._slow_runs = self._slow_runs + 1 if thread_time() - started_cpu > SLOW_RUN_SECONDS else 0
         if self._slow_runs >= _SLOW_RUNS:
             self.inline = False
         return Run(scores, perf_counter() - started, steady)
+
+    def _score_apart(self, rows: Sequence[Row]) -> list[float | None]:
+        """Rows that a run of all of them failed on, in halves: the events beside a bad one are not to suffer."""
+        if len(rows) == 1:
+            return [None]
+        scores: list[float | None] = []
+        for half in (rows[: len(rows) // 2], rows[len(rows) // 2 :]):
+            try:
+                scores += self.score(half).tolist()
+            except Exception:
+                scores += self._score_apart(half)
+        return scores
 
     def decide(self, score: float) -> Decision:
         return decide(score, self.version.thresholds)
 
     def _warm_up(self) -> float:
         rows = [self.reader.row(payload) for payload in warm_up_rows(self.version.signature)]  # type: ignore[arg-type]
-        scores = self.score(rows)
-        if not valid(scores).all():
+        if not all(map(valid, self.score(rows).tolist())):
             raise ValueError("a warm-up score is not a probability")
         seconds = []
         for _ in range(_WARM_UP_ROUNDS):
@@ -108,9 +123,9 @@ class OnnxModel:
         return min(seconds)
 
 
-def valid(scores: "np.ndarray[Any, np.dtype[np.float64]]") -> "np.ndarray[Any, np.dtype[np.bool_]]":
-    """Which scores are probabilities: finite and within [0, 1]; (n,) -> (n,)."""
-    return (scores >= 0.0) & (scores <= 1.0)
+def valid(score: float | None) -> bool:
+    """Whether it is a probability: neither NaN nor infinite, within [0, 1]."""
+    return score is not None and 0.0 <= score <= 1.0
 
 
 def _options() -> Any:

@@ -71,17 +71,15 @@ class Pairing:
         return lambda run: self._scored(group, run)
 
     def _scored(self, group: list[_Pair], run: Run) -> None:
-        if run.scores is None:
-            self._telemetry.paired_dropped(group[0][0].event.product, len(group))
-            return
-        usable = valid(run.scores)
         rows = [
-            _paired(job, prediction_id, float(score))
-            for (job, prediction_id, _), score, ok in zip(group, run.scores, usable, strict=True)
-            if ok
+            _paired(job, prediction_id, score)
+            for (job, prediction_id, _), score in zip(group, run.scores, strict=True)
+            if score is not None and valid(score)
         ]
         if dropped := len(group) - len(rows):
             self._telemetry.paired_dropped(group[0][0].event.product, dropped)
+        if not rows:
+            return
         # No one waits for these rows: a full spool drops them, as it should.
         self._spool.append("paired", copy_text(rows), len(rows), time.time(), lambda error: None)
 

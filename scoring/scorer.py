@@ -132,7 +132,7 @@ class Scorer:
         settled: list[Job] = []
         groups: dict[OnnxModel, list[Job]] = {}
         for job in jobs:
-            score = self._cache.get(job.model.version.sha256, job.row)
+            score = self._cache.get(job.model.cache_key, job.row)
             self._telemetry.cache(job.event.product, hit=score is not None)
             if score is None:
                 groups.setdefault(job.model, []).append(job)
@@ -171,18 +171,16 @@ class Scorer:
         first = group[0]
         self._telemetry.model_run(first.event.product, first.variant, run.seconds)
         late = first.variant == "canary" and run.seconds > self._budget(first)
-        scores = [] if run.scores is None else run.scores.tolist()
-        usable = [] if run.scores is None else valid(run.scores).tolist()
         model_seconds = run.seconds if run.steady else None
         settled = []
-        for position, job in enumerate(group):
+        for job, score in zip(group, run.scores, strict=True):
             if not _waits(job, model):
                 continue
-            if scores and usable[position] and not late:
-                job.settle(scores[position], model_seconds=model_seconds)
-                self._cache.put(model.version.sha256, job.row, scores[position])
+            if score is not None and valid(score) and not late:
+                job.settle(score, model_seconds=model_seconds)
+                self._cache.put(model.cache_key, job.row, score)
                 settled.append(job)
-            elif self._failed(job, "error" if not scores else "timeout" if late else "non_finite"):
+            elif self._failed(job, "timeout" if late else "error" if score is None else "non_finite"):
                 settled.append(job)
         return settled
 

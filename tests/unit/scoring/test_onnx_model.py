@@ -27,11 +27,16 @@ def test_a_file_that_is_no_model_never_serves(tmp_path: Path) -> None:
         loaded(tmp_path, b"not a model")
 
 
-def test_a_model_that_raises_is_a_fact_of_the_run(tmp_path: Path) -> None:
+def test_a_row_that_a_model_raises_on_is_a_fact_of_the_run_and_spoils_no_other(tmp_path: Path) -> None:
     model = loaded(tmp_path, table_model([0.25, 0.5]))
-    run = model.run([(1.0,), (9.0,)])
-    assert run.scores is None
-    assert run.seconds > 0
+    bad = {3, 4, 17, 63}
+    run = model.run([(9.0,) if n in bad else (float(n % 2),) for n in range(64)])
+    assert run.scores == [None if n in bad else (0.25, 0.5)[n % 2] for n in range(64)]
+    assert not run.steady
+
+
+def test_a_run_of_nothing_but_bad_rows_has_no_score(tmp_path: Path) -> None:
+    assert loaded(tmp_path, table_model([0.25, 0.5])).run([(9.0,)] * 5).scores == [None] * 5
 
 
 def test_what_a_model_choked_on_is_written_nowhere(
@@ -39,17 +44,21 @@ def test_what_a_model_choked_on_is_written_nowhere(
 ) -> None:
     model = loaded(tmp_path, table_model([0.25, 0.5]))
     with caplog.at_level(logging.DEBUG):
-        assert model.run([(4111.0,)]).scores is None
+        assert model.run([(4111.0,), (0.0,)]).scores == [None, 0.25]
     written = capfd.readouterr()
     assert "4111" not in written.out + written.err
     assert [record.getMessage() for record in caplog.records] == ["model_raised"]
 
 
-def test_which_scores_are_probabilities_is_told_row_by_row(tmp_path: Path) -> None:
-    scores = loaded(tmp_path, table_model([0.0, 1.0, math.nan, math.inf, -0.1, 1.1])).score(
-        [(float(n),) for n in range(6)]
-    )
-    assert valid(scores).tolist() == [True, True, False, False, False, False]
+@pytest.mark.parametrize(
+    ("score", "is_one"),
+    [
+        *((0.0, True), (1.0, True), (0.5, True)),
+        *((None, False), (math.nan, False), (math.inf, False), (-0.1, False), (1.1, False)),
+    ],
+)
+def test_a_probability_is_a_number_from_0_to_1(score: float | None, is_one: bool) -> None:
+    assert valid(score) is is_one
 
 
 def test_the_first_runs_after_a_load_are_no_measure_of_its_speed(tmp_path: Path) -> None:

@@ -1,0 +1,108 @@
+"""A scorer on an event loop of its own, over real models and a real spool: everything of a worker but its socket."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TypeVar
+
+from canary.routing import Split
+from scoring.event import parse_event
+from scoring.job import Answer
+from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
+from scoring.onnx_model import OnnxModel
+from scoring.prediction import Prediction
+from scoring.scorer import Scorer
+from scoring.spool import Spool
+from scoring.telemetry import Telemetry
+
+T = TypeVar("T")
+ROLLOUT_ID = "11111111-2222-8333-8444-555555555555"
+
+
+@dataclass(frozen=True)
+class Room:
+    """`slots` is what serves, `logged()` what the spool holds, by column."""
+
+    slots: ModelSlots
+    spool: Spool
+    telemetry: Telemetry
+    scorer: Scorer
+
+    def serve(
+        self,
+        production: OnnxModel,
+        canary: OnnxModel | None = None,
+        *,
+        percent: float = 100.0,
+        shadow: float = 0.0,
+        timeout_seconds: float = 0.25,
+        rollout_id: str = ROLLOUT_ID,
+    ) -> None:
+        product = production.version.product
+        rollout = canary and Rollout(
+            rollout_id=rollout_id,
+            phase=1,
+            split=Split(rollout_id, b"salt", percent),
+            shadow=Split(rollout_id, b"shadow", shadow),
+            timeout_seconds=timeout_seconds,
+            canary=canary,
+            same_fields=canary.version.signature.fields == production.version.signature.fields,
+        )
+        slots = {**self.slots.current().products, product: ProductSlot(product, production, rollout)}
+        self.slots.swap(Snapshot(slots, synced=True))
+
+    async def score(self, amount: float, event_id: str = "e", product: str = "cards", **payload: object) -> Answer:
+        event = {"event_id": event_id, "product": product, "payload": {"amount": amount, **payload}}
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.scorer.submit(parse_event(event), answer)
+        return await asyncio.wait_for(answer, 20)
+
+    def logged(self, target: str = "predictions") -> list[SimpleNamespace]:
+        """Rows of the spool in order, each field as text, None for null."""
+        from scoring.prediction import FuseTrip, PairedPrediction
+
+        kinds = {"predictions": Prediction, "paired": PairedPrediction, "trips": FuseTrip}
+        names = kinds[target].__struct_fields__
+        return [
+            SimpleNamespace(
+                **{
+                    name: None if field == "\\N" else field
+                    for name, field in zip(names, line.decode().split("\t"), strict=True)
+                }
+            )
+            for batch in self.spool.file.batches(after_seq=0, most=100_000)
+            if batch.target == target
+            for line in batch.body.splitlines()
+        ]
+
+
+def in_room(
+    folder: Path,
+    do: Callable[[Room], Awaitable[T]],
+    *,
+    cache_max_items: int = 1000,
+    spool_max_bytes: int = 1 << 26,
+    production_timeout_seconds: float = 2.0,
+) -> T:
+    """What `do` gives, done on a fresh event loop with everything closed after it."""
+
+    async def run() -> T:
+        slots, telemetry = ModelSlots(), Telemetry()
+        spool = Spool.open(folder / "spool", limit_bytes=spool_max_bytes)
+        scorer = Scorer(
+            slots,
+            spool,
+            telemetry,
+            cache_max_items=cache_max_items,
+            process="tests/1",
+            production_timeout_seconds=production_timeout_seconds,
+        )
+        try:
+            return await do(Room(slots, spool, telemetry, scorer))
+        finally:
+            scorer.close()
+            await asyncio.to_thread(spool.close)
+
+    return asyncio.run(run())
