@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from canary import sequential
-from canary.evidence import BUCKET_SECONDS, Bucket
+from canary.evidence import BUCKET_SECONDS, Bucket, latency_bin
 from canary.judge_state import (
     ERROR_ALTERNATIVES,
     GO_ALTERNATIVES,
@@ -97,11 +97,18 @@ def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeS
         slow = count_above(known, quantile_bin(known, P95))
         rate = sequential.rate_upper_bound(slow.astype(np.float64), known.sum(axis=-1).astype(np.float64))
     ratio = _log_ratio(*counts, rate, LATENCY_ALTERNATIVES, rho=1.0, eta=1.0)
+    canary = seen.latency[..., CANARY, :]
+    negligible = np.full(canary.shape[:-1], latency_bin(policy.limits.p95_negligible_seconds))
+    above = count_above(canary, negligible).astype(np.float64)
     phase = msgspec.structs.replace(
         state.phase,
         slow=state.phase.slow + counts[0],
         timed=state.phase.timed + counts[1],
         latency_go=state.phase.latency_go + _log_ratio(*counts, rate, GO_ALTERNATIVES, rho=1.0, eta=1.0),
+        fast_go=state.phase.fast_go
+        + sequential.log_likelihood_ratio_to_rate(
+            above, canary.sum(axis=-1).astype(np.float64), np.asarray(1.0 - P95), GO_ALTERNATIVES
+        ),
     )
     return msgspec.structs.replace(
         state,

@@ -108,12 +108,18 @@ def check_error_go(state: JudgeState, policy: Policy) -> Measurement:
 
 
 def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
-    limits = policy.limits
+    """Evidence that the p95 is less than 1.3 times production's, or so low that the ratio does not matter."""
+    limits, phase = policy.limits, state.phase
     if policy.percent == 0.0:
         return Measurement("p95_go", "pass", "at 0 % the canary answers nobody: its latency is not judged")
-    evidence = e_value(sequential.log_evidence(state.phase.latency_go))
-    outcome: Outcome = "pass" if evidence >= limits.go_evidence else "unknown"
-    verb = "is" if outcome == "pass" else "is not yet shown to be"
+    evidence = e_value(sequential.log_evidence(phase.latency_go))
+    fast = e_value(sequential.log_evidence(phase.fast_go))
+    close = evidence >= limits.go_evidence
+    if fast >= limits.go_evidence and not close:
+        reason = f"the canary's p95 is below {limits.p95_negligible_seconds * 1e3:g} ms"
+        return _sized("p95_go", "pass", reason, None, limits.p95_ratio, fast, limits.go_evidence)
+    outcome: Outcome = "pass" if close else "unknown"
+    verb = "is" if close else "is not yet shown to be"
     reason = f"p95 {verb} under {limits.p95_ratio:g} times production's"
     return _sized("p95_go", outcome, reason, None, limits.p95_ratio, evidence, limits.go_evidence)
 

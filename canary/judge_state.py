@@ -26,7 +26,8 @@ WEIGHTED_PHASES = 5
 class PhaseEvidence(msgspec.Struct, frozen=True):
     """What a step must earn for itself: all of it starts again with the phase.
 
-    *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95".
+    *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95",
+    "more than a negligible p95".
     The rest are counts per arm (..., 2): timed and slow of `absorption.slow_and_timed`, scores (..., 2, 20);
     paired (..., 4) is (n11, n10, n01, n00).
     """
@@ -36,6 +37,7 @@ class PhaseEvidence(msgspec.Struct, frozen=True):
     error_go: FloatArray
     negligible_go: FloatArray
     latency_go: FloatArray
+    fast_go: FloatArray
     requests: FloatArray
     errors: FloatArray
     timed: FloatArray
@@ -126,6 +128,7 @@ def _new_phase(shape: tuple[int, ...], number: int, start: int) -> PhaseEvidence
         error_go=go,
         negligible_go=go,
         latency_go=go,
+        fast_go=go,
         requests=arms,
         errors=arms,
         timed=arms,

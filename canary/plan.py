@@ -83,6 +83,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     p95_ratio: Ratio = 1.3
     latency_alpha: Alpha = 0.004
     latency_samples: Annotated[int, Meta(ge=20)] = 200
+    # A p95 this low is fine whatever the ratio: the way to go when a model is faster than a histogram's first bin.
+    p95_negligible_seconds: Annotated[float, Meta(ge=0, le=10)] = 0.002
     # (c) decisions
     block_ratio: Ratio = 2.0
     decision_alpha: Alpha = 0.001

@@ -104,6 +104,13 @@ def test_a_model_faster_than_a_millisecond_is_never_slow_within_it(absorbed: Abs
     assert check_p95(state, TEN).outcome == "pass"
 
 
+def test_two_models_faster_than_a_millisecond_earn_their_step_though_no_ratio_forms(absorbed: Absorbed) -> None:
+    state = absorbed(ArmBucket(requests=900, latency={0: 900}), ArmBucket(requests=100, latency={0: 100}))
+    assert check_p95_go(state, TEN).outcome == "pass"
+    slow = absorbed(ArmBucket(requests=900, latency={0: 900}), ArmBucket(requests=100, latency={0: 90, 100: 10}))
+    assert check_p95_go(slow, TEN).outcome == "unknown"
+
+
 def test_a_healthy_canary_earns_its_next_step(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 1), buckets=300)
     assert check_error_go(state, TEN).outcome == "pass"
