@@ -10,6 +10,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import attrs
 import bentoml
+import uvicorn.config
 from starlette.types import ASGIApp
 
 from edge.app import Edge
@@ -23,8 +24,10 @@ class EdgeService(bentoml.Service):
     """A BentoML service that answers its hot routes before BentoML's middlewares, which halve the rate."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        # uvicorn's own table of protocols: BentoML asks it for "auto".
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = "edge.protocol:DirectProtocol"
         # attrs makes the class anew for its slots: super() without arguments would name the old one.
-        inner = super(EdgeService, self).to_asgi(is_main)
+        inner = super().to_asgi(is_main)
         return EDGE.in_front_of(inner) if is_main else inner
 
 

@@ -1,6 +1,8 @@
 """The HTTP edge of a serving process: the hot routes directly, control routes by Starlette, the rest to BentoML."""
 
 import logging
+from collections.abc import MutableMapping
+from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,14 +10,15 @@ from edge import api
 from edge.control import control_app
 from edge.health import health_routes
 from edge.infer import send_problem
-from edge.problems import HttpError
+from edge.problems import HttpError, MethodNotAllowed
+from edge.protocol import STATE_KEY
 from edge.serving import Serving
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 
 log = logging.getLogger("sira.edge.app")
 
-CONTROL_PREFIXES = ("/v1/", "/api/sira/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
+CONTROL_PREFIXES = ("/v1", "/api/", "/healthz", "/readyz", "/metrics", "/docs", "/openapi.json")
 
 
 class Edge:
@@ -26,6 +29,8 @@ class Edge:
         self._serving: Serving | None = None
         self._control: ASGIApp | None = None
         self._drain_seconds = 0.0
+        # The lifespan's state, through which a connection's protocol finds the scorer.
+        self._state: MutableMapping[str, Any] | None = None
 
     def in_front_of(self, inner: ASGIApp) -> "Edge":
         self._inner = inner
@@ -42,6 +47,8 @@ class Edge:
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
         self._drain_seconds = settings.drain_seconds
         self._serving = serving
+        if self._state is not None:
+            self._state[STATE_KEY] = serving.infer
 
     async def stop(self) -> None:
         if self._serving:
@@ -49,13 +56,17 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         serving = self._serving
+        if scope["type"] == "lifespan":
+            self._state = scope.get("state")
         if scope["type"] == "http" and serving:
             path = scope["path"]
-            if path == "/v1/infer" and scope["method"] == "POST":
-                await serving.infer.infer(scope, receive, send)
-                return
-            if path == "/v1/infer/batch" and scope["method"] == "POST":
-                await serving.infer.batch(scope, receive, send)
+            if path == "/v1/infer" or path == "/v1/infer/batch":
+                if scope["method"] != "POST":
+                    await send_problem(send, MethodNotAllowed(["POST"]))
+                elif path == "/v1/infer":
+                    await serving.infer.infer(scope, receive, send)
+                else:
+                    await serving.infer.batch(scope, receive, send)
                 return
             if path.startswith(CONTROL_PREFIXES) and self._control:
                 await self._control(scope, receive, send)

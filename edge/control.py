@@ -1,8 +1,9 @@
 """The control application: Starlette routing around plain functions, the same on both ports."""
 
+import asyncio
 import logging
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,14 @@ import psycopg
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.infer import read_body, send_problem
-from edge.problems import BodyTooLarge, Forbidden, HttpError
+from edge.problems import BodyTooLarge, Forbidden, HttpError, MethodNotAllowed
 from edge.routes import Access, Call, Reply, Resources, Route
 from runtime.auth import Authenticator, Caller
 from scoring.event import parse_json
@@ -27,29 +29,33 @@ log = logging.getLogger("sira.edge.control")
 
 Observe = Callable[[str, int], None]
 
+BODY_SECONDS = 5.0
+UPLOAD_SECONDS = 300.0
+
 
 def control_app(
     routes: Iterable[Route], resources: Resources, authenticator: Authenticator, observe: Observe
 ) -> Starlette:
     """`observe(path template, status)` is told of every answer."""
-    endpoints = [_endpoint(route, resources, authenticator, observe) for route in routes]
-    app = Starlette(routes=endpoints)
+    paths: dict[str, dict[str, ASGIApp]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method] = _endpoint(route, resources, authenticator, observe)
+    app = Starlette(routes=[_Path(path, methods, observe) for path, methods in paths.items()])
     app.add_exception_handler(404, _no_such_path)
-    app.add_exception_handler(405, _no_such_method)
     app.router.redirect_slashes = False
     return app
 
 
-def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, observe: Observe) -> StarletteRoute:
+def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, observe: Observe) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
             with ExitStack() as cleanup:
-                call = await _read(request, route, resources, authenticator, cleanup)
+                call = await _read_in_time(request, route, resources, authenticator, cleanup)
                 reply = await run_in_threadpool(route.handle, call)
         except psycopg.Error as error:
             log.error("postgres_failed", extra={"route": route.path, "sqlstate": error.sqlstate})
-            observe(route.path, await send_problem(send, HttpError(503, "the registry's database cannot be reached")))
+            observe(route.path, await send_problem(send, _said_by_postgres(error)))
             return
         except Exception as error:
             observe(route.path, await send_problem(send, error))
@@ -57,14 +63,32 @@ def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, 
         observe(route.path, reply.status)
         await _response(reply)(scope, receive, send)
 
-    return _MethodRoute(route.path, app, methods=[route.method])
+    return app
 
 
-class _MethodRoute(StarletteRoute):
-    """A route whose endpoint is an ASGI function rather than a Request handler."""
+def _said_by_postgres(error: psycopg.Error) -> HttpError:
+    if isinstance(error, psycopg.DataError):
+        return HttpError(422, "Postgres cannot hold one of these values")
+    if isinstance(error, psycopg.IntegrityError):
+        return HttpError(409, "someone else changed this at the same time: look again, then try again")
+    return HttpError(503, "the registry's database cannot be reached")
 
-    def __init__(self, path: str, app: ASGIApp, methods: list[str]) -> None:
-        super().__init__(path, _placeholder, methods=methods, include_in_schema=False)
+
+class _Path(StarletteRoute):
+    """All methods of one path, so that a caller with another method is told which there are."""
+
+    def __init__(self, path: str, methods: Mapping[str, ASGIApp], observe: Observe) -> None:
+        super().__init__(path, _placeholder, include_in_schema=False)
+        self.methods = None  # Every method comes here.
+        allowed = sorted({*methods, "HEAD"} if "GET" in methods else methods)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            if method in methods:
+                await methods[method](scope, receive, send)
+            else:
+                observe(path, await send_problem(send, MethodNotAllowed(allowed)))
+
         self.app = app
 
 
@@ -72,18 +96,40 @@ def _placeholder(request: Request) -> Response:
     raise AssertionError("replaced by the route's own application")
 
 
+async def _read_in_time(
+    request: Request, route: Route, resources: Resources, authenticator: Authenticator, cleanup: ExitStack
+) -> Call:
+    seconds = UPLOAD_SECONDS if route.upload else BODY_SECONDS
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(request, route, resources, authenticator, cleanup)
+    except TimeoutError:
+        raise HttpError(408, f"no complete request within {seconds:g} s") from None
+
+
 async def _read(
     request: Request, route: Route, resources: Resources, authenticator: Authenticator, cleanup: ExitStack
 ) -> Call:
     caller = _identify(request, route, authenticator)
+    query = dict(request.query_params)
+    _refuse_nul(*request.path_params.values(), *query, *query.values())
     body, upload = None, None
     if route.method == "POST":
         if route.upload and request.headers.get("content-type", "").startswith("multipart/form-data"):
             body, upload = await _read_upload(request, route, cleanup)
+            _refuse_nul(*body.values())
         else:
             raw = await read_body(request.scope, request.receive, route.body_limit)
             body = parse_json(raw) if raw.strip() else None
-    return Call(resources, caller, request.path_params, dict(request.query_params), body, upload)
+            if b"\\u0000" in raw:
+                _refuse_nul("\0")
+    return Call(resources, caller, request.path_params, query, body, upload)
+
+
+def _refuse_nul(*texts: str) -> None:
+    """Neither Postgres nor a path can hold a NUL."""
+    if any("\0" in text for text in texts):
+        raise HttpError(422, "no value may hold a NUL character")
 
 
 def _identify(request: Request, route: Route, authenticator: Authenticator) -> Caller | None:
@@ -106,15 +152,18 @@ async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tu
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="sira-upload-")))
     fields: dict[str, Any] = {}
     path = None
-    async with request.form(max_files=1, max_fields=32) as form:
-        for name, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                path = folder / "upload.onnx"
-                with path.open("wb") as file:
-                    while chunk := await value.read(1 << 20):
-                        await run_in_threadpool(file.write, chunk)
-            else:
-                fields[name] = value
+    try:
+        async with request.form(max_files=1, max_fields=32) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, UploadFile):
+                    path = folder / "upload.onnx"
+                    with path.open("wb") as file:
+                        while chunk := await value.read(1 << 20):
+                            await run_in_threadpool(file.write, chunk)
+                else:
+                    fields[name] = value
+    except (HTTPException, ClientDisconnect):
+        raise HttpError(400, "the form cannot be read to its end: send multipart/form-data with one file") from None
     if path is None:
         raise HttpError(422, "a form needs a part named file")
     return fields, path
@@ -128,10 +177,6 @@ def _response(reply: Reply) -> Response:
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
     return await _problem_response(HttpError(404, "no such path: see /docs"))
-
-
-async def _no_such_method(request: Request, error: Exception) -> Response:
-    return await _problem_response(HttpError(405, "no such method on this path: see /docs"))
 
 
 async def _problem_response(error: HttpError) -> Response:

@@ -3,15 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any, Protocol
 
 import msgspec
 
-from edge.problems import CONTENT_TYPE, BodyTooLarge, Forbidden, HttpError, Problem, map_error, problem
+from edge.problems import (
+    CONTENT_TYPE,
+    BodyTooLarge,
+    Forbidden,
+    HttpError,
+    MethodNotAllowed,
+    Problem,
+    TooManyRequests,
+    map_error,
+    problem,
+)
 from runtime.auth import Authenticator
 from scoring.event import EventRefused, Violation, parse_event, parse_json
-from scoring.job import Answer
+from scoring.job import Answer, Reply
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
@@ -26,10 +36,11 @@ BODY_LIMIT = 64 << 10
 BATCH_BODY_LIMIT = 1 << 20
 MOST_EVENTS = 1_000
 
-_encode = msgspec.json.Encoder().encode
+encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
 _PROBLEM = (b"content-type", CONTENT_TYPE.encode())
 _RETRY_AFTER = b"retry-after"
+CLOSE = (b"connection", b"close")
 
 
 class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -37,6 +48,10 @@ class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     answer: Answer | None = None
     error: Problem | None = None
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> object: ...
 
 
 class InferEndpoint:
@@ -58,78 +73,108 @@ class InferEndpoint:
         self._max_concurrency = max_concurrency
         self._timeout_seconds = timeout_seconds
         # Requests being answered, oldest first, and when each began.
-        self._in_flight: dict[asyncio.Task[Any], float] = {}
+        self._in_flight: dict[Cancellable, float] = {}
 
     @property
     def in_flight(self) -> int:
         return len(self._in_flight)
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(self._one, scope, receive, send)
+        await self._answer(self._one, BODY_LIMIT, scope, receive, send)
 
     async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(self._many, scope, receive, send)
+        await self._answer(self._many, BATCH_BODY_LIMIT, scope, receive, send)
 
     def sweep(self, now: float) -> None:
         """End requests that are over their time; `now` from time.monotonic()."""
-        for task, started in list(self._in_flight.items()):
+        for request, started in list(self._in_flight.items()):
             if now - started <= self._timeout_seconds:
                 break
-            task.cancel()
+            request.cancel()
+
+    def arrived(self, request: Cancellable) -> None:
+        """A request whose body is on its way; `left` when it has been answered or its caller has gone."""
+        self._in_flight[request] = time.monotonic()
+
+    def left(self, request: Cancellable) -> None:
+        self._in_flight.pop(request, None)
+
+    def submit(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
+        """Score one event into `reply`; raises what the caller is to be told at once."""
+        if len(self._in_flight) > self._max_concurrency:
+            self._telemetry.rejected("concurrency")
+            raise TooManyRequests
+        self._authorize(headers)
+        self._scorer.submit(parse_event(parse_json(body)), reply)
+
+    def answered(self, status: int) -> None:
+        self._telemetry.http("/v1/infer", status)
+
+    def out_of_time(self, *, arrived: bool) -> HttpError:
+        """The caller's fault while the body is on its way, ours from then on."""
+        self._telemetry.rejected("timeout")
+        if arrived:
+            return HttpError(503, f"no answer within {self._timeout_seconds:g} s: try again")
+        return HttpError(408, f"no complete request within {self._timeout_seconds:g} s")
 
     async def _answer(
-        self, work: Callable[[Scope, Receive], Awaitable[bytes]], scope: Scope, receive: Receive, send: Send
+        self, score: Callable[[bytes], Awaitable[bytes]], limit: int, scope: Scope, receive: Receive, send: Send
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
         if len(self._in_flight) >= self._max_concurrency:
             self._telemetry.rejected("concurrency")
-            await self._refuse(scope, send, HttpError(429, "too many requests at once: slow down and try again"))
+            await self._refuse(scope, send, TooManyRequests())
             return
-        self._in_flight[task] = time.monotonic()
+        started = self._in_flight[task] = time.monotonic()
+        arrived = False
+        failed: Exception | None = None
         try:
-            body = await work(scope, receive)
+            self._authorize(scope["headers"])
+            body = await read_body(scope, receive, limit)
+            arrived = True
+            answer = await score(body)
         except asyncio.CancelledError:
-            if time.monotonic() - self._in_flight[task] <= self._timeout_seconds:
+            if time.monotonic() - started <= self._timeout_seconds:
                 raise
-            self._telemetry.rejected("timeout")
-            await self._refuse(scope, send, HttpError(408, f"no complete request within {self._timeout_seconds:g} s"))
-            return
+            failed = self.out_of_time(arrived=arrived)
         except Exception as error:
-            await self._refuse(scope, send, error)
-            return
+            failed = error
         finally:
             del self._in_flight[task]
+        if failed is not None:
+            await self._refuse(scope, send, failed)
+            return
         self._telemetry.http(scope["path"], 200)
         await send(
             {
                 "type": "http.response.start",
                 "status": 200,
-                "headers": [_JSON, (b"content-length", b"%d" % len(body))],
+                "headers": [_JSON, (b"content-length", b"%d" % len(answer))],
             }
         )
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": answer})
 
-    async def _one(self, scope: Scope, receive: Receive) -> bytes:
-        self._authorize(scope)
-        body = await read_body(scope, receive, BODY_LIMIT)
-        return _encode(await self._scorer.submit(parse_event(parse_json(body))))
+    async def _one(self, body: bytes) -> bytes:
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._scorer.submit(parse_event(parse_json(body)), reply)
+        return encode(await reply)
 
-    async def _many(self, scope: Scope, receive: Receive) -> bytes:
-        self._authorize(scope)
-        events = _events(parse_json(await read_body(scope, receive, BATCH_BODY_LIMIT)))
-        waiting = [self._submit(event) for event in events]
+    async def _many(self, body: bytes) -> bytes:
+        waiting = [self._submit(event) for event in _events(parse_json(body))]
         items = [await _outcome(item) for item in waiting]
-        return _encode({"results": items})
+        return encode({"results": items})
 
     def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
+        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            return self._scorer.submit(parse_event(event))
+            self._scorer.submit(parse_event(event), reply)
         except Exception as error:
             return error
+        return reply
 
-    def _authorize(self, scope: Scope) -> None:
-        authorization = header(scope, b"authorization")
+    def _authorize(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        authorization = header(headers, b"authorization")
         if authorization is not None and self._accept(authorization):
             return
         self._authenticator.identify(authorization)  # raises what 401 answers
@@ -167,16 +212,16 @@ def _problem_of(error: Exception) -> Problem:
     return problem(500, "an error of this service: its log says more")
 
 
-def header(scope: Scope, name: bytes) -> bytes | None:
-    for key, value in scope["headers"]:
+def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    for key, value in headers:
         if key == name:
-            return value  # type: ignore[no-any-return]
+            return value
     return None
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole body; raises BodyTooLarge before more than `limit` bytes are held."""
-    declared = header(scope, b"content-length")
+    declared = header(scope["headers"], b"content-length")
     if declared is not None and declared.isdigit() and int(declared) > limit:
         raise BodyTooLarge(limit)
     message = await receive()
@@ -193,18 +238,26 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     return body
 
 
-async def send_problem(send: Send, error: Exception) -> int:
-    """Answer with a problem document; an error that is not ours is a 500 whose text stays in the log."""
+def problem_response(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of a problem document; an error not ours is a 500 whose text stays in the log."""
     mapped = map_error(error)
     document = mapped[1] if mapped else _problem_of(error)
-    body = _encode(document)
+    body = encode(document)
     headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
     if mapped and mapped[0].retry_after_seconds:
         headers.append((_RETRY_AFTER, b"%d" % mapped[0].retry_after_seconds))
     if document.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     if document.status in (408, 413):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": document.status, "headers": headers})
+        headers.append(CLOSE)
+    return document.status, headers, body
+
+
+async def send_problem(send: Send, error: Exception) -> int:
+    """Answer with a problem document; gives its status."""
+    status, headers, body = problem_response(error)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-    return document.status
+    return status

@@ -22,7 +22,7 @@ from scoring.spool import SpoolError, SpoolFull
 CONTENT_TYPE = "application/problem+json"
 
 TITLES = {
-    400: "The body is not JSON",
+    400: "The body cannot be read",
     401: "Who you are is not known",
     403: "Your role does not allow this",
     404: "There is no such thing",
@@ -66,9 +66,20 @@ class BodyTooLarge(HttpError):
         super().__init__(413, f"send at most {limit_bytes} bytes")
 
 
+class TooManyRequests(HttpError):
+    def __init__(self) -> None:
+        super().__init__(429, "too many requests at once: slow down and try again")
+
+
 class Forbidden(HttpError):
     def __init__(self, needed: str) -> None:
         super().__init__(403, f"this needs {needed}")
+
+
+class MethodNotAllowed(HttpError):
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(405, f"this path takes {' and '.join(allowed)}: see /docs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +120,7 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
 def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
     """What an error of ours is in HTTP; None for one that is not ours."""
     if isinstance(error, HttpError):
-        mapped = Mapped(error.status, 1 if error.status in (408, 429) else None)
+        mapped = Mapped(error.status, 1 if error.status in (408, 429, 503) else None)
         return mapped, problem(error.status, str(error), error.violations)
     for kind, mapped in _TABLE:
         if isinstance(error, kind):

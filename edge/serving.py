@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import time
+from typing import Any
 
 from edge.infer import InferEndpoint
 from edge.routes import Resources
@@ -104,3 +105,7 @@ class Serving:
             self.infer.sweep(time.monotonic())
             metrics.http_in_flight.set(self.infer.in_flight)
             self.telemetry.publish()
+
+
+def _log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    log.error("callback_failed", exc_info=context.get("exception"))

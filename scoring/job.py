@@ -1,6 +1,6 @@
 """One event on its way to its answer."""
 
-from typing import Any
+from typing import Protocol
 
 import msgspec
 
@@ -24,6 +24,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     cached: bool
 
 
+class Reply(Protocol):
+    """Who waits for an answer: an asyncio.Future, or whatever takes it as one. `done` once nobody waits any more."""
+
+    def done(self) -> bool: ...
+    def set_result(self, result: Answer, /) -> None: ...
+    def set_exception(self, exception: Exception, /) -> None: ...
+
+
 class Job(msgspec.Struct, eq=False):
     """`model` and `row` are whose turn it is; `outcome` is how its arm did; `settled` once nothing more can change."""
 
@@ -36,7 +44,7 @@ class Job(msgspec.Struct, eq=False):
     production_row: Row
     arrived_at: float
     started: float
-    answer: Any  # asyncio.Future[Answer]
+    reply: Reply
     outcome: Outcome = "ok"
     score: float | None = None
     cached: bool = False

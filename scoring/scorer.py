@@ -14,7 +14,7 @@ from canary.fuse import Fuse
 from canary.routing import choose_arm
 from scoring.cache import ScoreCache
 from scoring.event import Event, EventRefused, ScoringError
-from scoring.job import Answer, Job
+from scoring.job import Answer, Job, Reply
 from scoring.lanes import Lanes
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout
 from scoring.onnx_model import OnnxModel, Run, valid
@@ -78,10 +78,10 @@ class Scorer:
         self._fuses: dict[str, Fuse] = {}
         self._arrived: list[Job] = []
 
-    def submit(self, event: Event) -> "asyncio.Future[Answer]":
-        """The answer to come, set when its row is durable.
+    def submit(self, event: Event, reply: Reply) -> None:
+        """Score an event; `reply` gets the answer when its row is durable, or ScoringFailed or SpoolError.
 
-        Raises ProductUnknown, NotReady or EventRefused at once; the future raises ScoringFailed or SpoolError.
+        Raises ProductUnknown, NotReady or EventRefused at once.
         """
         snapshot = self._slots.current()
         slot = snapshot.products.get(event.product)
@@ -91,20 +91,16 @@ class Scorer:
             if event.product in snapshot.waiting:
                 raise NotReady(snapshot.waiting[event.product])
             raise ProductUnknown
-        job = self._route(event, slot)
-        self._enqueue(job)
-        answer: asyncio.Future[Answer] = job.answer
-        return answer
+        self._enqueue(self._route(event, slot, reply))
 
     def close(self) -> None:
         self._pairing.close()
         self._lanes.close()
 
-    def _route(self, event: Event, slot: ProductSlot) -> Job:
+    def _route(self, event: Event, slot: ProductSlot, reply: Reply) -> Job:
         production, rollout = slot.production, slot.rollout
         row = production.reader.row(event.payload)
-        future = self._loop.create_future()
-        job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), future)
+        job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), reply)
         if rollout is None or choose_arm(rollout.split, event.routing_key) == "production" or self._fuse(rollout).open:
             return job
         job.arm, job.model = "canary", rollout.canary
@@ -232,20 +228,22 @@ class Scorer:
         """The rows are durable, or could not be: tell each caller."""
         now = time.perf_counter()
         for job, row in zip(jobs, rows, strict=True):
-            answer = job.answer
+            reply = job.reply
             if error is not None:
-                if not answer.done():
-                    answer.set_exception(error)
+                if not reply.done():
+                    reply.set_exception(error)
                 continue
-            self._telemetry.prediction(row.product, row.variant, row.decision or "none", row.outcome, now - job.started)
+            self._telemetry.prediction(
+                row.product, row.variant, row.decision or "none", row.outcome, now - job.started, row.score
+            )
             if row.outcome.startswith("canary"):
                 self._telemetry.fallback(row.product, row.outcome)
             if row.score is None or row.decision is None:
-                if not answer.done():
-                    answer.set_exception(ScoringFailed(row.outcome))
+                if not reply.done():
+                    reply.set_exception(ScoringFailed(row.outcome))
                 continue
-            if not answer.done():
-                answer.set_result(
+            if not reply.done():
+                reply.set_result(
                     Answer(
                         row.prediction_id, row.score, row.decision, row.model_id, row.model_version, row.variant,
                         row.cached,

@@ -1,0 +1,115 @@
+"""uvicorn's HTTP protocol, which takes a plain POST /v1/infer from the socket to the scorer without an ASGI request.
+
+No task, no scope passed around, one write: about a third of the processor time of a request. Whatever is not plain
+(pipelined behind another request, `Expect`, an upgrade, HTTP/1.0) goes the ordinary way, with the same answers.
+"""
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from edge.infer import BODY_LIMIT, CLOSE, InferEndpoint, encode, problem_response
+from edge.problems import BodyTooLarge
+from scoring.job import Answer
+
+assert BODY_LIMIT <= HIGH_WATER_LIMIT  # reading pauses there, and a longer body is refused before
+
+# Where the lifespan's state names the endpoint.
+STATE_KEY = "sira.infer"
+_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+_CLOSE = b"connection: close\r\n"
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def on_headers_complete(self) -> None:
+        endpoint = self.app_state.get(STATE_KEY)
+        if (
+            endpoint is not None
+            and self.url == b"/v1/infer"
+            and (self.cycle is None or self.cycle.response_complete)
+            and not self.expect_100_continue
+            and self.parser.get_method() == b"POST"
+            and self.parser.get_http_version() == "1.1"
+            and not self.parser.should_upgrade()
+        ):
+            self.cycle = DirectCycle(self, endpoint, self.headers, self.parser.should_keep_alive())  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
+
+    def default_lines(self) -> bytes:
+        """uvicorn's own headers (the date, made anew each second)."""
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+
+
+class DirectCycle:
+    """One request and its answer: to uvicorn a request cycle, to the scorer the reply it fills."""
+
+    __slots__ = (
+        "_endpoint", "_headers", "_protocol", "_started", "body", "disconnected", "keep_alive", "more_body",
+        "response_complete",
+    )  # fmt: skip
+
+    def __init__(
+        self, protocol: DirectProtocol, endpoint: InferEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
+    ) -> None:
+        self._protocol = protocol
+        self._endpoint = endpoint
+        self._headers = headers
+        self._started = False
+        self.body = bytearray()
+        self.more_body = True
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+        endpoint.arrived(self)
+
+    @property
+    def message_event(self) -> "DirectCycle":
+        """uvicorn sets this event when the body grows, when it is complete, and when the connection is lost."""
+        return self
+
+    def set(self) -> None:
+        if self.disconnected:
+            self._endpoint.left(self)
+        elif len(self.body) > BODY_LIMIT:
+            self.keep_alive = False
+            self.set_exception(BodyTooLarge(BODY_LIMIT))
+        elif not self.more_body and not self._started:
+            self._started = True
+            try:
+                self._endpoint.submit(self._headers, bytes(self.body), self)
+            except Exception as error:
+                self.set_exception(error)
+
+    def done(self) -> bool:
+        return self.disconnected or self.response_complete
+
+    def set_result(self, answer: Answer, /) -> None:
+        self._finish(200, _OK, encode(answer))
+
+    def set_exception(self, error: Exception, /) -> None:
+        status, headers, body = problem_response(error)
+        if CLOSE in headers:
+            self.keep_alive = False
+        lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in (b"connection", b"content-length")]
+        self._finish(status, STATUS_LINE[status] + b"".join(lines), body)
+
+    def cancel(self) -> None:
+        """It is over its time."""
+        if not self.done():
+            self.keep_alive = False
+            self.set_exception(self._endpoint.out_of_time(arrived=not self.more_body))
+
+    def _finish(self, status: int, head: bytes, body: bytes) -> None:
+        self.response_complete = True
+        self._endpoint.left(self)
+        self._endpoint.answered(status)
+        protocol = self._protocol
+        end = b"" if self.keep_alive else _CLOSE
+        protocol.transport.write(
+            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, protocol.default_lines(), end, len(body), body)
+        )
+        if not self.keep_alive:
+            protocol.transport.close()
+        protocol.on_response_complete()
