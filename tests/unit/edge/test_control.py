@@ -1,0 +1,231 @@
+"""The control application: who may call, what is read, and what goes wrong before any handler runs."""
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from edge import control
+from edge.control import control_app
+from edge.routes import Access, Call, Reply, Resources, Route
+from registry.artifacts import open_store
+from runtime.auth import Authenticator
+from runtime.settings import Settings
+from tests.asgi import GONE, NEVER, Answered, request
+
+TOKEN = {"authorization": "Bearer " + "s" * 40}
+FORM = {**TOKEN, "content-type": "multipart/form-data; boundary=cut"}
+
+
+def echo(call: Call) -> Reply:
+    upload = call.upload.read_text() if call.upload else None
+    return Reply({"path": call.path, "query": call.query, "body": call.body, "upload": upload})
+
+
+def raising(error: Exception) -> Any:
+    def handle(call: Call) -> Reply:
+        raise error
+
+    return handle
+
+
+ROUTES = (
+    Route("GET", "/echo/{name}", Access.ANYONE, echo),
+    Route("POST", "/echo/{name}", Access.SERVICE, echo, body_limit=100),
+    Route("POST", "/upload", Access.SERVICE, echo, body_limit=400, upload=True),
+    Route("GET", "/thread", Access.ANYONE, lambda call: Reply(threading.current_thread().name)),
+    Route("GET", "/text", Access.ANYONE, lambda call: Reply(text="é", status=203, media_type="text/plain")),
+    Route("GET", "/data", Access.ANYONE, raising(psycopg.DataError("secret 4111"))),
+    Route("GET", "/clash", Access.ANYONE, raising(psycopg.IntegrityError("secret 4111"))),
+    Route("GET", "/away", Access.ANYONE, raising(psycopg.OperationalError("secret 4111"))),
+    Route("GET", "/bug", Access.ANYONE, raising(RuntimeError("secret 4111"))),
+)
+
+
+def ask(
+    method: str, target: str, chunks: Sequence[Any] = (b"",), headers: dict[str, str] = TOKEN
+) -> tuple[Answered, list[tuple[str, int]]]:
+    """The answer, and what was observed of it."""
+    observed: list[tuple[str, int]] = []
+    settings = Settings.model_validate(
+        {
+            "database_url": "postgresql://db/sira",
+            "model_bucket": "file:///models",
+            "jwt_secret": "j" * 40,
+            "internal_service_token": "s" * 40,
+        }
+    )
+    app = control_app(
+        ROUTES,
+        Resources("postgresql://db/sira", open_store("file:///models")),
+        Authenticator(settings),
+        lambda route, status: observed.append((route, status)),
+    )
+    return asyncio.run(request(app, method, target, chunks, headers)), observed
+
+
+def problem(answered: Answered, status: int) -> dict[str, Any]:
+    assert (answered.status, answered.headers["content-type"]) == (status, "application/problem+json")
+    found: dict[str, Any] = answered.json()
+    assert found["status"] == status
+    return found
+
+
+def test_a_route_is_told_its_path_query_and_body_and_observed_by_its_template() -> None:
+    answered, observed = ask("POST", "/echo/ab?x=1&y=%C3%A9", [b'{"n":', b" 1}"])
+    assert answered.json() == {
+        "path": {"name": "ab"},
+        "query": {"x": "1", "y": "é"},
+        "body": {"n": 1},
+        "upload": None,
+    }
+    assert observed == [("/echo/{name}", 200)]
+
+
+def test_an_empty_body_is_none() -> None:
+    assert ask("POST", "/echo/a", [b" \n"])[0].json()["body"] is None
+
+
+def test_a_text_reply_keeps_its_status_and_media_type() -> None:
+    answered, _ = ask("GET", "/text")
+    assert (answered.status, answered.body.decode()) == (203, "é")
+    assert answered.headers["content-type"].startswith("text/plain")
+
+
+def test_handlers_run_off_the_event_loop() -> None:
+    assert ask("GET", "/thread")[0].json() != threading.main_thread().name
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/echo/a", "GET, HEAD, POST"),
+        ("OPTIONS", "/echo/a", "GET, HEAD, POST"),
+        ("DELETE", "/upload", "POST"),
+        ("HEAD", "/upload", "POST"),
+        ("BREW", "/text", "GET, HEAD"),
+    ],
+)
+def test_a_path_says_which_methods_it_takes(method: str, path: str, allowed: str) -> None:
+    answered, observed = ask(method, path)
+    problem(answered, 405)
+    assert answered.headers["allow"] == allowed
+    assert [status for _, status in observed] == [405]
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/echo", "/echo/a/b", "/text/", "//text"])
+def test_a_path_that_is_not_there_is_a_problem_document(path: str) -> None:
+    problem(ask("GET", path)[0], 404)
+
+
+def test_head_is_answered_as_get_is() -> None:
+    assert ask("HEAD", "/text")[0].status == 203
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "detail"),
+    [
+        ("/data", 422, "Postgres cannot hold one of these values"),
+        ("/clash", 409, "someone else changed this at the same time: look again, then try again"),
+        ("/away", 503, "the registry's database cannot be reached"),
+        ("/bug", 500, "an error of this service: its log says more"),
+    ],
+)
+def test_what_goes_wrong_inside_is_told_without_its_text(path: str, status: int, detail: str) -> None:
+    answered, observed = ask("GET", path)
+    assert problem(answered, status)["detail"] == detail
+    assert b"4111" not in answered.body
+    assert observed == [(path, status)]
+
+
+@pytest.mark.parametrize(
+    ("target", "chunks"),
+    [
+        ("/echo/%00", [b""]),
+        ("/echo/a?%00=1", [b""]),
+        ("/echo/a?x=a%00b", [b""]),
+        ("/echo/a", [b'{"x": "a\\u0000"}']),
+    ],
+)
+def test_a_nul_is_refused_before_it_reaches_postgres_or_a_path(target: str, chunks: list[bytes]) -> None:
+    target = target.replace("/%00", "/\0") if target.startswith("/echo/%00") else target
+    assert problem(ask("POST", target, chunks)[0], 422)["detail"] == "no value may hold a NUL character"
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 99, b'{"a": NaN}'])
+def test_a_body_that_is_not_json_is_400(body: bytes) -> None:
+    problem(ask("POST", "/echo/a", [body])[0], 400)
+
+
+def test_a_body_over_the_limit_of_its_route_is_413() -> None:
+    assert ask("POST", "/echo/a", [b'"' + b"x" * 98 + b'"'])[0].status == 200
+    problem(ask("POST", "/echo/a", [b'"' + b"x" * 99 + b'"'])[0], 413)
+    problem(ask("POST", "/echo/a", [NEVER], {**TOKEN, "content-length": "101"})[0], 413)
+
+
+def test_a_body_that_does_not_come_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "BODY_SECONDS", 0.1)
+    assert problem(ask("POST", "/echo/a", [b"{", NEVER])[0], 408)["detail"] == "no complete request within 0.1 s"
+
+
+def test_who_may_not_call_is_told_before_the_body_is_read() -> None:
+    problem(ask("POST", "/echo/a", [NEVER], {})[0], 401)
+    problem(ask("POST", "/echo/a", [NEVER], {"authorization": "Bearer wrong"})[0], 401)
+
+
+def test_a_wrong_token_is_refused_even_where_none_is_needed() -> None:
+    problem(ask("GET", "/echo/a", headers={"authorization": "Bearer wrong"})[0], 401)
+    assert ask("GET", "/echo/a", headers={})[0].status == 200
+
+
+# ---------------------------------------------------------------- uploads
+
+
+def form(*parts: tuple[str, str]) -> bytes:
+    told = "".join(f"--cut\r\nContent-Disposition: form-data; {names}\r\n\r\n{text}\r\n" for names, text in parts)
+    return f"{told}--cut--\r\n".encode()
+
+
+GOOD = form(('name="product"', "cards"), ('name="file"; filename="m.onnx"', "bytes"))
+
+
+def upload(body: bytes | list[Any], headers: dict[str, str] | None = None) -> Answered:
+    chunks = body if isinstance(body, list) else [body]
+    length = str(sum(len(chunk) for chunk in chunks if isinstance(chunk, bytes)))
+    return ask("POST", "/upload", chunks, FORM | {"content-length": length} | (headers or {}))[0]
+
+
+def test_an_upload_is_a_file_and_its_fields() -> None:
+    found = upload(GOOD).json()
+    assert (found["body"], found["upload"]) == ({"product": "cards"}, "bytes")
+
+
+def test_an_upload_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    assert upload(GOOD).status == 200
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (form(('name="product"', "cards")), {}, 422),
+        (form(('name="product"', "a\0b"), ('name="file"; filename="x"', "y")), {}, 422),
+        (form(*[('name="file"; filename="x"', "y")] * 2), {}, 400),
+        (b"no form at all", {}, 400),
+        (GOOD, {"content-type": "multipart/form-data"}, 400),
+        (GOOD[:-12], {}, 422),
+        ([GOOD[:50], GONE], {}, 400),
+        (GOOD, {"content-length": "401"}, 413),
+        (GOOD, {"content-length": "many"}, 422),
+    ],
+    ids=[
+        *("no file", "a NUL", "two files", "no form", "no boundary", "cut short", "hung up", "too large", "no length"),
+    ],
+)
+def test_a_form_that_is_none_is_refused(body: bytes | list[Any], headers: dict[str, str], status: int) -> None:
+    problem(upload(body, headers), status)
