@@ -4,6 +4,8 @@ No task, no scope passed around, one write: about a third of the processor time 
 (pipelined behind another request, `Expect`, an upgrade, HTTP/1.0) goes the ordinary way, with the same answers.
 """
 
+import asyncio
+
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -20,7 +22,23 @@ _CLOSE = b"connection: close\r\n"
 
 
 class DirectProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. It is closed when it has been idle too long, a request's unfinished head included."""
+
+    _idle_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._idle()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.timeout_keep_alive_task:
+            self.timeout_keep_alive_task.cancel()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         endpoint = self.app_state.get(STATE_KEY)
@@ -34,8 +52,40 @@ class DirectProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         ):
             self.cycle = DirectCycle(self, endpoint, self.headers, self.parser.should_keep_alive())  # type: ignore[assignment]
+            return
+        # The ordinary way needs what on_message_begin left out.
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            self._idle()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn cancels its timer at every request; ours runs on and looks whether there was one."""
+
+    def _idle(self) -> None:
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # its response arms the timer again
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self._close_if_idle)
         else:
-            super().on_headers_complete()
+            self.timeout_keep_alive_handler()
 
     def default_lines(self) -> bytes:
         """uvicorn's own headers (the date, made anew each second)."""
