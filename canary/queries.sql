@@ -160,9 +160,9 @@ WITH days AS (
 )
 -- Days that still grow, days that matured since, and days whose events got a label since.
 SELECT rollout_id::text, day FROM days
-WHERE day >= ((%(since)s)::timestamptz AT TIME ZONE 'UTC')::date - 1
-   OR day BETWEEN ((%(since)s)::timestamptz - %(maturity)s AT TIME ZONE 'UTC')::date
-              AND ((%(now)s)::timestamptz - %(maturity)s AT TIME ZONE 'UTC')::date
+WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date - 1
+   OR day BETWEEN ((%(since)s - %(maturity)s::interval) AT TIME ZONE 'UTC')::date
+              AND ((%(now)s - %(maturity)s::interval) AT TIME ZONE 'UTC')::date
 UNION
 SELECT p.rollout_id::text, p.day
 FROM sira_labels l JOIN sira_paired_predictions p USING (product, event_id)
@@ -210,3 +210,66 @@ WHERE (v.rollout_id, v.tick) = (seen.rollout_id, seen.tick) AND seen.repeats AND
 
 -- name: drop_production_errors
 DELETE FROM sira_production_errors WHERE bucket_start < clock_timestamp() - interval '2 days';
+
+-- name: phase_totals
+SELECT e.phase, arm, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors, sum(timeouts)::bigint AS timeouts,
+       sum(allowed)::bigint AS allowed, sum(reviewed)::bigint AS reviewed, sum(blocked)::bigint AS blocked
+FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: evidence_span
+SELECT extract(epoch FROM min(bucket_start))::bigint AS first, extract(epoch FROM max(bucket_start))::bigint AS last
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: slot_counts
+SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm,
+       sum(requests)::bigint AS requests, sum(errors)::bigint AS errors
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: slot_latency
+-- Of a long rollout every so many buckets are read: enough for a p95, and the rest is time.
+SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin,
+       sum(bin.value::bigint)::bigint AS count
+FROM sira_canary_evidence CROSS JOIN LATERAL jsonb_each_text(latency) AS bin
+WHERE rollout_id = %(rollout_id)s::uuid AND extract(epoch FROM bucket_start)::bigint / 5 %% %(every)s = 0
+GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+
+-- name: score_counts
+SELECT arm, bin.key::int AS bin, sum(bin.value::bigint)::bigint AS count
+FROM sira_canary_evidence CROSS JOIN LATERAL jsonb_each_text(scores) AS bin
+WHERE rollout_id = %(rollout_id)s::uuid AND extract(epoch FROM bucket_start)::bigint / 5 %% %(every)s = 0
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: paired_totals
+SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
+FROM sira_canary_paired_evidence WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: flips
+SELECT production_decision, canary_decision, count(*) AS events, count(amount) AS amounts,
+       coalesce(sum(amount), 0)::float8 AS amount
+FROM sira_paired_predictions
+WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
+  AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: largest_flips
+SELECT event_id, amount, production_decision, canary_decision, production_score, canary_score, created_at
+FROM sira_paired_predictions
+WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
+  AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+ORDER BY amount DESC NULLS LAST, created_at DESC LIMIT 20;
+
+-- name: verdict_runs
+-- The history as runs of the same verdict and action, with the last reasons of each.
+SELECT phase, verdict, action, count(*) AS ticks, min(judged_at) AS first, max(judged_at) AS last,
+       (array_agg(reasons ORDER BY tick DESC))[1] AS reasons
+FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action ORDER BY place) AS run
+      FROM (SELECT *, row_number() OVER (ORDER BY tick) AS place FROM sira_canary_verdicts
+            WHERE rollout_id = %(rollout_id)s::uuid) AS numbered) AS grouped
+GROUP BY phase, verdict, action, run ORDER BY min(tick);
+
+-- name: rollbacks
+SELECT created_at, reason, rolled_back_by FROM sira_canary_rollback_log
+WHERE rollout_id = %(rollout_id)s::uuid OR (rollout_id IS NULL AND canary_model_id = %(canary_model_id)s::uuid)
+ORDER BY created_at;

@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 from canary import control, store
 from canary.description import description, summary
+from canary.report import make_report
+from canary.report_page import render
 from canary.request import parse_reason, parse_request
 from canary.store import StoredRollout
+from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
+from scoring.event import EventRefused, Violation
 
 Act = Callable[..., StoredRollout | None]
 
@@ -30,6 +34,26 @@ def show(call: Call) -> Reply:
         return Reply(_described(connection, rollout))
 
 
+def report(call: Call) -> Reply:
+    """The case for or against promotion, as JSON or with `?format=html` as a page that opens offline."""
+    product, wanted = call.path["product"], call.query.get("format", "json")
+    faults = [
+        Violation(name[:64], "is not a parameter of the report") for name in sorted(call.query.keys() - {"format"})
+    ]
+    if wanted not in ("json", "html"):
+        faults.append(Violation("format", "must be json or html"))
+    if faults:
+        raise EventRefused(faults)
+    with call.resources.connect() as connection:
+        rollout = control.find(connection, product)
+        if rollout is None:
+            raise HttpError(404, f"{product} has had no canary yet")
+        made = make_report(connection, rollout)
+    return (
+        Reply(text=render(made), media_type="text/html; charset=utf-8") if wanted == "html" else Reply(made.to_json())
+    )
+
+
 def _operate(act: Act) -> Callable[[Call], Reply]:
     def handle(call: Call) -> Reply:
         product, reason = call.path["product"], parse_reason(call.body)
@@ -47,6 +71,7 @@ def _described(connection: Connection, rollout: StoredRollout) -> dict[str, obje
 ROUTES = (
     Route("POST", "/v1/canary", Access.ML_OPS, start_or_change),
     Route("GET", "/v1/canary/{product}", Access.ANYONE, show),
+    Route("GET", "/v1/canary/{product}/report", Access.VIEWER, report),
     Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(control.stop)),
     Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(control.pause)),
     Route("POST", "/v1/canary/{product}/resume", Access.ML_OPS, _operate(control.resume)),

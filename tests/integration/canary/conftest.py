@@ -1,6 +1,6 @@
-"""Rollouts to judge: registered versions, a rollout as old as a test needs, and evidence for it."""
+"""Rollouts to judge: registered versions, a clock that tests turn, and traffic as the shipper would have counted it."""
 
-import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from statistics import NormalDist
 import pytest
 
 from canary import control, store
-from canary.evidence import latency_bin
+from canary.evidence import bucket_start, latency_bin
 from canary.request import parse_request
-from canary.store import StoredRollout
+from canary.sources import Sources
+from canary.store import StoredRollout, StoredVerdict, jsonb
+from canary.tick import Judged, tick
 from registry.model_version import ModelVersion, NewVersion, Status, Thresholds
 from registry.signature import Field, Signature
 from registry.store import change_status, get_version, insert_version
@@ -21,23 +23,53 @@ from runtime.postgres import Connection, connect
 SIGNATURE = Signature("columns", (Field("amount", "float"),), "probabilities", "zipmap")
 # Without Alertmanager nothing would ever advance.
 LIMITS = {"critical_alerts": "ignore"}
-
-
-def latency(requests: int, median_seconds: float) -> Counter[int]:
-    """Bins of a lognormal latency with sigma 0.45, in exactly its shape."""
-    quantiles = (NormalDist().inv_cdf((i + 0.5) / requests) for i in range(requests))
-    return Counter(latency_bin(median_seconds * exp(0.45 * z)) for z in quantiles)
+BUCKET_REQUESTS = 1000
 
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
-    """In autocommit: a test sees what another transaction would."""
+    """In autocommit: a test sees what another transaction would. Its clock is `tests.now`, which only Clock turns."""
     with connect(database_url, name="tests", autocommit=True) as opened:
+        opened.execute(
+            "CREATE SCHEMA test_clock;"
+            "CREATE FUNCTION test_clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS"
+            " $$ SELECT to_timestamp(current_setting('tests.now')::float8) $$;"
+            "SET search_path = test_clock, pg_catalog, public"
+        )
         yield opened
 
 
+class Clock:
+    """The database's own time, as queries of this connection see it; epoch seconds."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.now = 0.0
+        self.turn_to(bucket_start(time.time()) + 0.5)
+
+    def turn_to(self, now: float) -> None:
+        self.now = now
+        self._connection.execute("SELECT set_config('tests.now', %s, false)", (str(now),))
+
+    def wait(self, seconds: float) -> None:
+        self.turn_to(self.now + seconds)
+
+
 @pytest.fixture
-def register(connection: Connection) -> Callable[..., ModelVersion]:
+def clock(connection: Connection) -> Clock:
+    return Clock(connection)
+
+
+@pytest.fixture
+def sources() -> Iterator[Sources]:
+    """Neither Alertmanager nor Prometheus is there."""
+    asked = Sources(alertmanager_url=None, prometheus_url=None)
+    yield asked
+    asked.close()
+
+
+@pytest.fixture
+def register(connection: Connection, clock: Clock) -> Callable[..., ModelVersion]:
     """`register("2", product="fraud_score")`: a version in staging."""
 
     def insert(version: str, status: Status = Status.STAGING, product: str = "fraud_score") -> ModelVersion:
@@ -51,32 +83,37 @@ def register(connection: Connection) -> Callable[..., ModelVersion]:
     return insert
 
 
+@dataclass(frozen=True)
+class Behaviour:
+    """How an arm answers: share of errors, and median latency of a lognormal with sigma 0.45."""
+
+    errors: float = 0.0
+    seconds: float = 0.01
+
+
+HEALTHY = Behaviour()
+
+
 @dataclass
 class Canary:
-    """A product's rollout under test. `seconds_old` is how long ago it began, in the database's own time."""
+    """A product's rollout under test, with traffic that is routed by its percentage."""
 
     connection: Connection
+    clock: Clock
+    sources: Sources
     production: ModelVersion
     canary: ModelVersion
-    product: str = "fraud_score"
 
-    def start(self, percent: float = 10, seconds_old: int = 0, **fields: object) -> StoredRollout:
-        body = {
-            "product": self.product,
-            "canary_percent": percent,
-            "canary_model_id": self.canary.model_id,
-            "limits": LIMITS,
-            **fields,
-        }
+    @property
+    def product(self) -> str:
+        return self.canary.product
+
+    def start(self, percent: float = 10, **fields: object) -> StoredRollout:
+        ids = {"product": self.product, "canary_percent": percent, "canary_model_id": self.canary.model_id}
+        request = parse_request({**ids, "limits": LIMITS, **fields})
         with self.connection.transaction():
-            rollout, _ = control.start_or_change(self.connection, parse_request(body), actor="ops_ana")
-        self.connection.execute(
-            "UPDATE sira_canary_config SET created_at = created_at - age, step_started_at = step_started_at - age,"
-            " sealed_through = sealed_through - age FROM make_interval(secs => %(seconds)s) AS age"
-            " WHERE rollout_id = %(id)s",
-            {"seconds": seconds_old, "id": rollout.rollout_id},
-        )
-        return self.now()
+            rollout, _ = control.start_or_change(self.connection, request, actor="ops_ana")
+        return rollout
 
     def now(self) -> StoredRollout:
         rollout = store.latest_rollout(self.connection, self.product)
@@ -86,43 +123,78 @@ class Canary:
     def status_of(self, version: ModelVersion) -> Status:
         return get_version(self.connection, version.model_id).status
 
-    def evidence(
-        self,
-        arm: str,
-        requests: int,
-        errors: int = 0,
-        seconds: float = 0.01,
-        first_seconds_ago: int = 600,
-        last_seconds_ago: int = 15,
-        phase: int = 0,
-    ) -> None:
-        """The same counts in each 5 s bucket between the two times."""
-        self.connection.execute(
-            "INSERT INTO sira_canary_evidence (rollout_id, phase, arm, bucket_start, requests, errors, allowed, latency,"
-            " scores) SELECT %(id)s, %(phase)s, %(arm)s, date_bin('5 s', clock_timestamp(), 'epoch') - make_interval(secs => s),"
-            " %(requests)s, %(errors)s, %(requests)s, %(latency)s, %(scores)s"
-            " FROM generate_series(%(last)s, %(first)s, 5) AS s",
-            {
-                "id": self.now().rollout_id,
-                "phase": phase,
-                "arm": arm,
-                "requests": requests,
-                "errors": errors,
-                "latency": json.dumps(latency(requests, seconds)),
-                "scores": json.dumps({"0": requests}),
-                "last": last_seconds_ago,
-                "first": first_seconds_ago,
-            },
-        )
+    def verdict(self) -> StoredVerdict:
+        verdict = store.latest_verdict(self.connection, self.now().rollout_id)
+        assert verdict is not None
+        return verdict
 
-    def paired_evidence(self, n11: int, n10: int, n01: int, n00: int, seconds_ago: int = 15, phase: int = 0) -> None:
+    def tick(self, holder: str = "tests", sources: Sources | None = None) -> Judged | None:
+        """This rollout judged once; None when another holds the lease, or nothing is live."""
+        judged = tick(self.connection, holder, sources or self.sources, stale_seconds=7.5)
+        return judged[0] if judged else None
+
+    def run(
+        self, seconds: int, canary: Behaviour = HEALTHY, production: Behaviour = HEALTHY, *, ticks: bool = True
+    ) -> int:
+        """Live traffic, counted and judged every 5 s; the seconds until the rollout ended or moved, at most those."""
+        before = self.now()
+        for passed in range(0, seconds, 5):
+            self._serve(self.now(), canary, production)
+            self.clock.wait(5)
+            if ticks:
+                self.tick()
+            if (self.now().phase, self.now().status) != (before.phase, before.status):
+                return passed + 5
+        return seconds
+
+    def _serve(self, rollout: StoredRollout, canary: Behaviour, production: Behaviour) -> None:
+        to_canary = round(BUCKET_REQUESTS * rollout.canary_percent / 100)
+        start = bucket_start(self.clock.now)
+        for arm, requests, behaviour in (
+            ("canary", to_canary, canary),
+            ("production", BUCKET_REQUESTS - to_canary, production),
+        ):
+            if requests:
+                self._count(rollout, start, arm, requests, behaviour)
         self.connection.execute(
             "INSERT INTO sira_canary_paired_evidence (rollout_id, phase, bucket_start, n11, n10, n01, n00)"
-            " VALUES (%s, %s, date_bin('5 s', clock_timestamp(), 'epoch') - make_interval(secs => %s), %s, %s, %s, %s)",
-            (self.now().rollout_id, phase, seconds_ago, n11, n10, n01, n00),
+            " VALUES (%s, %s, to_timestamp(%s), 1, 0, 0, %s)",
+            (rollout.rollout_id, rollout.phase, start, max(to_canary - 1, 0)),
         )
+
+    def _count(self, rollout: StoredRollout, start: int, arm: str, requests: int, behaviour: Behaviour) -> None:
+        # 0.3 errors a bucket are 3 in every ten: fractions must not be lost.
+        due = requests * behaviour.errors
+        errors = int(due * (start // 5 + 1)) - int(due * (start // 5))
+        self.connection.execute(
+            "INSERT INTO sira_canary_evidence (rollout_id, phase, arm, bucket_start, requests, errors, allowed,"
+            " latency, scores) VALUES (%s, %s, %s, to_timestamp(%s), %s, %s, %s, %s, %s)",
+            (
+                rollout.rollout_id,
+                rollout.phase,
+                arm,
+                start,
+                requests,
+                errors,
+                requests - errors,
+                jsonb(latency(requests, behaviour.seconds)),
+                jsonb({"0": requests - errors}),
+            ),
+        )
+
+
+def latency(requests: int, median_seconds: float) -> Counter[int]:
+    """Bins of a lognormal latency with sigma 0.45, in exactly its shape."""
+    quantiles = (NormalDist().inv_cdf((i + 0.5) / requests) for i in range(requests))
+    return Counter(latency_bin(median_seconds * exp(0.45 * z)) for z in quantiles)
 
 
 @pytest.fixture
-def canary(connection: Connection, register: Callable[..., ModelVersion]) -> Canary:
-    return Canary(connection, register("1", Status.PRODUCTION), register("2"))
+def canary(connection: Connection, clock: Clock, sources: Sources, register: Callable[..., ModelVersion]) -> Canary:
+    return Canary(connection, clock, sources, register("1", Status.PRODUCTION), register("2"))
+
+
+@pytest.fixture
+def behaviour() -> type[Behaviour]:
+    """`behaviour(errors=0.01, seconds=0.02)`."""
+    return Behaviour

@@ -1,106 +1,244 @@
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
-from canary import store
+from canary import control, evidence_store, store
 from canary.sources import Sources
-from canary.tick import Judged, tick
+from canary.tick import tick
 from registry.audit import history
-from registry.model_version import Status
+from registry.model_version import ModelVersion, Status
 from registry.store import change_status
 from runtime.postgres import Connection, connect
 
 if TYPE_CHECKING:
-    from tests.integration.canary.conftest import Canary
+    from tests.integration.canary.conftest import Behaviour, Canary, Clock
 
-SHORT_PLAN = {"steps": [{"percent": 10, "bake_seconds": 60}, {"percent": 50, "bake_seconds": 60}]}
-STALE_SECONDS = 7.5
-
-
-@pytest.fixture
-def sources() -> Iterator[Sources]:
-    asked = Sources(alertmanager_url=None, prometheus_url=None)
-    yield asked
-    asked.close()
+PLAN = {"steps": [{"percent": 10, "bake_seconds": 60}, {"percent": 50, "bake_seconds": 60}]}
 
 
-def only(connection: Connection, sources: Sources) -> Judged:
-    outcomes = tick(connection, "tests", sources, stale_seconds=STALE_SECONDS)
-    assert outcomes is not None
-    assert len(outcomes) == 1
-    return outcomes[0]
+def test_no_rollout_is_nothing_to_judge(connection: Connection, clock: "Clock", sources: Sources) -> None:
+    assert tick(connection, "tests", sources, stale_seconds=7.5) == []
 
 
-def healthy(canary: "Canary", phase: int = 0, first_seconds_ago: int = 600) -> None:
-    """Evidence that every measurement passes."""
-    canary.evidence("production", 900, errors=3, phase=phase, first_seconds_ago=first_seconds_ago)
-    canary.evidence("canary", 100, phase=phase, first_seconds_ago=first_seconds_ago)
-    canary.paired_evidence(20, 2, 2, 1976, phase=phase)
-
-
-def action(connection: Connection, rollout_id: str) -> str:
-    verdict = store.latest_verdict(connection, rollout_id)
-    assert verdict is not None
-    return verdict.action
-
-
-def test_no_rollout_is_nothing_to_judge(connection: Connection, sources: Sources) -> None:
-    assert [] == tick(connection, "tests", sources, stale_seconds=STALE_SECONDS)
-
-
-def test_no_evidence_holds(canary: "Canary", connection: Connection, sources: Sources) -> None:
-    canary.start(seconds_old=600)
-    judged = only(connection, sources)
+def test_no_evidence_holds_and_moves_nothing(canary: "Canary", clock: "Clock") -> None:
+    canary.start()
+    clock.wait(600)
+    judged = canary.tick()
+    assert judged
     assert judged.verdict
-    assert "hold" == judged.verdict.kind == action(connection, judged.rollout.rollout_id)
-    assert 10 == canary.now().canary_percent
+    assert judged.verdict.kind == canary.verdict().action == "hold"
+    assert canary.now().canary_percent == 10
 
 
-def test_a_healthy_canary_moves_up_its_plan_and_becomes_production(
-    canary: "Canary", connection: Connection, sources: Sources
+def test_a_healthy_canary_goes_up_its_plan_and_becomes_production(
+    canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
 ) -> None:
-    started = canary.start(plan=SHORT_PLAN, seconds_old=600)
-    healthy(canary)
-    judged = only(connection, sources)
-    rollout = judged.rollout
-    assert "advance" == judged.verdict.kind, judged.verdict.reasons
-    assert (50, 1, 1) == (rollout.canary_percent, rollout.step, rollout.phase)
-
-    connection.execute("UPDATE sira_canary_config SET step_started_at = step_started_at - interval '1 hour'")
-    assert "continue" == only(connection, sources).verdict.kind, "a step earns its own evidence, however long it bakes"
-
-    connection.execute("UPDATE sira_canary_config SET sealed_through = sealed_through - interval '5 min'")
-    healthy(canary, phase=1, first_seconds_ago=300)
-    ended = only(connection, sources).rollout
-    assert (0, "promoted") == (ended.canary_percent, ended.status)
-    assert Status.PRODUCTION is canary.status_of(canary.canary)
-    assert Status.RETIRED is canary.status_of(canary.production)
-    actions = [verdict.action for verdict in store.verdicts(connection, started.rollout_id)]
-    assert ["advance", "continue", "promote"] == actions
+    rollout_id = canary.start(plan=PLAN).rollout_id
+    usual = behaviour(errors=0.003)
+    assert 60 <= canary.run(1800, usual, usual) < 1800
+    assert (canary.now().canary_percent, canary.now().step, canary.now().phase) == (50, 1, 1)
+    assert 60 <= canary.run(1800, usual, usual) < 1800
+    assert (canary.now().canary_percent, canary.now().status) == (0, "promoted")
+    assert canary.status_of(canary.canary) is Status.PRODUCTION
+    assert canary.status_of(canary.production) is Status.RETIRED
+    moves = [verdict.action for verdict in store.verdicts(connection, rollout_id) if verdict.verdict == "advance"]
+    assert moves == ["advance", "promote"]
 
 
-def test_a_failing_canary_is_out_with_its_reason_measurements_and_audit_in_one_go(
-    canary: "Canary", connection: Connection, sources: Sources
+def test_a_step_earns_its_own_evidence_however_short_its_bake_time(canary: "Canary", clock: "Clock") -> None:
+    canary.start(plan={"steps": [{"percent": 10, "bake_seconds": 0}, {"percent": 50, "bake_seconds": 0}]})
+    canary.run(1800)
+    assert canary.now().phase == 1
+    clock.wait(10)
+    canary.tick()
+    assert (canary.verdict().phase, canary.verdict().verdict) == (1, "continue")
+    assert canary.now().phase == 1
+
+
+def test_a_failing_canary_is_out_with_reason_measurements_and_audit_in_one_go(
+    canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
 ) -> None:
-    started = canary.start(seconds_old=600)
-    canary.evidence("production", 900, errors=3)
-    canary.evidence("canary", 100, errors=10)
-    rollout = only(connection, sources).rollout
-    assert (0, "rolled_back") == (rollout.canary_percent, rollout.status)
-    assert Status.ROLLED_BACK is canary.status_of(canary.canary)
-    assert Status.PRODUCTION is canary.status_of(canary.production)
-    logged = connection.execute(
+    started = canary.start()
+    canary.run(300, behaviour(errors=0.003), behaviour(errors=0.003))
+    assert canary.run(300, behaviour(errors=0.1), behaviour(errors=0.003)) <= 30
+    assert (canary.now().canary_percent, canary.now().status) == (0, "rolled_back")
+    assert canary.status_of(canary.canary) is Status.ROLLED_BACK
+    assert canary.status_of(canary.production) is Status.PRODUCTION
+    (row,) = connection.execute(
         "SELECT product, canary_model_id::text, production_model_id::text, rollout_id::text, rolled_back_by, reason,"
         " jsonb_array_length(measurements) > 5 FROM sira_canary_rollback_log"
     ).fetchall()
-    (row,) = logged
-    assert ("fraud_score", canary.canary.model_id, canary.production.model_id, started.rollout_id, "controller") == row[
-        :5
-    ]
+    versions = (canary.canary.model_id, canary.production.model_id)
+    assert row[:5] == ("fraud_score", *versions, started.rollout_id, "controller")
     assert row[5].startswith("error_ratio: errors: canary ")
     assert row[6]
-    assert "canary.rolled_back" == history(connection, subject=started.rollout_id)[0].action
-    assert "rollback" == action(connection, started.rollout_id)
-    assert [] == tick(connection, "tests", sources, stale_seconds=STALE_SECONDS)
+    assert history(connection, subject=started.rollout_id)[0].action == "canary.rolled_back"
+    assert canary.verdict().action == "rollback"
+    assert canary.tick() is None
+
+
+def test_a_slow_canary_is_out_within_thirty_seconds(canary: "Canary", behaviour: "type[Behaviour]") -> None:
+    canary.start()
+    canary.run(300)
+    assert canary.run(300, behaviour(seconds=0.02)) <= 30
+    assert canary.now().status == "rolled_back"
+
+
+def test_both_arms_failing_together_rolls_nothing_back(canary: "Canary", behaviour: "type[Behaviour]") -> None:
+    canary.start()
+    canary.run(300)
+    sick = behaviour(errors=0.3, seconds=0.05)
+    assert canary.run(600, sick, sick) == 600
+    assert canary.now().status == "running"
+
+
+def test_one_fuse_is_the_rollback_of_all(canary: "Canary", connection: Connection, clock: "Clock") -> None:
+    rollout_id = canary.start().rollout_id
+    canary.run(30)
+    connection.execute(
+        "INSERT INTO sira_canary_fuse_trips VALUES (%s, 'pod-1/7', clock_timestamp(), 4, 4, false)", (rollout_id,)
+    )
+    canary.tick()
+    assert canary.now().status == "rolled_back"
+
+
+def test_a_fuse_that_trips_while_production_fails_holds_for_ten_minutes(
+    canary: "Canary", connection: Connection, clock: "Clock"
+) -> None:
+    rollout_id = canary.start().rollout_id
+    canary.run(30)
+    connection.execute(
+        "INSERT INTO sira_canary_fuse_trips VALUES (%s, 'pod-1/7', clock_timestamp(), 4, 4, true)", (rollout_id,)
+    )
+    canary.run(595)
+    assert canary.verdict().verdict == "hold"
+    canary.run(30)
+    assert canary.verdict().verdict != "hold"
+
+
+def test_a_paused_canary_waits_but_may_still_be_rolled_back(
+    canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
+) -> None:
+    canary.start(plan={"steps": [{"percent": 10, "bake_seconds": 0}, {"percent": 50}]})
+    with connection.transaction():
+        control.pause(connection, "fraud_score", actor="ops_ana", reason=None)
+    assert canary.run(1200) == 1200
+    assert (canary.verdict().verdict, canary.verdict().action) == ("advance", "hold")
+    canary.run(300, behaviour(errors=0.5))
+    assert canary.now().status == "rolled_back"
+
+
+def test_a_percentage_below_the_plan_waits_for_an_operator_for_ever(canary: "Canary", connection: Connection) -> None:
+    canary.start(percent=5, plan={"steps": [{"percent": 10, "bake_seconds": 0}]})
+    assert canary.run(1800) == 1800
+    assert (canary.verdict().verdict, canary.verdict().action) == ("advance", "hold")
+    with connection.transaction():
+        control.promote(connection, "fraud_score", actor="ops_ana", reason=None)
+    assert (canary.now().canary_percent, canary.now().step) == (10, 0)
+
+
+def test_a_canary_promoted_in_the_registry_ends_its_rollout_as_promoted(
+    canary: "Canary", connection: Connection
+) -> None:
+    canary.start()
+    canary.run(10)
+    with connection.transaction():
+        change_status(connection, canary.canary.model_id, Status.PRODUCTION, actor="ops_ana")
+    canary.tick()
+    assert (canary.now().status, canary.now().canary_percent) == ("promoted", 0)
+
+
+def test_a_fix_shipped_to_production_begins_the_step_again_beside_it(
+    canary: "Canary", connection: Connection, register: Callable[..., ModelVersion]
+) -> None:
+    canary.start()
+    canary.run(60)
+    fix = register("3")
+    with connection.transaction():
+        change_status(connection, fix.model_id, Status.PRODUCTION, actor="ops_ana")
+    canary.tick()
+    rollout = canary.now()
+    assert (rollout.production_model_id, rollout.phase, rollout.status) == (fix.model_id, 1, "running")
+    assert canary.run(60) == 60
+
+
+def test_evidence_that_stopped_is_stale_and_holds(canary: "Canary", clock: "Clock") -> None:
+    canary.start()
+    canary.run(60)
+    clock.wait(60)
+    canary.tick()
+    assert canary.verdict().verdict == "hold"
+    assert "s old" in canary.verdict().reasons[0]
+    canary.run(30)
+    assert canary.verdict().verdict == "continue"
+
+
+def test_an_unknown_alert_state_holds(canary: "Canary") -> None:
+    canary.start(limits={})
+    canary.run(60)
+    assert canary.verdict().verdict == "hold"
+    assert "Alertmanager" in canary.verdict().reasons[0]
+
+
+def test_a_rollout_that_cannot_be_judged_does_not_keep_the_others_from_it(
+    canary: "Canary", connection: Connection, register: Callable[..., ModelVersion], sources: Sources, clock: "Clock"
+) -> None:
+    broken = canary.start()
+    other = type(canary)(
+        connection, clock, sources, register("1", Status.PRODUCTION, "zebra"), register("2", product="zebra")
+    )
+    other.start()
+    connection.execute(
+        "UPDATE sira_canary_config SET judge_state = 'not JSON' WHERE rollout_id = %s", (broken.rollout_id,)
+    )
+    other.run(30)
+    assert other.verdict().verdict == "continue"
+    assert store.latest_verdict(connection, broken.rollout_id) is None
+
+
+def test_only_the_holder_of_the_lease_judges_until_it_is_stale(canary: "Canary", clock: "Clock") -> None:
+    canary.start()
+    assert canary.tick("first")
+    assert canary.tick("second") is None
+    clock.wait(5)
+    assert canary.tick("first")
+    clock.wait(5)
+    assert canary.tick("second") is None
+    clock.wait(3)
+    assert canary.tick("second")
+    assert canary.tick("first") is None
+
+
+def test_what_was_counted_when_a_bucket_was_sealed_stays_as_it_was_read(
+    canary: "Canary", connection: Connection, database_url: str, clock: "Clock"
+) -> None:
+    rollout_id = canary.start().rollout_id
+    with connect(database_url, name="shipper") as shipper, connect(database_url, name="other") as other:
+        shipper.execute("SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(%s))", (rollout_id,))
+        other.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(Exception, match="lock timeout"):
+            evidence_store.lock_evidence(other, rollout_id)
+        other.rollback()
+        shipper.commit()
+        evidence_store.lock_evidence(other, rollout_id)
+
+
+def test_dispersion_is_estimated_once_an_hour_and_kept_with_the_verdict(
+    canary: "Canary", connection: Connection, clock: "Clock"
+) -> None:
+    canary.start()
+    canary.run(10)
+    assert canary.now().dispersion is None
+    connection.execute(
+        "INSERT INTO sira_production_errors SELECT 'fraud_score', date_bin('30 s', clock_timestamp(), 'epoch')"
+        " - s * interval '30 s', half, 3000, CASE WHEN s %% 10 = half * 5 THEN 90 ELSE 0 END"
+        " FROM generate_series(1, 1000) AS s, generate_series(0, 1) AS half",
+        (),
+    )
+    canary.run(60)
+    assert canary.verdict().dispersion is None
+    clock.wait(3600)
+    canary.run(10)
+    assert canary.now().dispersion == canary.verdict().dispersion
+    assert canary.verdict().dispersion == 10.0

@@ -1,0 +1,74 @@
+"""Stored verdicts, recomputed from stored buckets: what was decided can be shown to follow from what was counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from canary import evidence_store, store
+from canary.conditions import Inputs
+from canary.judge_state import JudgeState
+from canary.store import StoredRollout, StoredVerdict
+from canary.tick import absorb_sealed
+from canary.verdict import Verdict, judge
+from runtime.postgres import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A stored verdict that does not follow from the stored buckets; `names` of what differs."""
+
+    tick: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    verdicts: int
+    differences: tuple[Difference, ...]
+
+
+def replay(
+    connection: Connection, rollout: StoredRollout, *, on_verdict: Callable[[int, int], None] = lambda done, of: None
+) -> Replayed:
+    """Recompute every stored verdict of a rollout. `on_verdict(done, of)` is told of progress.
+
+    Verdicts that were thinned out had the phase and the dispersion of the one before them.
+    """
+    stored = store.verdicts(connection, rollout.rollout_id)
+    percents = {phase.phase: phase.canary_percent for phase in store.phases(connection, rollout.rollout_id)}
+    state: JudgeState | None = None
+    differences: list[Difference] = []
+    for place, verdict in enumerate(stored):
+        if place:
+            state = _absorb(connection, state, rollout, stored[place - 1], until=verdict)
+        state = _absorb(connection, state, rollout, verdict)
+        policy = replace(rollout, dispersion=verdict.dispersion).policy(percents[verdict.phase])
+        again = judge(state, policy, msgspec.convert(verdict.inputs, Inputs))
+        if names := _differences(verdict, again):
+            differences.append(Difference(verdict.tick, names))
+        on_verdict(place + 1, len(stored))
+    return Replayed(len(stored), tuple(differences))
+
+
+def _absorb(
+    connection: Connection,
+    state: JudgeState | None,
+    rollout: StoredRollout,
+    verdict: StoredVerdict,
+    until: StoredVerdict | None = None,
+) -> JudgeState | None:
+    """The verdict's own buckets, or those between it and `until`, as they were weighed then."""
+    first = (verdict.evidence_through if until else verdict.evidence_from).timestamp()
+    through = (until.evidence_from if until else verdict.evidence_through).timestamp()
+    sealed = evidence_store.buckets(connection, rollout.rollout_id, first=first, through=through)
+    then = replace(rollout, phase=verdict.phase, dispersion=verdict.dispersion)
+    return absorb_sealed(state, sealed, then, through)
+
+
+def _differences(stored: StoredVerdict, again: Verdict) -> tuple[str, ...]:
+    names = [] if stored.verdict == again.kind else ["verdict"]
+    names += [] if stored.reasons == again.reasons else ["reasons"]
+    then, now = ({m.name: m for m in measurements} for measurements in (stored.measurements, again.measurements))
+    names += sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return tuple(names)

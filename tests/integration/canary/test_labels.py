@@ -1,0 +1,91 @@
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canary.evidence import Paired
+from canary.evidence_store import standing
+from canary.label_store import count_labels, insert_labels, label_outcomes
+from canary.labels import Kind, Label, LabelsInvalid
+from runtime.postgres import Connection
+
+if TYPE_CHECKING:
+    from tests.integration.canary.conftest import Canary
+
+NOW = datetime.now(UTC)
+MATURITY = timedelta(days=30)
+
+
+def label(event_id: str, kind: Kind, days_ago: float = 1, product: str = "fraud_score") -> Label:
+    return Label(product, event_id, kind, "review", NOW - timedelta(days=days_ago))
+
+
+def pair(connection: Connection, rollout_id: str, event_id: str, canary: str, production: str, days_ago: float) -> None:
+    at = NOW - timedelta(days=days_ago)
+    connection.execute(
+        "INSERT INTO sira_paired_predictions (prediction_id, day, created_at, rollout_id, phase, product, event_id,"
+        " amount, canary_score, canary_decision, production_score, production_decision)"
+        " VALUES (gen_random_uuid(), %s, %s, %s, 0, 'fraud_score', %s, 12.5, 0.1, %s, 0.9, %s)",
+        (at.date(), at, rollout_id, event_id, canary, production),
+    )
+
+
+def forty_days_ago(canary: "Canary") -> str:
+    rollout_id = canary.start().rollout_id
+    canary.connection.execute("UPDATE sira_canary_config SET created_at = created_at - interval '40 days'")
+    return rollout_id
+
+
+def test_a_label_sent_again_is_not_new(canary: "Canary", connection: Connection) -> None:
+    labels = [label("e1", "fraud"), label("e2", "legitimate")]
+    assert insert_labels(connection, labels, actor="tests") == 2
+    assert insert_labels(connection, [*labels, label("e3", "fraud")], actor="tests") == 1
+
+
+def test_labels_of_a_product_nobody_registered_are_refused_whole(canary: "Canary", connection: Connection) -> None:
+    with pytest.raises(LabelsInvalid, match="'fraud_scor'"):
+        insert_labels(connection, [label("e1", "fraud"), label("e2", "fraud", product="fraud_scor")], actor="tests")
+    assert connection.execute("SELECT count(*) FROM sira_labels").fetchone() == (0,)
+
+
+def test_the_latest_label_of_a_matured_event_counts_and_a_young_one_waits(
+    canary: "Canary", connection: Connection
+) -> None:
+    rollout_id = forty_days_ago(canary)
+    pair(connection, rollout_id, "wronged", "block", "allow", days_ago=35)
+    pair(connection, rollout_id, "unknown", "block", "allow", days_ago=35)
+    pair(connection, rollout_id, "young", "block", "allow", days_ago=2)
+    pair(connection, rollout_id, "agreed", "block", "block", days_ago=36)
+    insert_labels(connection, [label("wronged", "fraud", 20), label("agreed", "legitimate")], actor="tests")
+    insert_labels(connection, [label("wronged", "legitimate", 10), label("young", "legitimate")], actor="tests")
+    assert count_labels(connection, maturity=MATURITY) > 0
+
+    flips, agreed = label_outcomes(connection, rollout_id)
+    assert (flips.canary_decision, flips.production_decision) == ("block", "allow")
+    assert (flips.events, flips.matured, flips.fraud, flips.legitimate) == (3, 2, 0, 1)
+    assert (agreed.events, agreed.matured, agreed.legitimate) == (1, 1, 1)
+    told = standing(connection, rollout_id).labels
+    assert told
+    assert (told.events, told.matured, told.legitimate) == (4, 3, Paired(n11=1, n10=1))
+
+
+def test_counting_again_gives_the_same_and_a_later_label_moves_the_count(
+    canary: "Canary", connection: Connection
+) -> None:
+    rollout_id = forty_days_ago(canary)
+    pair(connection, rollout_id, "e1", "block", "allow", days_ago=35)
+    insert_labels(connection, [label("e1", "fraud", 20)], actor="tests")
+    for _ in range(2):
+        count_labels(connection, maturity=MATURITY)
+        (outcome,) = label_outcomes(connection, rollout_id)
+        assert (outcome.events, outcome.fraud, outcome.legitimate) == (1, 1, 0)
+    insert_labels(connection, [label("e1", "legitimate", 3)], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+    (outcome,) = label_outcomes(connection, rollout_id)
+    assert (outcome.events, outcome.fraud, outcome.legitimate) == (1, 0, 1)
+
+
+def test_no_labels_are_nothing_to_judge(canary: "Canary", connection: Connection) -> None:
+    rollout_id = canary.start().rollout_id
+    assert count_labels(connection, maturity=MATURITY) >= 0
+    assert standing(connection, rollout_id).labels is None

@@ -1,0 +1,57 @@
+from typing import TYPE_CHECKING
+
+import pytest
+
+from canary import upkeep
+from canary.replay import Replayed, replay
+from runtime.postgres import Connection
+
+if TYPE_CHECKING:
+    from tests.integration.canary.conftest import Behaviour, Canary, Clock
+
+PLAN = {"steps": [{"percent": 10, "bake_seconds": 60}, {"percent": 50, "bake_seconds": 86400}]}
+
+
+@pytest.fixture
+def judged(canary: "Canary", connection: Connection, clock: "Clock", behaviour: "type[Behaviour]") -> "Canary":
+    """A canary that went up a step, was judged with two dispersions, and was rolled back."""
+    canary.start(plan=PLAN)
+    usual = behaviour(errors=0.003)
+    canary.run(1800, usual, usual)
+    assert canary.now().phase == 1
+    connection.execute(
+        "INSERT INTO sira_production_errors SELECT 'fraud_score', date_bin('30 s', clock_timestamp(), 'epoch')"
+        " - s * interval '30 s', half, 3000, 5 + 3 * ((s + half) % 2)"
+        " FROM generate_series(1, 1000) AS s, generate_series(0, 1) AS half"
+    )
+    clock.wait(3600)
+    canary.run(600, behaviour(errors=0.0033), usual)
+    canary.run(300, behaviour(errors=0.1), usual)
+    assert canary.now().status == "rolled_back"
+    return canary
+
+
+def test_every_stored_verdict_follows_from_the_stored_buckets_even_when_thinned(
+    judged: "Canary", connection: Connection, clock: "Clock"
+) -> None:
+    before = replay(connection, judged.now())
+    assert before == Replayed(before.verdicts, ())
+    clock.wait(3600)
+    removed = upkeep.thin_verdicts(connection)
+    assert removed > before.verdicts / 2
+    assert upkeep.thin_verdicts(connection) == 0
+    assert replay(connection, judged.now()) == Replayed(before.verdicts - removed, ())
+
+
+def test_a_bucket_edited_afterwards_shows(judged: "Canary", connection: Connection) -> None:
+    connection.execute(
+        "UPDATE sira_canary_evidence SET errors = errors + 20 WHERE arm = 'canary' AND bucket_start ="
+        " (SELECT min(bucket_start) FROM sira_canary_evidence)"
+    )
+    assert "error_ratio" in replay(connection, judged.now()).differences[0].names
+
+
+def test_a_verdict_edited_afterwards_shows(judged: "Canary", connection: Connection) -> None:
+    connection.execute("UPDATE sira_canary_verdicts SET verdict = 'continue' WHERE verdict = 'rollback'")
+    (difference,) = replay(connection, judged.now()).differences
+    assert difference.names == ("verdict",)
