@@ -406,8 +406,9 @@ CREATE OR REPLACE TRIGGER sira_canary_rollback_log_append_only BEFORE UPDATE OR 
 -- Latency bins: growth 1.3^(1/13) from 1 ms to 10 s, so that 1.3x is exactly 13 bins (canary/evidence.py, latency_bin).
 CREATE OR REPLACE FUNCTION sira_latency_bin(seconds float8) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    -- No ELSE: a row without a time has no bin, and least() would pass over its null.
     SELECT CASE WHEN seconds <= 0.001 THEN 0
-                ELSE least(457, ceil(ln(seconds / 0.001::float8) * 13 / ln(1.3::float8)))::int END
+                WHEN seconds > 0.001 THEN least(457, ceil(ln(seconds / 0.001::float8) * 13 / ln(1.3::float8)))::int END
 $$;
 
 CREATE OR REPLACE FUNCTION sira_latency_bin_edge(bin int) RETURNS float8

@@ -108,6 +108,10 @@ def test_the_database_and_the_judge_put_a_latency_in_the_same_bin(connection: Co
     assert connection.execute("SELECT sira_latency_bin(%s)", (seconds,)).fetchone() == (expected,)
 
 
+def test_a_row_without_a_time_has_no_latency_bin(connection: Connection) -> None:
+    assert connection.execute("SELECT sira_latency_bin(NULL)").fetchone() == (None,)
+
+
 def test_the_bins_agree_on_both_sides_of_every_edge(connection: Connection) -> None:
     around = [
         math.nextafter(latency_edge(bin_), towards) for bin_ in range(LAST_LATENCY_BIN) for towards in (0.0, math.inf)
