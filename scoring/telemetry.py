@@ -52,7 +52,9 @@ class Telemetry:
             self._scores[product, variant].add(score)
 
     def cache(self, product: str, *, hit: bool) -> None:
-        (self._hits if hit else self._misses)[product] += 1
+        # Both, so that a product that never hits shows 0 hits rather than no series.
+        self._hits[product] += hit
+        self._misses[product] += not hit
 
     def model_run(self, product: str, variant: str, seconds: float) -> None:
         self._model[product, variant].add(seconds)

@@ -99,3 +99,10 @@ def test_each_count_is_published_once_under_its_contract_name(
     telemetry.publish()
     telemetry.publish()
     assert value(name, **labels) - before == pytest.approx(by)
+
+
+def test_a_product_that_never_hits_shows_no_hits_rather_than_no_series() -> None:
+    telemetry = Telemetry()
+    telemetry.cache("never_hit", hit=False)
+    telemetry.publish()
+    assert REGISTRY.get_sample_value("sira_cache_hits_total", {"product": "never_hit"}) == 0
