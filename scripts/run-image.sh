@@ -11,7 +11,7 @@ shift
 # A file:// bucket and an embedded Postgres of this machine are reached by sharing its network and that folder.
 bucket=$(sed -n 's|^MODEL_BUCKET=file://||p' "$environment")
 exec podman --runtime runc run --rm --network host \
-  --read-only --tmpfs /tmp --tmpfs /models:mode=1777 --tmpfs /spool:mode=1777 ${bucket:+--volume "$bucket:$bucket:ro"} \
+  --read-only --tmpfs /tmp --volume /models --volume /spool ${bucket:+--volume "$bucket:$bucket:ro"} \
   --cap-drop ALL --security-opt no-new-privileges --ulimit nofile=4096:4096 --ulimit nproc=4096:4096 \
   --env-file "$environment" --env MODEL_DIR=/models --env SPOOL_DIR=/spool --env BENTOML_HOME=/tmp/bentoml \
   --name "${CONTAINER:-sira-inference}" "${IMAGE:-registry.molam/sira-inference:v1.0.0}" "$@"
