@@ -1,18 +1,13 @@
 """`python -m registry`: register versions, see them, change what they may do, and check their history."""
 
-import getpass
-import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 import msgspec
-import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
@@ -24,12 +19,10 @@ from registry.model_check import Limits
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
+from runtime.command import actor_option, login, print_json, reason_option, run
+from runtime.command import as_json_option as as_json
 from runtime.postgres import Connection, connect
-from runtime.settings import ArtifactSettings, DatabaseSettings, SettingsInvalid, TokenSettings
-
-as_json = click.option("--json", "as_json", is_flag=True, help="For machines.")
-reason_option = click.option("--reason", help="Why, for the audit log.")
-actor_option = click.option("--actor", default=lambda: _login(), show_default="your login", help="Who, likewise.")
+from runtime.settings import ArtifactSettings, DatabaseSettings, TokenSettings
 
 
 @click.group()
@@ -87,7 +80,7 @@ def register_command(
             progress=progress,
         )
     if as_json:
-        _print_json({"created": registered.created, "model": registered.version.to_json()})
+        print_json({"created": registered.created, "model": registered.version.to_json()})
         return
     label, model_id = _label(registered.version), registered.version.model_id
     if not registered.created:
@@ -111,7 +104,7 @@ def list_command(product: str | None, status: str | None, limit: int, cursor: st
         page = store.list_versions(connection, product=product, status=wanted, limit=limit, cursor=cursor)
     if as_json:
         models = [version.to_json() for version in page.versions]
-        _print_json({"models": models, "total": page.total, "next_cursor": page.next_cursor})
+        print_json({"models": models, "total": page.total, "next_cursor": page.next_cursor})
     else:
         console().print(versions_table(page))
 
@@ -125,7 +118,7 @@ def show(model: str, as_json: bool) -> None:
         version = store.resolve(connection, model)
         history = audit.history(connection, subject=version.model_id)
     if as_json:
-        _print_json({**version.to_json(), "history": history})
+        print_json({**version.to_json(), "history": history})
     else:
         console().print(version_card(version, history))
 
@@ -145,7 +138,7 @@ def promote(model: str, target: str, reason: str | None, actor: str, as_json: bo
         model_id = store.resolve(connection, model).model_id
         change = store.change_status(connection, model_id, Status(target), actor=actor, reason=reason)
     if as_json:
-        _print_json(change)
+        print_json(change)
         return
     said = f"{_label(change.version)} is {target} (was {change.before})"
     click.echo(said if change.retired is None else f"{said}; {_label(change.retired)} is retired")
@@ -153,7 +146,7 @@ def promote(model: str, target: str, reason: str | None, actor: str, as_json: bo
 
 @registry.command(epilog=example("token --role ml_ops --subject ops_john --hours 8"))
 @click.option("--role", type=click.Choice([role.name for role in Role]), required=True)
-@click.option("--subject", default=lambda: _login(), show_default="your login", help="Whom the audit log names.")
+@click.option("--subject", default=login, show_default="your login", help="Whom the audit log names.")
 @click.option("--hours", type=click.FloatRange(0, 24 * 366, min_open=True), default=12, show_default=True)
 @as_json
 def token(role: str, subject: str, hours: float, as_json: bool) -> None:
@@ -162,7 +155,7 @@ def token(role: str, subject: str, hours: float, as_json: bool) -> None:
     now, lifetime = datetime.now(UTC), timedelta(hours=hours)
     minted = mint_token(secret, subject=subject, role=Role[role], now=now, lifetime=lifetime)
     if as_json:
-        _print_json({"token": minted, "subject": subject, "role": role, "expires_at": now + lifetime})
+        print_json({"token": minted, "subject": subject, "role": role, "expires_at": now + lifetime})
     else:
         click.echo(minted)
 
@@ -181,7 +174,7 @@ def audit_list(subject: str | None, limit: int, as_json: bool) -> None:
     with _connect(DatabaseSettings.load()) as connection:
         rows = audit.history(connection, subject=subject, limit=limit)
     if as_json:
-        _print_json({"rows": rows})
+        print_json({"rows": rows})
     else:
         console().print(history_table(rows))
 
@@ -199,7 +192,7 @@ def audit_verify(anchor: str | None, as_json: bool) -> None:
         found = audit.verify(connection, _read_anchor(anchor) if anchor else None)
     intact = isinstance(found, audit.Intact)
     if as_json:
-        _print_json({"intact": intact, **msgspec.to_builtins(found)})
+        print_json({"intact": intact, **msgspec.to_builtins(found)})
     elif isinstance(found, audit.Intact):
         click.echo(f"intact: {found.rows} rows, head {found.head[0]}:{found.head[1]}")
     else:
@@ -237,38 +230,9 @@ def _read_anchor(text: str) -> tuple[int, str]:
     return int(seq), sha256.lower()
 
 
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return f"uid {os.getuid()}"
-
-
 def _label(version: ModelVersion) -> str:
     return f"{version.product}/{version.name}/{version.version}"
 
 
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(msgspec.to_builtins(value), indent=2))
-
-
-def _advice(error: Exception) -> str:
-    development = Path(".sira/dev.env")
-    if isinstance(error, SettingsInvalid) and development.exists():
-        return f"; `set -a; source {development}; set +a` sets them for `make run`"
-    if isinstance(error, psycopg.errors.UndefinedTable):
-        return "; run `python -m migrations up` first"
-    return ""
-
-
-def main() -> None:
-    try:
-        registry(prog_name="python -m registry")
-    except (RegistryError, SettingsInvalid, psycopg.Error, OSError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        click.echo(f"registry: {line}{_advice(error)}", err=True)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run(registry, RegistryError)
