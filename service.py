@@ -45,8 +45,8 @@ class SiraInference:
             raise SystemExit(str(invalid)) from None
 
     @bentoml.on_startup
-    def start(self) -> None:
-        EDGE.start(Settings.load())
+    async def start(self) -> None:
+        await EDGE.start(Settings.load())
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -12,7 +12,7 @@ from edge.health import health_routes
 from edge.infer import send_problem
 from edge.problems import HttpError, MethodNotAllowed
 from edge.protocol import STATE_KEY
-from edge.serving import Serving
+from edge.serving import READY_SECONDS, Serving
 from runtime.logs import configure_logs
 from runtime.settings import Settings
 
@@ -36,10 +36,12 @@ class Edge:
         self._inner = inner
         return self
 
-    def start(self, settings: Settings) -> None:
+    async def start(self, settings: Settings) -> None:
+        """Returns when it can score, or when it is time to say why not: no connection is taken before."""
         configure_logs()
         serving = Serving(settings)
         serving.start()
+        await serving.until_ready(READY_SECONDS)
         routes = (
             *health_routes(serving.not_ready_because, serving.faults),
             *api.ROUTES,

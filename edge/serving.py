@@ -25,6 +25,8 @@ from scoring.telemetry import Telemetry
 log = logging.getLogger("sira.edge.serving")
 
 PUBLISH_SECONDS = 0.5
+# How long a starting process takes no connection because it could not score yet.
+READY_SECONDS = 10.0
 
 
 class Serving:
@@ -64,6 +66,12 @@ class Serving:
         self._shipper.start()
         self._sync.start()
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
+
+    async def until_ready(self, seconds: float) -> None:
+        """Wait, at most so long: a worker that takes connections before it has a model fails its share of the calls."""
+        deadline = time.monotonic() + seconds
+        while self.not_ready_because() and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
 
     async def stop(self, *, drain_seconds: float) -> None:
         """After the last answer: stop following the registry, ship what Postgres takes in time, close the spool."""

@@ -1,0 +1,77 @@
+"""Processes that die without a word, at random moments under load."""
+
+import os
+import random
+import signal
+import statistics
+import time
+
+from faults.stand import Service, wait_until
+from faults.trial import Scenario, Trial
+
+ROUNDS = {"full": 50, "quick": 3}
+CANARY_PERCENT = 20.0
+
+
+def worker(trial: Trial) -> None:
+    with trial.stand() as stand:
+        stand.control()
+        service = stand.serve()
+        stand.start_canary(service, "2", CANARY_PERCENT)
+        replaced: list[float] = []
+        with trial.load(stand, service.port):
+            for _ in trial.rounds(**ROUNDS, doing="killing a worker"):
+                time.sleep(random.uniform(0.2, 2.0))
+                replaced.append(_kill_worker(service))
+        trial.settle(stand)
+        trial.expect_no_refusal()
+        trial.note(f"replaced in {statistics.median(replaced):.1f} s")
+
+
+def _kill_worker(service: Service) -> float:
+    """Seconds until as many serve as before."""
+    workers = service.workers()
+    os.kill(random.choice(workers), signal.SIGKILL)
+    seconds = wait_until(lambda: len(service.workers()) < len(workers), 5.0, "the worker is gone")
+    seconds += wait_until(lambda: len(service.workers()) == len(workers), 60.0, "the worker is replaced")
+    return seconds + service.await_ready()
+
+
+def service(trial: Trial) -> None:
+    with trial.stand() as stand:
+        stand.control()
+        serving = stand.serve()
+        stand.start_canary(serving, "2", CANARY_PERCENT)
+        away: list[float] = []
+        with trial.load(stand, serving.port):
+            for _ in trial.rounds(**ROUNDS, doing="killing the service"):
+                time.sleep(random.uniform(0.2, 2.0))
+                serving.process.kill()
+                killed = time.monotonic()
+                serving = stand.serve(port=serving.port)
+                away.append(time.monotonic() - killed)
+        trial.settle(stand)
+        trial.expect_no_refusal()
+        trial.note(f"ready again in {statistics.median(away):.1f} s")
+
+
+def controller(trial: Trial) -> None:
+    with trial.stand() as stand:
+        controlling = stand.control(CANARY_TICK_SECONDS="0.5")
+        serving = stand.serve()
+        stand.start_canary(serving, "2", CANARY_PERCENT)
+        with trial.load(stand, serving.port):
+            for _ in trial.rounds(**ROUNDS, doing="killing the controller"):
+                time.sleep(random.uniform(0.2, 2.0))
+                controlling.kill()
+                controlling = stand.control(CANARY_TICK_SECONDS="0.5")
+        trial.settle(stand)
+        trial.expect_no_refusal()
+        trial.expect(trial.ledger.broken == 0, "no caller noticed")
+
+
+SCENARIOS = (
+    Scenario("worker-killed", "kill -9 of a worker", worker),
+    Scenario("service-killed", "kill -9 of the whole service", service),
+    Scenario("controller-killed", "kill -9 of the controller", controller),
+)

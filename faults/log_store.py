@@ -1,0 +1,55 @@
+"""The account as Postgres has it, counted anew from the rows."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from psycopg.rows import class_row
+
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).parent / "queries.sql")
+_DIFFERENCES = ("arm_differences", "paired_differences", "hour_differences", "production_error_differences")
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A row of the prediction log; `score` and `decision` are None for an event that no model could score."""
+
+    prediction_id: str
+    event_id: str
+    payload: str
+    payload_sha256: str
+    model_id: str
+    artifact_sha256: str
+    score: float | None
+    decision: str | None
+    review_threshold: float
+    block_threshold: float
+    variant: str
+    arm: str
+
+
+def logged(connection: Connection) -> Iterator[Logged]:
+    """Every row, streamed: an hour's log need not fit into memory."""
+    with connection.transaction(), connection.cursor("logged", row_factory=class_row(Logged)) as cursor:
+        cursor.itersize = 5_000
+        cursor.execute(QUERIES["logged"])
+        yield from cursor
+
+
+def count_logged(connection: Connection, ids: Sequence[str]) -> int:
+    row = connection.execute(QUERIES["count_logged"], {"ids": list(ids)}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def differences(connection: Connection) -> int:
+    """Groups of evidence, of pairs, of hours and of error halves that differ from a count of the predictions."""
+    found = 0
+    for name in _DIFFERENCES:
+        row = connection.execute(QUERIES[name]).fetchone()
+        assert row is not None
+        found += int(row[0])
+    return found

@@ -1,0 +1,299 @@
+"""What a scenario stands on: Postgres, the registry, service and controller, all real, all gone at the end."""
+
+import contextlib
+import json
+import os
+import secrets
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from psycopg import sql
+
+from faults.background import Background
+from faults.models import PRODUCT, Models
+from faults.process import Process, free_port
+from faults.proxy import Proxy
+from migrations import runner
+from registry import store
+from registry.artifacts import open_store
+from registry.model_version import Status
+from registry.registration import Declaration, register
+from runtime.auth import Role, mint_token
+from runtime.local import LocalPostgres
+from runtime.postgres import Connection, connect
+
+READY_SECONDS = 90.0
+DATABASE = "sira"
+ROLE = "sira_service"
+# Rollouts of a scenario stay as they were set: what ends one must be the fault, not the plan.
+STEADY = {"plan": {"steps": [{"percent": 100, "bake_seconds": 86_400, "gate": "manual"}]}}
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class StandFailed(Exception):
+    """A part of the stand did not start, or did not come to where the scenario needs it."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+def ask(url: str, token: str | None = None, body: object = None) -> Answer:
+    """GET, or POST of JSON; a refusal is an answer too. Raises OSError when there is none."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    content = None if body is None else json.dumps(body).encode()
+    try:
+        with _DIRECTLY.open(urllib.request.Request(url, content, headers), timeout=10) as response:
+            return Answer(response.status, dict(response.headers), _read(response.read()))
+    except urllib.error.HTTPError as refused:
+        return Answer(refused.code, dict(refused.headers), _read(refused.read()))
+
+
+def _read(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except ValueError:
+        return content.decode()
+
+
+def wait_until(met: Callable[[], bool], seconds: float, what: str) -> float:
+    """Seconds until `met`; raises StandFailed naming `what` never came."""
+    started = time.monotonic()
+    while not met():
+        if time.monotonic() - started > seconds:
+            raise StandFailed(f"{what}: not within {seconds:.0f} s")
+        time.sleep(0.05)
+    return time.monotonic() - started
+
+
+@dataclass
+class Service:
+    """A serving process with its workers."""
+
+    process: Process
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def workers(self) -> list[int]:
+        """Process ids that serve: what BentoML's arbiter started."""
+        return [pid for pid in self.process.family() if pid != self.process.pid and _serves(pid)]
+
+    def readiness(self) -> Answer:
+        """Of whichever worker answers; status 0 when none does."""
+        try:
+            return ask(f"{self.url}/readyz")
+        except OSError:
+            return Answer(0, {}, {})
+
+    def metric(self, name: str, *labels: str) -> float:
+        """Sum over the series of `name` that carry all of `labels`, each as it is printed: `reason="x"`."""
+        try:
+            lines = str(ask(f"{self.url}/metrics").body).splitlines()
+        except OSError:
+            return float("nan")
+        found = [
+            line for line in lines if line.startswith((f"{name}{{", f"{name} ")) and all(x in line for x in labels)
+        ]
+        return sum(float(line.rpartition(" ")[2]) for line in found)
+
+    def await_ready(self) -> float:
+        def is_ready() -> bool:
+            if self.process.ended():
+                raise StandFailed(f"the service ended: see {self.process.log}")
+            return self.readiness().status == 200
+
+        return wait_until(is_ready, READY_SECONDS, "the service is ready")
+
+
+def _serves(pid: int) -> bool:
+    try:
+        return b"_bentoml_impl.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+@dataclass
+class Stand:
+    """`database` stands between the product and Postgres. The product is the least-privilege role there."""
+
+    folder: Path
+    background: Background
+    models: Models
+    postgres: LocalPostgres
+    database: Proxy
+    environment: dict[str, str]
+    ids: dict[str, str]  # version -> model_id
+    _running: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        background: Background,
+        models: Models,
+        *,
+        bucket: Mapping[str, str] | None = None,
+        postgres_home: Path | None = None,
+    ) -> Self:
+        """`bucket`: MODEL_BUCKET and what boto3 reads; a folder without it."""
+        with contextlib.ExitStack() as opening:
+            postgres = opening.enter_context(LocalPostgres.start(postgres_home or folder / "postgres"))
+            password = secrets.token_urlsafe(24)
+            owner_url = postgres.create_database(DATABASE)
+            artifacts = dict(bucket or {"MODEL_BUCKET": (folder / "artifacts").as_uri()})
+            with connect(owner_url, name="faults", autocommit=True) as connection:
+                runner.up(connection)
+                set_password(connection, password)
+                ids = _register(connection, models, artifacts)
+            database = opening.enter_context(Proxy(background, postgres.port))
+            environment = {
+                **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+                **artifacts,
+                "DATABASE_URL": role_url(database.port, password),
+                "JWT_SECRET": secrets.token_urlsafe(32),
+                "INTERNAL_SERVICE_TOKEN": secrets.token_urlsafe(32),
+                "ORT_DISABLE_TELEMETRY": "1",
+                "BENTOML_DO_NOT_TRACK": "True",
+            }
+            return cls(folder, background, models, postgres, database, environment, ids, opening.pop_all())
+
+    def owner(self) -> Connection:
+        """A connection of the database's owner, past the proxy."""
+        return connect(self.postgres.url(DATABASE), name="faults", autocommit=True)
+
+    @property
+    def service_token(self) -> str:
+        return self.environment["INTERNAL_SERVICE_TOKEN"]
+
+    @property
+    def ml_ops_token(self) -> str:
+        return mint_token(
+            self.environment["JWT_SECRET"],
+            subject="faults",
+            role=Role.ml_ops,
+            now=datetime.now(UTC),
+            lifetime=timedelta(hours=3),
+        )
+
+    def serve(self, name: str = "service", *, port: int | None = None, workers: int = 2, **settings: str) -> Service:
+        """A ready instance. The same name again is the same machine: its spool and models are still there."""
+        home, port = self.folder / name, port or free_port()
+        home.mkdir(exist_ok=True)
+        environment = self.environment | {
+            "MODEL_DIR": str(home / "models"),
+            "SPOOL_DIR": str(home / "spool"),
+            "BENTOML_HOME": str(home / "bentoml"),
+            "BENTOML_CONFIG_OPTIONS": f"services.sira_inference.workers={workers}",
+            **settings,
+        }
+        command = ["-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", str(port)]
+        service = Service(Process(command, environment, home / "service.log"), port)
+        self._running.callback(service.process.kill)
+        service.await_ready()
+        return service
+
+    def control(self, name: str = "controller", **settings: str) -> Process:
+        """A controller that has judged at least once."""
+        port = free_port()
+        environment = self.environment | {
+            "CONTROL_PORT": str(port),
+            "MODEL_DIR": str(self.folder / name),
+            "SPOOL_DIR": str(self.folder / name),
+            **settings,
+        }
+        process = Process(["-m", "controller"], environment, self.folder / f"{name}.log")
+        self._running.callback(process.kill)
+
+        def is_ready() -> bool:
+            if process.ended():
+                raise StandFailed(f"the controller ended: see {process.log}")
+            with contextlib.suppress(OSError):
+                return ask(f"http://127.0.0.1:{port}/readyz").status == 200
+            return False
+
+        wait_until(is_ready, READY_SECONDS, "the controller is ready")
+        return process
+
+    def start_canary(self, service: Service, version: str, percent: float) -> None:
+        """Returns when every worker routes to it."""
+        body = {"product": PRODUCT, "canary_percent": percent, "canary_model_id": self.ids[version], **STEADY}
+        self.order(service, "/v1/canary", body)
+        self.await_served(service, version, "canary")
+
+    def promote(self, service: Service, version: str) -> None:
+        """Returns when the registry says so: workers follow."""
+        self.order(service, f"/v1/models/{self.ids[version]}/promote", {"target": "production"})
+
+    def await_served(self, service: Service, version: str, variant: str, seconds: float = 30.0) -> float:
+        """Seconds until every worker's snapshot holds the version."""
+        wanted = f'model_id="{self.ids[version]}"', f'variant="{variant}"'
+        return wait_until(
+            lambda: service.metric("sira_model_info", *wanted) == 1.0, seconds, f"version {version} is served"
+        )
+
+    def order(self, service: Service, path: str, body: object) -> Any:
+        """A control route, as ml_ops."""
+        answer = ask(service.url + path, self.ml_ops_token, body)
+        if answer.status >= 300:
+            raise StandFailed(f"{path} answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._running.close()
+
+
+def role_url(port: int, password: str) -> str:
+    return f"postgresql://{ROLE}:{password}@127.0.0.1:{port}/{DATABASE}"
+
+
+def set_password(connection: Connection, password: str) -> None:
+    """Let the service's role log in with it; sessions that are open stay."""
+    statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(sql.Identifier(ROLE), sql.Literal(password))
+    connection.execute(statement)
+
+
+def _register(connection: Connection, models: Models, artifacts: Mapping[str, str]) -> dict[str, str]:
+    with _environment(artifacts):
+        place = open_store(artifacts["MODEL_BUCKET"])
+    ids = {
+        version: register(
+            connection, place, path, Declaration(PRODUCT, "gradient_boosting", version), actor="faults"
+        ).version.model_id
+        for version, path in models.paths.items()
+    }
+    with connection.transaction():
+        store.change_status(connection, ids["1"], Status.PRODUCTION, actor="faults")
+    return ids
+
+
+@contextlib.contextmanager
+def _environment(values: Mapping[str, str]) -> Any:
+    """boto3 reads its settings when a client is made."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
