@@ -1,23 +1,35 @@
 """docs/operations.md, executed: the commands of its sections, as they stand there."""
 
+import json
 import os
 import re
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from demo.child import Child
 from registry import store
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register
+from runtime.auth import Role, mint_token
 from runtime.local import LocalPostgres, postgres_binaries
 from runtime.postgres import Connection, connect
+from tests.served import free_port
 from tests.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
+PASSWORD = "a-password-of-the-handbook"
 KEPT = ("siramodel_registry", "sira_audit_log", "sira_canary_config", "sira_canary_rollback_log", "sira_labels")
 
 
@@ -104,3 +116,109 @@ def test_history_goes_on_after_a_restore(filled_url: str, postgres: LocalPostgre
         shell("python -m registry audit verify", tmp_path, restored_url)
     finally:
         postgres.drop_database(f"continued_{os.getpid()}")
+
+
+def test_every_query_of_the_handbook_fits_the_schema(database_url: str) -> None:
+    text = (ROOT / "docs" / "operations.md").read_text() + (ROOT / "docs" / "runbook.md").read_text()
+    queries = re.findall(r"(?:`|```sql\n)(SELECT [^`]+?);?\n?`", text)
+    assert len(queries) > 10
+    with connect(database_url, name="tests", autocommit=True) as connection:
+        for query in queries:
+            connection.execute(psycopg.sql.SQL("EXPLAIN ") + psycopg.sql.SQL(query))
+
+
+# ------------------------------------------------------------------------------------------------ rotating secrets
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What the Kubernetes secret holds at one step of a rotation."""
+
+    token: str
+    previous: str
+    jwt: str
+    role: str
+
+
+@dataclass(frozen=True)
+class Pod:
+    url: str
+
+    def status(self, path: str, token: str, body: object = None) -> int:
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.url + path, data, {"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    def infer(self, token: str) -> int:
+        event = {"event_id": "rotated", "product": "cards", "payload": {"amount": 1}}
+        return self.status("/v1/infer", token, event)
+
+    def list_models(self, jwt_secret: str) -> int:
+        now = datetime.now(UTC)
+        return self.status(
+            "/v1/models", mint_token(jwt_secret, subject="ada", role=Role.viewer, now=now, lifetime=timedelta(hours=1))
+        )
+
+
+@contextmanager
+def restarted(secrets: Secrets, database_url: str, folder: Path) -> Iterator[Pod]:
+    """A pod that was started with these secrets, over what the last one left."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "DATABASE_URL": re.sub(r"//[^@]+@", f"//{secrets.role}:{PASSWORD}@", database_url),
+        "INTERNAL_SERVICE_TOKEN": secrets.token, "INTERNAL_SERVICE_TOKEN_PREVIOUS": secrets.previous,
+        "JWT_SECRET": secrets.jwt, "MODEL_BUCKET": (folder / "artifacts").as_uri(), "MODEL_DIR": f"{folder}/models",
+        "SPOOL_DIR": f"{folder}/spool", "BENTOML_HOME": f"{folder}/bentoml",
+        "BENTOML_CONFIG_OPTIONS": "services.sira_inference.workers=1",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1"]
+    child = Child("pod", [*command, "--port", str(port)], environment, folder / "pod.log")
+    try:
+        pod, deadline = Pod(f"http://127.0.0.1:{port}"), time.monotonic() + 60
+        while not _ready(pod):
+            assert not child.has_ended(), child.last_words()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield pod
+    finally:
+        child.stop(20)
+
+
+def _ready(pod: Pod) -> bool:
+    try:
+        with urllib.request.urlopen(f"{pod.url}/readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def login_roles(postgres: LocalPostgres, database_url: str) -> Iterator[None]:
+    """`sira_service` with a password and its twin of the handbook; both gone afterwards."""
+    with connect(database_url, name="tests", autocommit=True) as connection:
+        connection.execute(f"ALTER ROLE sira_service LOGIN PASSWORD '{PASSWORD}'")
+        (twin,) = re.findall(
+            r"^CREATE ROLE sira_service_b .*$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE
+        )
+        connection.execute(psycopg.sql.SQL(twin.replace("'...'", f"'{PASSWORD}'")))
+        yield
+        connection.execute("DROP ROLE sira_service_b; ALTER ROLE sira_service NOLOGIN PASSWORD NULL")
+
+
+def test_secrets_rotate_without_a_caller_being_refused(filled_url: str, login_roles: None, tmp_path: Path) -> None:
+    old, new, old_jwt, new_jwt = "o" * 40, "n" * 40, "j" * 40, "k" * 40
+    with restarted(Secrets(old, "", old_jwt, "sira_service"), filled_url, tmp_path) as pod:
+        assert (pod.infer(old), pod.infer(new)) == (200, 401)
+        assert (pod.list_models(old_jwt), pod.list_models(new_jwt)) == (200, 401)
+    with restarted(Secrets(new, old, new_jwt, "sira_service_b"), filled_url, tmp_path) as pod:
+        assert (pod.infer(old), pod.infer(new)) == (200, 200)
+        assert (pod.list_models(old_jwt), pod.list_models(new_jwt)) == (401, 200)
+        # Rows that the first pod answered are there: it shipped them before it went.
+        assert rows(filled_url, "sira_predictions")
+    with restarted(Secrets(new, "", new_jwt, "sira_service_b"), filled_url, tmp_path) as pod:
+        assert (pod.infer(old), pod.infer(new)) == (401, 200)
