@@ -62,10 +62,12 @@ class Serving:
         self._draining = False
 
     def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_log_failed_callback)
         metrics.tell_build(running_build())
         self._shipper.start()
         self._sync.start()
-        self._ticking = asyncio.get_running_loop().create_task(self._tick())
+        self._ticking = loop.create_task(self._tick())
 
     async def until_ready(self, seconds: float) -> None:
         """Wait, at most so long: a worker that takes connections before it has a model fails its share of the calls."""
@@ -116,4 +118,5 @@ class Serving:
 
 
 def _log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """BentoML's logging configuration disables asyncio's own logger: what fails in a callback would leave no trace."""
     log.error("callback_failed", exc_info=context.get("exception"))
