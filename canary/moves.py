@@ -53,6 +53,13 @@ def follow_production(connection: Connection, rollout: StoredRollout, production
     return changed
 
 
+def begin_again(connection: Connection, rollout: StoredRollout, *, unjudged_seconds: float) -> StoredRollout:
+    """Workers stopped routing while nobody judged: that silence says nothing about the canary, so its step restarts."""
+    reason = f"nobody judged it for {unjudged_seconds:.0f} s"
+    percent, step = rollout.canary_percent, rollout.step
+    return _split(connection, "canary.step_restarted", rollout, percent, step, CONTROLLER, reason)
+
+
 def pause(connection: Connection, rollout: StoredRollout, *, actor: str, reason: str | None) -> StoredRollout:
     """The split stays, the judge goes on and may roll back; nothing advances."""
     return _set_status(connection, "canary.paused", rollout, "paused", actor, reason)

@@ -7,6 +7,9 @@ import msgspec
 
 Arm = Literal["production", "canary"]
 
+# A split that nobody has judged for this long routes nothing: workers stop, and the judge begins anew when it is back.
+UNJUDGED_SECONDS = 600.0
+
 # 53 bits fit a float exactly; all 64 could round up to 1.0 and leave a key out at 100 %.
 _DROPPED_BITS = 11
 _SCALE = 2.0**-53

@@ -16,6 +16,7 @@ from canary.evidence import sealed_before
 from canary.evidence_store import PhasedBucket, Standing
 from canary.judge_state import JudgeState, begin_phase, decode_state, encode_state
 from canary.rollout import Action, Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
+from canary.routing import UNJUDGED_SECONDS
 from canary.sources import Answers, Sources
 from canary.store import StoredRollout
 from canary.verdict import Verdict, judge
@@ -81,6 +82,9 @@ def judge_rollout(connection: Connection, rollout_id: str, answers: Answers) -> 
         return Judged(moves.stop(connection, rollout, actor=moves.CONTROLLER, reason=why), None, None)
     if standing.production_now and standing.production_now != rollout.production_model_id:
         rollout = moves.follow_production(connection, rollout, standing.production_now)
+    unjudged_seconds = standing.now - rollout.sealed_through.timestamp()
+    if unjudged_seconds > UNJUDGED_SECONDS:
+        rollout = moves.begin_again(connection, rollout, unjudged_seconds=unjudged_seconds)
     rollout = _with_dispersion(connection, rollout, standing.now)
     through = max(rollout.sealed_through.timestamp(), sealed_before(standing.now))
     sealed = evidence_store.buckets(connection, rollout_id, first=rollout.sealed_through.timestamp(), through=through)

@@ -15,7 +15,7 @@ from uuid import UUID
 import psycopg
 
 from canary.plan import parse_limits, routed_percent
-from canary.routing import Split
+from canary.routing import UNJUDGED_SECONDS, Split
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions
@@ -28,8 +28,6 @@ from scoring.store import RunningRollout, running_rollouts
 log = logging.getLogger("sira.scoring.model_sync")
 
 CHANNEL = "sira_serving"
-# With no controller for this long nobody judges the canary, so nobody should be scored by it.
-UNJUDGED_SECONDS = 600.0
 SHADOW_PERCENT = 10.0
 
 

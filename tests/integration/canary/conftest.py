@@ -147,6 +147,10 @@ class Canary:
                 return passed + 5
         return seconds
 
+    def serve_production_only(self) -> None:
+        """A bucket of traffic from workers that no longer route to the canary."""
+        self._count(self.now(), bucket_start(self.clock.now), "production", BUCKET_REQUESTS, HEALTHY)
+
     def _serve(self, rollout: StoredRollout, canary: Behaviour, production: Behaviour) -> None:
         to_canary = round(BUCKET_REQUESTS * rollout.canary_percent / 100)
         start = bucket_start(self.clock.now)

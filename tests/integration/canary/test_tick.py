@@ -174,6 +174,29 @@ def test_evidence_that_stopped_is_stale_and_holds(canary: "Canary", clock: "Cloc
     assert canary.verdict().verdict == "continue"
 
 
+def test_the_silence_of_a_time_without_a_controller_is_not_held_against_the_canary(
+    canary: "Canary", connection: Connection, clock: "Clock"
+) -> None:
+    rollout_id = canary.start(plan=PLAN).rollout_id
+    canary.run(120)
+    for _ in range(0, 900, 5):
+        canary.serve_production_only()
+        clock.wait(5)
+    canary.tick()
+    assert (canary.now().status, canary.now().canary_percent, canary.now().phase) == ("running", 10, 1)
+    assert history(connection, subject=rollout_id, limit=1)[0].action == "canary.step_restarted"
+    assert canary.run(60) == 60
+    assert canary.now().status == "running"
+
+
+def test_a_short_absence_of_the_controller_restarts_nothing(canary: "Canary") -> None:
+    canary.start(plan=PLAN)
+    canary.run(60)
+    canary.run(300, ticks=False)
+    canary.tick()
+    assert (canary.now().status, canary.now().phase) == ("running", 0)
+
+
 def test_an_unknown_alert_state_holds(canary: "Canary") -> None:
     canary.start(limits={})
     canary.run(60)
