@@ -74,7 +74,7 @@ clean: ## remove caches and builds; .venv and .sira stay
 
 # Debian packages whose programs some tests drive. Where they cannot be had those tests are skipped, with the reason.
 tools:
-	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk; do \
+	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk jq:jq curl:curl; do \
 	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	[ -n "$$missing" ] || exit 0; \
