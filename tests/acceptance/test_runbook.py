@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 JWT_SECRET = "a-jwt-secret-for-the-runbook-of-40-chars"
 SERVICE_TOKEN = "a-service-token-for-the-runbook-40-chars"
 PASSWORD = "a-password-of-the-runbook"
+pytestmark = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="curl or jq is not installed")
 PAYMENT = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
 
 
