@@ -1,0 +1,5 @@
+"""`make demo`."""
+
+from demo.live import main
+
+main()
