@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from canary.scheduler import Controller
-from edge import api
+from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
 from edge.routes import Resources
@@ -84,8 +84,9 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.prometheus_url,
         settings.alertmanager_url,
     )
+    routes = (*health_routes(health.not_ready_because, health.faults), *api.ROUTES)
     return control_app(
-        (*health_routes(health.not_ready_because, health.faults), *api.ROUTES),
+        (*routes, *openapi.docs_routes(routes)),
         resources,
         Authenticator(settings),
         lambda route, status: metrics.http_requests.labels(route, str(status)).inc(),

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge import api
+from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
 from edge.infer import send_problem
@@ -46,6 +46,7 @@ class Edge:
             *health_routes(serving.not_ready_because, serving.faults),
             *api.ROUTES,
         )
+        routes += openapi.docs_routes((*openapi.SCORING_ROUTES, *routes))
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
         self._drain_seconds = settings.drain_seconds
         self._serving = serving

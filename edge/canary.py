@@ -70,7 +70,7 @@ def _described(connection: Connection, rollout: StoredRollout) -> dict[str, obje
 
 ROUTES = (
     Route("POST", "/v1/canary", Access.ML_OPS, start_or_change),
-    Route("GET", "/v1/canary/{product}", Access.ANYONE, show),
+    Route("GET", "/v1/canary/{product}", Access.OPTIONAL, show),
     Route("GET", "/v1/canary/{product}/report", Access.VIEWER, report),
     Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(control.stop)),
     Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(control.pause)),

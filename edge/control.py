@@ -134,7 +134,7 @@ def _refuse_nul(*texts: str) -> None:
 
 def _identify(request: Request, route: Route, authenticator: Authenticator) -> Caller | None:
     authorization = request.headers.get("authorization")
-    if authorization is None and route.access is Access.ANYONE:
+    if route.access is Access.ANYONE or (authorization is None and route.access is Access.OPTIONAL):
         return None
     caller = authenticator.identify(authorization.encode("latin-1") if authorization else None)
     if not route.access.admits(caller):

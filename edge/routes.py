@@ -14,7 +14,8 @@ from runtime.postgres import Connection, connect
 class Access(Enum):
     """Who may call a route; the text is what a 403 says is needed."""
 
-    ANYONE = "nothing"
+    ANYONE = "nothing"  # a token is not even looked at
+    OPTIONAL = "no token, or a valid one"
     VIEWER = "the role viewer, auditor or ml_ops"
     AUDITOR = "the role auditor or ml_ops"
     ML_OPS = "the role ml_ops"
@@ -22,7 +23,7 @@ class Access(Enum):
     SERVICE_OR_ML_OPS = "a service token or the role ml_ops"
 
     def admits(self, caller: Caller | None) -> bool:
-        if self is Access.ANYONE:
+        if self in (Access.ANYONE, Access.OPTIONAL):
             return True
         if caller is None:
             return False

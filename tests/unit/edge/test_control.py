@@ -34,7 +34,7 @@ def raising(error: Exception) -> Any:
 
 
 ROUTES = (
-    Route("GET", "/echo/{name}", Access.ANYONE, echo),
+    Route("GET", "/echo/{name}", Access.OPTIONAL, echo),
     Route("POST", "/echo/{name}", Access.SERVICE, echo, body_limit=100),
     Route("POST", "/upload", Access.SERVICE, echo, body_limit=400, upload=True),
     Route("GET", "/thread", Access.ANYONE, lambda call: Reply(threading.current_thread().name)),
@@ -177,9 +177,11 @@ def test_who_may_not_call_is_told_before_the_body_is_read() -> None:
     problem(ask("POST", "/echo/a", [NEVER], {"authorization": "Bearer wrong"})[0], 401)
 
 
-def test_a_wrong_token_is_refused_even_where_none_is_needed() -> None:
-    problem(ask("GET", "/echo/a", headers={"authorization": "Bearer wrong"})[0], 401)
+def test_where_a_token_is_optional_a_wrong_one_is_refused_and_where_none_is_asked_it_is_not_looked_at() -> None:
+    wrong = {"authorization": "Bearer wrong"}
     assert ask("GET", "/echo/a", headers={})[0].status == 200
+    problem(ask("GET", "/echo/a", headers=wrong)[0], 401)
+    assert ask("GET", "/text", headers=wrong)[0].status == 203
 
 
 # ---------------------------------------------------------------- uploads

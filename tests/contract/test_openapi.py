@@ -1,0 +1,229 @@
+"""The API's own description is true for every route, and opens without a network."""
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jsonschema
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from openapi_spec_validator import OpenAPIV31SpecValidator
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+from edge import api, openapi
+from edge.health import health_routes
+from edge.operations import OPERATIONS
+from tests.served import Served
+
+LABELLED_AT = "2026-01-31T08:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=served.url, timeout=30, trust_env=False) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def document(client: httpx.Client) -> dict[str, Any]:
+    answered = client.get("/openapi.json")
+    assert (answered.status_code, answered.headers["content-type"]) == (200, "application/json")
+    return dict(answered.json())
+
+
+def operations(document: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+
+
+def test_every_route_is_documented_and_every_documented_route_is_there(document: dict[str, Any]) -> None:
+    routes = (*health_routes(list, list), *api.ROUTES, *openapi.SCORING_ROUTES)
+    served = {(route.method, route.path) for route in (*routes, *openapi.docs_routes(()))}
+    assert operations(document) == served == OPERATIONS.keys()
+
+
+def test_the_controller_describes_what_it_answers_itself(served: Served, document: dict[str, Any]) -> None:
+    described = httpx.get(f"{served.control_url}/openapi.json", trust_env=False).json()
+    scoring = {(route.method, route.path) for route in openapi.SCORING_ROUTES}
+    assert operations(described) == operations(document) - scoring
+
+
+def test_it_is_openapi_3_1(document: dict[str, Any]) -> None:
+    OpenAPIV31SpecValidator(document).validate()
+    ids = [operation["operationId"] for methods in document["paths"].values() for operation in methods.values()]
+    assert len(ids) == len(set(ids))
+
+
+def test_whoever_needs_a_token_is_told_401_and_403(document: dict[str, Any]) -> None:
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            told = {"401", "403"} & operation["responses"].keys()
+            optional = {} in operation["security"]
+            assert told == ({"401"} if optional else {"401", "403"} if operation["security"] else set())
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: set[str] = set()
+        self.loads: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.add(value)
+            if name == "href" and value:
+                (self.links if tag == "a" else self.loads).add(value)
+            if name == "src" and value:
+                self.loads.add(value)
+        assert tag != "script"
+
+
+def test_the_page_names_every_route_and_loads_nothing(client: httpx.Client, document: dict[str, Any]) -> None:
+    answered = client.get("/docs")
+    assert answered.headers["content-type"] == "text/html; charset=utf-8"
+    page = Page()
+    page.feed(answered.text)
+    assert page.loads == {"data:,"}
+    assert {link for link in page.links if not link.startswith("#")} == {"openapi.json"}
+    assert {link[1:] for link in page.links if link.startswith("#")} <= page.ids
+    for path in document["paths"]:
+        assert f"<code>{path}</code>" in answered.text
+    assert set(re.findall(r"https?://[\w.:]+", answered.text)) == {"http://localhost:8080"}
+
+
+# ---------------------------------------------------------------- real answers hold no field that is not described
+
+
+def strict(schema: Any) -> Any:
+    """The same schema, refusing what it does not name."""
+    if isinstance(schema, list):
+        return [strict(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    tight = {name: strict(value) for name, value in schema.items()}
+    if "properties" in schema and "additionalProperties" not in schema:
+        tight["additionalProperties"] = False
+    return tight
+
+
+@pytest.fixture(scope="module")
+def as_described(document: dict[str, Any]) -> Callable[[str, httpx.Response], Any]:
+    """`as_described(path, response)`: its JSON, checked against the strictest reading of the document."""
+
+    def check(path: str, answered: httpx.Response) -> Any:
+        operation = document["paths"][path][answered.request.method.lower()]
+        media_type = answered.headers["content-type"].partition(";")[0]
+        schema = operation["responses"][str(answered.status_code)]["content"][media_type]["schema"]
+        found = answered.json()
+        jsonschema.validate(found, strict({**schema, "components": document["components"]}))
+        return found
+
+    return check
+
+
+def test_every_json_answer_is_described_to_its_last_field(
+    client: httpx.Client, served: Served, as_described: Callable[[str, httpx.Response], Any]
+) -> None:
+    service, person = served.bearer(), served.bearer("ML_OPS_TOKEN")
+    payload = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
+    event = {"event_id": f"described-{uuid4()}", "product": "fraud_score", "payload": payload}
+    for path in ("/healthz", "/readyz", "/openapi.json"):
+        as_described(path, client.get(path))
+    answer = as_described("/v1/infer", client.post("/v1/infer", json=event, headers=service))
+    as_described("/v1/infer", client.post("/v1/infer", json={"event_id": ""}, headers=service))
+    batch = {"events": [event, {**event, "payload": {}}]}
+    as_described("/v1/infer/batch", client.post("/v1/infer/batch", json=batch, headers=service))
+    stored = f"/v1/predictions/{answer['prediction_id']}"
+    deadline = time.monotonic() + 10
+    while client.get(stored, headers=person).status_code == 404 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    as_described("/v1/predictions/{prediction_id}", client.get(stored, headers=person))
+    label = {"event_id": event["event_id"], "product": "fraud_score", "label": "fraud", "source": "review"}
+    labels = [{**label, "labelled_at": LABELLED_AT}]
+    as_described("/v1/labels", client.post("/v1/labels", json=labels, headers=service))
+    models = as_described("/v1/models", client.get("/v1/models?limit=500", headers=person))["models"]
+    staging = next(m for m in models if m["product"] == "fraud_score" and m["status"] == "staging")
+    production = next(m for m in models if m["product"] == "fraud_score" and m["status"] == "production")
+    again = {name: staging[name] for name in ("product", "name", "version", "storage_s3_key")}
+    as_described("/v1/models", client.post("/v1/models", json=again, headers=person))
+    promote = "/v1/models/{model_id}/promote"
+    same = client.post(promote.format(model_id=production["model_id"]), json={"target": "production"}, headers=person)
+    as_described(promote, same)
+    canary = "/v1/canary/{product}"
+    start = {"product": "fraud_score", "canary_percent": 0, "canary_model_id": staging["model_id"]}
+    try:
+        as_described("/v1/canary", client.post("/v1/canary", json=start, headers=person))
+        as_described("/v1/canary", client.post("/v1/canary", json={**start, "canary_percent": 1}, headers=person))
+        as_described(canary, client.get("/v1/canary/fraud_score"))
+        as_described(canary, client.get("/v1/canary/fraud_score", headers=person))
+        as_described(f"{canary}/report", client.get("/v1/canary/fraud_score/report", headers=person))
+        for move in ("pause", "resume"):
+            as_described(f"{canary}/{move}", client.post(f"/v1/canary/fraud_score/{move}", headers=person))
+    finally:
+        stopped = client.post("/v1/canary/fraud_score/stop", headers=person)
+        client.post(promote.format(model_id=staging["model_id"]), json={"target": "staging"}, headers=person)
+    as_described(f"{canary}/stop", stopped)
+    page = client.get("/v1/canary/fraud_score/report?format=html", headers=person)
+    assert page.headers["content-type"].startswith("text/html")
+
+
+# ---------------------------------------------------------------- whatever is sent, the answer is as described
+
+CHECKS = [
+    schemathesis.checks.not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    unsupported_method,
+]
+
+
+@pytest.fixture(scope="module")
+def described(served: Served) -> schemathesis.BaseSchema:
+    return schemathesis.openapi.from_url(f"{served.url}/openapi.json")
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_whatever_is_sent_the_answer_is_as_described(
+    described: schemathesis.BaseSchema, served: Served, method: str, path: str, mode: GenerationMode
+) -> None:
+    token = "INTERNAL_SERVICE_TOKEN" if path.startswith("/v1/infer") else "ML_OPS_TOKEN"
+    headers = served.bearer(token)
+
+    @given(described[path][method].as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=15,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def is_as_described(case: schemathesis.Case) -> None:
+        case.call_and_validate(headers=headers, checks=CHECKS)
+
+    try:
+        is_as_described()
+    except Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE, "what takes nothing cannot be sent wrongly"
+
+
+def test_the_document_is_small_enough_to_read(document: dict[str, Any]) -> None:
+    assert len(json.dumps(document)) < 128 << 10
