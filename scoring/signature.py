@@ -32,7 +32,10 @@ class PayloadReader:
     def __init__(self, signature: Signature) -> None:
         self._signature = signature
         self._plan = [(f.name, f.kind, _LARGEST.get(f.kind, 0.0), f.required, _missing(f)) for f in signature.fields]
-        self._dtypes = [_DTYPES[field.kind] for field in signature.fields]
+        self._dtype = _DTYPES[signature.fields[0].kind]
+        self._places: dict[type, list[int]] = {}
+        for place, field in enumerate(signature.fields):
+            self._places.setdefault(_DTYPES[field.kind], []).append(place)
 
     def row(self, payload: dict[str, Scalar]) -> Row:
         """Values in the signature's order, hashable and canonical; raises EventRefused naming every wrong field.
@@ -72,11 +75,15 @@ class PayloadReader:
     def feed(self, rows: Sequence[Row]) -> dict[str, Any]:
         """ONNX inputs of n rows: (n, 1) or (n,) a field, or one (n, fields) tensor."""
         if self._signature.input_name is not None:
-            return {self._signature.input_name: np.array(rows, dtype=self._dtypes[0])}
+            return {self._signature.input_name: np.array(rows, dtype=self._dtype)}
+        columns = list(zip(*rows, strict=True))
         feed = {}
-        for field, dtype, column in zip(self._signature.fields, self._dtypes, zip(*rows, strict=True), strict=True):
-            values: Any = np.array(column, dtype=dtype)
-            feed[field.name] = values if field.rank == 1 else values.reshape(-1, 1)
+        # One array a type, of which each field is a contiguous row: fewer calls than an array a field.
+        for dtype, places in self._places.items():
+            block: Any = np.array([columns[place] for place in places], dtype=dtype)
+            for values, place in zip(block, places, strict=True):
+                field = self._signature.fields[place]
+                feed[field.name] = values if field.rank == 1 else values.reshape(-1, 1)
         return feed
 
     def _nullable(self, name: str) -> bool:
