@@ -155,6 +155,12 @@ def test_every_budget_and_policy_selects_the_workload_it_is_named_after(
         assert selected_by(selector["matchLabels"], workloads) == [manifest["metadata"]["name"]]
 
 
+def test_every_budget_lets_a_drain_go_on_one_pod_at_a_time(base_manifests: list[Manifest]) -> None:
+    # The schema takes any string here, and the API server refuses it.
+    budgets = of_kind(base_manifests, "PodDisruptionBudget")
+    assert {budget["spec"]["maxUnavailable"] for budget in budgets} == {1}
+
+
 def test_every_workload_has_a_network_policy(base_manifests: list[Manifest], workloads: list[Manifest]) -> None:
     policies = {m["metadata"]["name"] for m in of_kind(base_manifests, "NetworkPolicy")}
     assert policies == {w["metadata"]["name"] for w in workloads}
