@@ -16,8 +16,10 @@ from rich.console import Console
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first imported
 
-from benchmarks import latency, machine, model, others, plots, report, side_by_side, sira
+from benchmarks import latency, machine, model, others, plots, report, side_by_side, sira, tables
 from benchmarks.process import LOAD_CORE
+from benchmarks.scale import catalogue
+from benchmarks.scale.room import Room
 from benchmarks.wrk import LoadFailed
 
 DATA = Path(__file__).with_name(".data")
@@ -49,7 +51,7 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
     _tell(outcomes, as_json)
     if not quick and not only:
         section = report.section(outcomes, plan) | _circumstances("make bench")
-        report.merge(report.RESULTS, {"side_by_side": section})
+        report.merge(report.RESULTS, "side_by_side", section)
         plots.comparison(plots.COMPARISON, outcomes, _caption(section))
     if any(one.failed for one in outcomes):
         raise SystemExit(1)
@@ -72,10 +74,36 @@ def latency_command(minutes: float, as_json: bool) -> None:
         print(json.dumps(section, indent=1))
     else:
         print(latency.lines(found))
-    report.merge(report.RESULTS, {"latency": section})
+    report.merge(report.RESULTS, "latency", section)
     plots.latency(plots.LATENCY, found, recording, _caption(section))
     if found.failed:
         raise SystemExit(1)
+
+
+@main.command("scale")
+@click.option("--quick", is_flag=True, help="Smaller sizes, shorter runs; the kept figures stay as they are.")
+@click.option("--only", multiple=True, type=click.Choice(list(catalogue.MEASUREMENTS)), help="May be given again.")
+@click.option("--rows", type=click.IntRange(min=1), help="Predictions in the log: 20,000,000, or 200,000 with --quick.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, as_json: bool) -> None:
+    """How each part grows, measured at two or three sizes each.
+
+    \b
+    Example: python -m benchmarks scale --quick --only tick
+    """
+    workload = model.prepare(DATA)
+    missed = False
+    for name in only or catalogue.MEASUREMENTS:
+        with _workplace() as folder, console.status(name) as status:
+            size = rows or (200_000 if quick else 20_000_000)
+            room = Room(folder, workload, quick, size, lambda text, name=name: status.update(f"{name}: {text}"))
+            found = catalogue.MEASUREMENTS[name](room)
+        section = asdict(found) | _circumstances(f"python -m benchmarks scale --only {name}")
+        print(json.dumps({name: section}, indent=1) if as_json else tables.finding(found), flush=True)
+        if not quick:
+            report.merge(report.RESULTS, "scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
+        missed |= found.missed
+    raise SystemExit(1 if missed else 0)
 
 
 @main.command()

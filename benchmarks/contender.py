@@ -1,5 +1,6 @@
 """What a contender is to the harness: how it starts, how a payload is put to it, and how its answer reads."""
 
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -44,4 +45,7 @@ class Contender:
 
 
 EVENT_HEAD = '{"event_id":"'
-EVENT_TAIL = f'","product":"{PRODUCT}","payload":'
+
+
+def event_tail(payload: Row, product: str = PRODUCT) -> str:
+    return f'","product":"{product}","payload":{json.dumps(payload, separators=(",", ":"))}}}'

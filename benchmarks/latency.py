@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks import open_loop, others, wrk
 from benchmarks.model import Workload
 from benchmarks.open_loop import Recording, Schedule
-from benchmarks.sira import Sira, serving
+from benchmarks.served import Sira, serving
 
 SHARE_OF_LIMIT = 0.7
 WARM_UP_SECONDS, LIMIT_SECONDS = 3.0, 10.0
@@ -49,8 +49,8 @@ class LatencyRun:
 def run(workload: Workload, minutes: float, folder: Path, say: Callable[[str], None]) -> tuple[LatencyRun, Recording]:
     with serving(workload, folder) as sira:
         say(f"finding the limit: {LIMIT_SECONDS:.0f} s of wrk")
-        warm_up = wrk.drive(sira.target, WARM_UP_SECONDS)
-        measured = wrk.drive(sira.target, LIMIT_SECONDS, offset=warm_up.requests)
+        warm_up = wrk.drive(sira.running().target, WARM_UP_SECONDS)
+        measured = wrk.drive(sira.running().target, LIMIT_SECONDS, offset=warm_up.requests)
         sira.server.quiesce()
         limit = measured.per_second
         schedule = Schedule(SHARE_OF_LIMIT * limit, minutes * 60, offset=warm_up.requests + measured.requests)
@@ -106,7 +106,7 @@ def lines(run: LatencyRun) -> str:
 
 def _recorded(sira: Sira, schedule: Schedule, folder: Path) -> tuple[Recording, float]:
     """Drives, and half-way promotes the other version; also when that was, in seconds from the start."""
-    generator = open_loop.drive_apart(sira.target, schedule, folder)
+    generator = open_loop.drive_apart(sira.running().target, schedule, folder)
     try:
         time.sleep(schedule.seconds / 2)
         promoted = time.monotonic()

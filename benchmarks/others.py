@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.contender import EVENT_HEAD, EVENT_TAIL, Contender, Running, Scored, Wire
+from benchmarks.contender import EVENT_HEAD, Contender, Running, Scored, Wire, event_tail
 from benchmarks.model import PRODUCT, Row, Workload
 from benchmarks.process import Server, free_port
 from benchmarks.wrk import Target, write_bodies
@@ -76,10 +76,6 @@ def lock() -> None:
         subprocess.run(["uv", "pip", "compile", "requirements.in", *options], cwd=folder, check=True)
 
 
-def _event_tail(payload: Row) -> str:
-    return EVENT_TAIL + json.dumps(payload, separators=(",", ":")) + "}"
-
-
 def _tensor_tail(payload: Row) -> str:
     """Open Inference Protocol V2, one tensor a column."""
     inputs = [
@@ -97,7 +93,7 @@ def _read_tensor(answer: Any) -> Scored:
     return Scored(answer["outputs"][0]["data"][0])
 
 
-EVENT = Wire(EVENT_HEAD, _event_tail, _read_event)
+EVENT = Wire(EVENT_HEAD, event_tail, _read_event)
 UVICORN = ("{bin}/python", "-m", "uvicorn", "app:app", "--port", "{port}", "--no-access-log", "--log-level", "warning")
 
 OTHERS = {
@@ -123,7 +119,7 @@ OTHERS = {
         },
     ),
     "uvicorn, empty answer (the limit)": Other(
-        "uvicorn_empty", UVICORN, Wire(EVENT_HEAD, _event_tail, None), path="/infer", ready="/"
+        "uvicorn_empty", UVICORN, Wire(EVENT_HEAD, event_tail, None), path="/infer", ready="/"
     ),
 }
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 SERVER_CORE, LOAD_CORE = 0, 1
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -57,6 +58,12 @@ class Server:
                 start_new_session=True,
             )
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.stop()
+
     def wait_ready(self, url: str, seconds: float = 60) -> None:
         """Returns at the first 2xx answer of `url`; raises ServerFailed when it exits or stays silent."""
         deadline = time.monotonic() + seconds
@@ -83,8 +90,12 @@ class Server:
         return sum(_cpu_ticks(pid) for pid in self.pids()) / TICKS_PER_SECOND
 
     def peak_memory(self) -> Memory:
-        peaks = [_peak_kib(pid) / 1024 for pid in self.pids()]
+        peaks = [_status_kib(pid, "VmHWM") / 1024 for pid in self.pids()]
         return Memory(sum(peaks), max(peaks, default=0.0))
+
+    def resident_mib(self) -> float:
+        """What the largest process holds now (VmRSS): of several workers, one."""
+        return max((_status_kib(pid, "VmRSS") / 1024 for pid in self.pids()), default=0.0)
 
     def quiesce(self, limit_seconds: float = 30) -> float:
         """Waits until the server rests (< 5 % of a core over 0.4 s); seconds it took, work it left behind included."""
@@ -147,9 +158,10 @@ def _cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12]) if fields else 0
 
 
-def _peak_kib(pid: int) -> int:
+def _status_kib(pid: int, name: str) -> int:
+    """A line of /proc/PID/status in KiB; 0 once the process is gone. Source: proc(5)."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(f"{name}:")), 0)

@@ -86,10 +86,14 @@ def section(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
     }
 
 
-def merge(path: Path, sections: Mapping[str, object]) -> None:
-    """Replaces the given sections of the results and leaves the others."""
-    kept = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps(kept | dict(sections), indent=1, ensure_ascii=False) + "\n")
+def merge(path: Path, section: str, content: Mapping[str, object]) -> None:
+    """Replaces a section of the results and leaves the others."""
+    path.write_text(json.dumps(kept(path) | {section: content}, indent=1, ensure_ascii=False) + "\n")
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """The results by section, none before the first run."""
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def _one_line(text: str) -> str:

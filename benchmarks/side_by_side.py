@@ -85,7 +85,7 @@ def run(
             for name, running in up.items():
                 if name not in failed:
                     say(f"round {number + 1} of {plan.rounds}: {name}")
-                    rounds[name].append(_round(running, plan.seconds, sent[name]))
+                    rounds[name].append(one_round(running, plan.seconds, sent[name]))
                     sent[name] += rounds[name][-1].requests
         for name, running in up.items():
             if name not in failed and (fault := running.fault()):
@@ -97,7 +97,8 @@ def run(
     ]
 
 
-def _round(running: Running, seconds: float, offset: int) -> Round:
+def one_round(running: Running, seconds: float, offset: int) -> Round:
+    """`offset`: how many bodies to pass over, so that no cache is warm."""
     started, cpu_before, core_before = time.monotonic(), running.server.cpu_seconds(), core_busy_seconds(SERVER_CORE)
     load = wrk.drive(running.target, seconds, offset=offset)
     backlog_seconds = running.server.quiesce()

@@ -1,0 +1,19 @@
+"""Every measurement by its name."""
+
+from collections.abc import Callable, Mapping
+
+from benchmarks.scale import backlog, batches, memory, products, shipping, swaps, tick, versions, workers
+from benchmarks.scale.finding import Finding
+from benchmarks.scale.room import Room
+
+MEASUREMENTS: Mapping[str, Callable[[Room], Finding]] = {
+    "workers": workers.measure,
+    "products": products.measure,
+    "shipping": shipping.measure,
+    "backlog": backlog.measure,
+    "tick": tick.measure,
+    "versions": versions.measure,
+    "batches": batches.measure,
+    "swaps": swaps.measure,
+    "memory": memory.measure,
+}
