@@ -92,19 +92,22 @@ class InferEndpoint:
                 break
             request.cancel()
 
-    def arrived(self, request: Cancellable) -> None:
-        """A request whose body is on its way; `left` when it has been answered or its caller has gone."""
+    def admit(self, request: Cancellable, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """A request whose body is on its way; `left` when it has been answered or its caller has gone.
+
+        Raises what the caller is to be told at once. Who is not known takes no room from those who are.
+        """
+        self._authorize(headers)
+        if len(self._in_flight) >= self._max_concurrency:
+            self._telemetry.rejected("concurrency")
+            raise TooManyRequests
         self._in_flight[request] = time.monotonic()
 
     def left(self, request: Cancellable) -> None:
         self._in_flight.pop(request, None)
 
-    def submit(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
+    def submit(self, body: bytes, reply: Reply) -> None:
         """Score one event into `reply`; raises what the caller is to be told at once."""
-        if len(self._in_flight) > self._max_concurrency:
-            self._telemetry.rejected("concurrency")
-            raise TooManyRequests
-        self._authorize(headers)
         self._scorer.submit(parse_event(parse_json(body)), reply)
 
     def answered(self, status: int) -> None:
@@ -122,15 +125,15 @@ class InferEndpoint:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._in_flight) >= self._max_concurrency:
-            self._telemetry.rejected("concurrency")
-            await self._refuse(scope, send, TooManyRequests())
+        try:
+            self.admit(task, scope["headers"])
+        except Exception as error:
+            await self._refuse(scope, send, error)
             return
-        started = self._in_flight[task] = time.monotonic()
+        started = self._in_flight[task]
         arrived = False
         failed: Exception | None = None
         try:
-            self._authorize(scope["headers"])
             body = await read_body(scope, receive, limit)
             arrived = True
             answer = await score(body)

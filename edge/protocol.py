@@ -51,7 +51,9 @@ class DirectProtocol(HttpToolsProtocol):
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
         ):
-            self.cycle = DirectCycle(self, endpoint, self.headers, self.parser.should_keep_alive())  # type: ignore[assignment]
+            cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive())
+            self.cycle = cycle  # type: ignore[assignment]
+            cycle.begin(self.headers)
             return
         # The ordinary way needs what on_message_begin left out.
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -96,23 +98,25 @@ class DirectCycle:
     """One request and its answer: to uvicorn a request cycle, to the scorer the reply it fills."""
 
     __slots__ = (
-        "_endpoint", "_headers", "_protocol", "_started", "body", "disconnected", "keep_alive", "more_body",
-        "response_complete",
+        "_endpoint", "_protocol", "_started", "body", "disconnected", "keep_alive", "more_body", "response_complete",
     )  # fmt: skip
 
-    def __init__(
-        self, protocol: DirectProtocol, endpoint: InferEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
-    ) -> None:
+    def __init__(self, protocol: DirectProtocol, endpoint: InferEndpoint, keep_alive: bool) -> None:
         self._protocol = protocol
         self._endpoint = endpoint
-        self._headers = headers
         self._started = False
         self.body = bytearray()
         self.more_body = True
         self.keep_alive = keep_alive
         self.disconnected = False
         self.response_complete = False
-        endpoint.arrived(self)
+
+    def begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Wait for the body, or refuse it: what still comes of it is then passed over."""
+        try:
+            self._endpoint.admit(self, headers)
+        except Exception as error:
+            self.set_exception(error)
 
     @property
     def message_event(self) -> "DirectCycle":
@@ -128,7 +132,7 @@ class DirectCycle:
         elif not self.more_body and not self._started:
             self._started = True
             try:
-                self._endpoint.submit(self._headers, bytes(self.body), self)
+                self._endpoint.submit(bytes(self.body), self)
             except Exception as error:
                 self.set_exception(error)
 

@@ -85,11 +85,11 @@ def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shi
 def find_prediction(connection: Connection, prediction_id: str) -> StoredPrediction | None:
     """None for an id that is not there, text that is no UUID included."""
     try:
-        UUID(prediction_id)
+        identity = UUID(prediction_id)
     except ValueError:
         return None
     with connection.cursor(row_factory=class_row(StoredPrediction)) as cursor:
-        return cursor.execute(QUERIES["find_prediction"], {"prediction_id": prediction_id}).fetchone()
+        return cursor.execute(QUERIES["find_prediction"], {"prediction_id": identity}).fetchone()
 
 
 @dataclass(frozen=True, slots=True)
