@@ -11,6 +11,7 @@ from faults.trial import Scenario, Trial
 
 ROUNDS = {"full": 50, "quick": 3}
 CANARY_PERCENT = 20.0
+QUICK_TICKS = {"CANARY_TICK_SECONDS": "0.5"}
 
 
 def worker(trial: Trial) -> None:
@@ -57,14 +58,14 @@ def service(trial: Trial) -> None:
 
 def controller(trial: Trial) -> None:
     with trial.stand() as stand:
-        controlling = stand.control(CANARY_TICK_SECONDS="0.5")
+        controlling = stand.control(settings=QUICK_TICKS)
         serving = stand.serve()
         stand.start_canary(serving, "2", CANARY_PERCENT)
         with trial.load(stand, serving.port):
             for _ in trial.rounds(**ROUNDS, doing="killing the controller"):
                 time.sleep(random.uniform(0.2, 2.0))
                 controlling.kill()
-                controlling = stand.control(CANARY_TICK_SECONDS="0.5")
+                controlling = stand.control(settings=QUICK_TICKS)
         trial.settle(stand)
         trial.expect_no_refusal()
         trial.expect(trial.ledger.broken == 0, "no caller noticed")

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psycopg
 from psycopg import sql
 
 from faults.background import Background
@@ -32,8 +33,11 @@ from runtime.postgres import Connection, connect
 READY_SECONDS = 90.0
 DATABASE = "sira"
 ROLE = "sira_service"
+WORKERS = 2
 # Rollouts of a scenario stay as they were set: what ends one must be the fault, not the plan.
 STEADY = {"plan": {"steps": [{"percent": 100, "bake_seconds": 86_400, "gate": "manual"}]}}
+Settings = Mapping[str, str]
+NONE: Settings = {}
 _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -174,6 +178,45 @@ class Stand:
         """A connection of the database's owner, past the proxy."""
         return connect(self.postgres.url(DATABASE), name="faults", autocommit=True)
 
+    def postgres_answers(self) -> bool:
+        try:
+            self.owner().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def restart_postgres(self) -> None:
+        """On the port it had."""
+        self.postgres.stop()
+        self.postgres = LocalPostgres.start(self.postgres.home)
+        self.closing(self.postgres.stop)
+
+    def log_span(self) -> tuple[float, float]:
+        """Seconds that the log's newest row is ahead of Postgres' clock, and its oldest behind."""
+        with self.owner() as connection:
+            row = connection.execute(
+                "SELECT extract(epoch FROM max(created_at) - now())::float8,"
+                " extract(epoch FROM now() - min(created_at))::float8 FROM sira_predictions"
+            ).fetchone()
+        assert row is not None
+        return row[0], row[1]
+
+    def deadlocks(self) -> int:
+        """That Postgres has found, since ever."""
+        with self.owner() as connection:
+            row = connection.execute(
+                "SELECT deadlocks FROM pg_stat_database WHERE datname = %s", (DATABASE,)
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def know_password(self, password: str) -> None:
+        """What is started from now on uses it."""
+        self.environment["DATABASE_URL"] = role_url(self.database.port, password)
+
+    def closing(self, close: Callable[[], None]) -> None:
+        """Call it when the stand goes, before what was opened earlier goes."""
+        self._running.callback(close)
+
     @property
     def service_token(self) -> str:
         return self.environment["INTERNAL_SERVICE_TOKEN"]
@@ -188,7 +231,7 @@ class Stand:
             lifetime=timedelta(hours=3),
         )
 
-    def serve(self, name: str = "service", *, port: int | None = None, workers: int = 2, **settings: str) -> Service:
+    def serve(self, name: str = "service", *, port: int | None = None, settings: Settings = NONE) -> Service:
         """A ready instance. The same name again is the same machine: its spool and models are still there."""
         home, port = self.folder / name, port or free_port()
         home.mkdir(exist_ok=True)
@@ -196,7 +239,7 @@ class Stand:
             "MODEL_DIR": str(home / "models"),
             "SPOOL_DIR": str(home / "spool"),
             "BENTOML_HOME": str(home / "bentoml"),
-            "BENTOML_CONFIG_OPTIONS": f"services.sira_inference.workers={workers}",
+            "BENTOML_CONFIG_OPTIONS": f"services.sira_inference.workers={WORKERS}",
             **settings,
         }
         command = ["-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", str(port)]
@@ -205,7 +248,7 @@ class Stand:
         service.await_ready()
         return service
 
-    def control(self, name: str = "controller", **settings: str) -> Process:
+    def control(self, name: str = "controller", settings: Settings = NONE) -> Process:
         """A controller that has judged at least once."""
         port = free_port()
         environment = self.environment | {

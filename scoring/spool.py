@@ -25,6 +25,9 @@ CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n I
 """
 
 RETRY_SECONDS = 1.0
+# Of disk that rows never take: forgetting rows needs room too, and so does folding each worker's write-ahead log
+# (4 MiB) into its file. A disk filled to the last byte would stay full although Postgres has taken every row.
+RESERVE_BYTES = 32 << 20
 
 
 class SpoolError(Exception):
@@ -137,6 +140,7 @@ class Spool:
         self._rows = waiting.rows
         self._forget_through = 0
         self._failure: SpoolError | None = None
+        self._full = False
         self._writer = _open(file.path)
         self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="spool-writer", daemon=True)
@@ -154,6 +158,7 @@ class Spool:
     def append(self, target: Target, body: bytes, rows: int, now: float, committed: Committed) -> None:
         """Queue a batch. `committed(None)` follows, from the writer's thread, once it is durable; or with the error."""
         if self._bytes + len(body) > self.limit_bytes:
+            self._full = True
             committed(SpoolFull(self.limit_bytes))
             return
         with self._lock:
@@ -164,14 +169,15 @@ class Spool:
     def shipped(self, batches: list[Batch]) -> None:
         """Let go of batches that Postgres has; they leave the file with the writer's next commit."""
         with self._lock:
+            self._full = False
             self._forget_through = batches[-1].seq
             self._bytes -= sum(len(batch.body) for batch in batches)
             self._rows -= sum(batch.rows for batch in batches)
 
     @property
     def writable(self) -> bool:
-        """False while the last commit failed or the limit is reached."""
-        return self._failure is None and self._bytes < self.limit_bytes
+        """False while the last commit failed, or the limit is reached: rows were refused and none shipped since."""
+        return self._failure is None and not self._full and self._bytes < self.limit_bytes
 
     @property
     def waiting_rows(self) -> int:
@@ -200,7 +206,8 @@ class Spool:
                     self._appends.put(None)
                     break
                 group.append(item)
-            self._failure = self._commit(group)
+            no_room = self._no_room()
+            self._failure = self._commit([] if no_room else group) or no_room
             if self._failure:
                 with self._lock:
                     self._bytes -= sum(len(append.body) for append in group)
@@ -214,8 +221,19 @@ class Spool:
             try:
                 return self._appends.get(timeout=RETRY_SECONDS)
             except queue.Empty:
-                self._failure = self._commit([])
+                self._failure = self._commit([]) or self._no_room()
         return self._appends.get()
+
+    def _no_room(self) -> SpoolError | None:
+        """Less than the reserve is left, on the disk and in pages of the file that hold nothing any more."""
+        disk = os.statvfs(self.file.path)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes < RESERVE_BYTES:
+            try:
+                free_bytes += _empty_bytes(self._writer)
+            except sqlite3.Error as error:
+                return SpoolUnwritable(str(error))
+        return None if free_bytes >= RESERVE_BYTES else SpoolUnwritable("its disk is full")
 
     def _commit(self, group: list[_Append]) -> SpoolError | None:
         db = self._writer
@@ -245,6 +263,11 @@ def _open(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     return db
+
+
+def _empty_bytes(db: sqlite3.Connection) -> int:
+    pages, page_bytes = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
+    return int(pages) * int(page_bytes)
 
 
 def _paths(directory: Path) -> Iterator[Path]:

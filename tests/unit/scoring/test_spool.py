@@ -117,6 +117,26 @@ def test_a_disk_that_takes_no_more_is_told_and_comes_back_by_itself(spool: Spool
     assert [batch.body for batch in spool.file.batches(after_seq=0, most=10)] == [b"row\n", b"row\n"]
 
 
+def test_a_spool_too_full_for_the_next_row_says_so(spool: Spool) -> None:
+    assert append(spool, b"x" * (LIMIT - 1)).get(timeout=5) is None
+    assert spool.writable
+    assert isinstance(append(spool, b"xx").get(timeout=5), SpoolFull)
+    assert not spool.writable
+    spool.shipped(spool.file.batches(after_seq=0, most=1))
+    assert spool.writable
+
+
+def test_the_last_of_a_disk_is_kept_for_forgetting_rows(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert append(spool).get(timeout=5) is None
+    with monkeypatch.context() as patched:
+        patched.setattr("scoring.spool.RESERVE_BYTES", 1 << 62)
+        assert isinstance(append(spool).get(timeout=5), SpoolUnwritable)
+        assert not spool.writable
+        spool.shipped(spool.file.batches(after_seq=0, most=1))
+        assert wait_until(lambda: spool.file.backlog().rows == 0)
+    assert wait_until(lambda: spool.writable)
+
+
 def test_batches_refused_by_the_disk_do_not_come_back_later(spool: Spool) -> None:
     with largest_file(64 << 10):
         told = [append(spool, b"x" * (100 << 10)) for _ in range(3)]
