@@ -116,8 +116,7 @@ def start(
 def set_command(product: str, percent: float, reason: str | None, actor: str, as_json: bool) -> None:
     """Another percentage for the canary that runs: a new phase, from which its plan goes on."""
     with _connect() as connection:
-        if store.lock_live_rollout(connection, product) is None:
-            raise control.NoCanary(product)
+        control.live(connection, product)
         request = parse_request({"product": product, "canary_percent": percent, "reason": reason})
         rollout, _ = control.start_or_change(connection, request, actor=actor)
         _print(connection, product, rollout, as_json)

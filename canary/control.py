@@ -64,30 +64,31 @@ def stop(connection: Connection, product: str, *, actor: str, reason: str | None
 
 
 def pause(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
-    live = _live(connection, product)
-    return live if live.status == "paused" else moves.pause(connection, live, actor=actor, reason=reason)
+    rollout = live(connection, product)
+    return rollout if rollout.status == "paused" else moves.pause(connection, rollout, actor=actor, reason=reason)
 
 
 def resume(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
-    live = _live(connection, product)
-    return live if live.status == "running" else moves.resume(connection, live, actor=actor, reason=reason)
+    rollout = live(connection, product)
+    return rollout if rollout.status == "running" else moves.resume(connection, rollout, actor=actor, reason=reason)
 
 
 def promote(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
     """On to the next step now, from the last one to production, whatever the bake time and the judge say."""
-    live = _live(connection, product)
-    following = live.step + 1
-    if following < len(live.plan.steps):
-        return moves.go_to_step(connection, live, following, actor=actor, reason=reason)
-    return moves.promote(connection, live, actor=actor, reason=reason)
+    rollout = live(connection, product)
+    following = rollout.step + 1
+    if following < len(rollout.plan.steps):
+        return moves.go_to_step(connection, rollout, following, actor=actor, reason=reason)
+    return moves.promote(connection, rollout, actor=actor, reason=reason)
 
 
-def _live(connection: Connection, product: str) -> StoredRollout:
-    live = store.lock_live_rollout(connection, product)
-    if live is None:
+def live(connection: Connection, product: str) -> StoredRollout:
+    """The one that runs, its row locked. Raises NoCanary and ProductNotFound."""
+    rollout = store.lock_live_rollout(connection, product)
+    if rollout is None:
         find(connection, product)
         raise NoCanary(product)
-    return live
+    return rollout
 
 
 def _start(connection: Connection, request: CanaryRequest, production: ModelVersion, actor: str) -> StoredRollout:
