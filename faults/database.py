@@ -127,7 +127,7 @@ def _standby(trial: Trial, stand: Stand) -> LocalPostgres:
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         connection.execute("SELECT pg_reload_conf()")
         wait_until(
-            lambda: bool(connection.execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone()),
+            lambda: bool(connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone()),
             30.0,
             "the standby is synchronous",
         )
@@ -183,7 +183,7 @@ def deadlocked(trial: Trial) -> None:
 
 def _deadlock(stand: Stand) -> None:
     """Hold what a shipment needs last, then ask for what it took first."""
-    blocked = "SELECT FROM pg_stat_activity WHERE usename = %s AND %s = ANY (pg_blocking_pids(pid))"
+    blocked = "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND %s = ANY (pg_blocking_pids(pid))"
     with stand.owner() as connection, stand.owner() as watching:
         session = (ROLE, connection.info.backend_pid)
         connection.execute("BEGIN")
