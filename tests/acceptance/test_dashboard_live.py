@@ -98,13 +98,13 @@ def prometheus(canary: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def traffic(served: Served) -> None:
-    """Events spread over SECONDS, of payloads that come again: neither rates nor cache hits are zero."""
+    """Events spread over SECONDS. Every fifth payload comes again: the model has work, and the cache hits."""
     ended, number, token = time.monotonic() + SECONDS, 0, served.bearer()
     while time.monotonic() < ended:
-        events = [
-            {"event_id": f"d{number + n}", "product": PRODUCT, "payload": {"amount": (number + n) % 100}}
-            for n in range(100)
-        ]
+        events = []
+        for n in range(number, number + 100):
+            amount = n % 100 if n % 5 == 0 else n % 100 + n / 2**20
+            events.append({"event_id": f"d{n}", "product": PRODUCT, "payload": {"amount": amount}})
         call(f"{served.url}/v1/infer/batch", token, {"events": events})
         number += len(events)
         time.sleep(SECONDS * len(events) / EVENTS)
@@ -118,7 +118,7 @@ def ask(prometheus: str, query: str) -> list[dict[str, Any]]:
 
 
 def as_grafana_asks(query: str) -> str:
-    for name, value in (("$product", PRODUCT), ("$pod", ".*"), ("$__rate_interval", "10s"), ("$__range", "1h")):
+    for name, value in (("$product", PRODUCT), ("$pod", ".*"), ("$__rate_interval", "2m"), ("$__range", "1h")):
         query = query.replace(name, value)
     assert "$" not in query
     return query
