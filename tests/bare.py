@@ -3,10 +3,17 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from faults.process import Process, free_port
 from faults.stand import Service, ask, wait_until
+from registry.artifacts import open_store
+from registry.model_version import Status
+from registry.registration import Declaration, register
+from registry.store import change_status
+from runtime.auth import Role, mint_token
+from runtime.postgres import connect
 from tests.conftest import JWT_SECRET, SERVICE_TOKEN
 
 PREVIOUS_TOKEN = "the-token-before-this-one-of-forty-chars"
@@ -33,16 +40,23 @@ def command(port: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, database_url: str, *, workers: int = 2, **settings: str) -> Iterator[Service]:
-    """A ready service, its log in `folder`/service.log, killed at the end if it still runs."""
+def starting(folder: Path, database_url: str, *, workers: int = 2, **settings: str) -> Iterator[Service]:
+    """A service, its log in `folder`/service.log, killed at the end if it still runs."""
     port = free_port()
     variables = environment(folder, database_url, workers=workers, **settings)
     service = Service(Process(command(port), variables, folder / "service.log"), port)
     try:
-        service.await_ready()
         yield service
     finally:
         service.process.kill()
+
+
+@contextlib.contextmanager
+def serving(folder: Path, database_url: str, *, workers: int = 2, **settings: str) -> Iterator[Service]:
+    """As `starting`, once it is ready."""
+    with starting(folder, database_url, workers=workers, **settings) as service:
+        service.await_ready()
+        yield service
 
 
 @contextlib.contextmanager
@@ -64,3 +78,28 @@ def controlling(folder: Path, database_url: str, **settings: str) -> Iterator[st
         yield url
     finally:
         process.kill()
+
+
+def add_version(
+    folder: Path,
+    database_url: str,
+    artifact: bytes,
+    version: str = "1",
+    status: Status = Status.PRODUCTION,
+    product: str = "cards",
+) -> str:
+    """The model_id of a version, registered as an operator does it."""
+    path = folder / f"{product}-{version}.onnx"
+    path.write_bytes(artifact)
+    with connect(database_url, name="tests", autocommit=True) as connection:
+        store = open_store((folder / "artifacts").as_uri())
+        made = register(connection, store, path, Declaration(product, "table", version), actor="tests").version
+        if status is not Status.STAGING:
+            with connection.transaction():
+                change_status(connection, made.model_id, status, actor="tests")
+    return made.model_id
+
+
+def person(role: Role = Role.ml_ops) -> str:
+    """A token of someone with that role."""
+    return mint_token(JWT_SECRET, subject="amina", role=role, now=datetime.now(UTC), lifetime=timedelta(hours=1))

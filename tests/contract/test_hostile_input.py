@@ -6,8 +6,8 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +16,18 @@ import pytest
 from edge.operations import OPERATIONS
 from faults.process import descriptors, resident_mib
 from faults.stand import Service
-from registry.artifacts import open_store
-from registry.model_version import Status
-from registry.registration import Declaration, register
-from registry.store import change_status
-from runtime.auth import Role, mint_token
 from runtime.local import LocalPostgres
-from runtime.postgres import connect as connect_to_postgres
-from tests.bare import serving
-from tests.conftest import JWT_SECRET, SERVICE_TOKEN
+from tests.bare import add_version, person, serving
+from tests.conftest import SERVICE_TOKEN
 from tests.raw_http import Spoken, connect, post, read, say
 from tests.table_model import table_model
 
 # In every hostile request; in no answer and in no log line.
 SECRET = "4111222233334444"
 BODY_SECONDS = 1.0
+MAX_CONCURRENCY = 64
 UUID_TEXT = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
-ML_OPS = mint_token(JWT_SECRET, subject="amina", role=Role.ml_ops, now=datetime.now(UTC), lifetime=timedelta(hours=1))
+ML_OPS = person()
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,9 @@ def event(**changes: Any) -> bytes:
 def target(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder: Path = tmp_path_factory.mktemp("hostile")
     url = postgres.create_database("hostile_input", template="sira_template")
-    path = folder / "model.onnx"
-    path.write_bytes(table_model([0.1, 0.6, 0.95]))
-    with connect_to_postgres(url, name="tests", autocommit=True) as connection:
-        store = open_store((folder / "artifacts").as_uri())
-        made = register(connection, store, path, Declaration("cards", "table", "1"), actor="tests")
-        with connection.transaction():
-            change_status(connection, made.version.model_id, Status.PRODUCTION, actor="tests")
-    with serving(folder, url, workers=1, BODY_TIMEOUT_SECONDS=str(BODY_SECONDS)) as service:
+    add_version(folder, url, table_model([0.1, 0.6, 0.95]))
+    limits = {"BODY_TIMEOUT_SECONDS": str(BODY_SECONDS), "MAX_CONCURRENCY": str(MAX_CONCURRENCY)}
+    with serving(folder, url, workers=1, **limits) as service:
         yield Target(service, folder / "service.log")
     postgres.drop_database("hostile_input")
 
@@ -283,12 +273,31 @@ def test_a_body_that_trickles_is_408(target: Target) -> None:
 def test_who_shows_no_token_cannot_keep_others_waiting(target: Target) -> None:
     """More connections than may be scored at once, none with a token, each with a body that does not come."""
     slow = post("/v1/infer", headers={"Content-Length": "100"})
-    held = [connect(target.port) for _ in range(300)]
+    with holding(target.port, slow, MAX_CONCURRENCY * 3):
+        assert [target.infer(event()).status for _ in range(20)] == [200] * 20
+
+
+@pytest.mark.parametrize("path", ["/v1/infer", "/v1/infer/batch"])
+def test_over_the_concurrency_limit_the_surplus_is_told_to_come_back_and_then_is_served(
+    target: Target, path: str
+) -> None:
+    slow = post(path, token=SERVICE_TOKEN, headers={"Content-Length": "100"})
+    with holding(target.port, slow, MAX_CONCURRENCY) as held:
+        refused = target.infer(event())
+        assert (refused.status, "\r\nretry-after: 1" in refused.head) == (429, True)
+        assert {read(connection).status for connection in held} == {408}
+        assert target.infer(event()).status == 200
+
+
+@contextmanager
+def holding(port: int, request: bytes, count: int) -> Iterator[list[socket.socket]]:
+    """So many connections that have sent this and wait."""
+    held = [connect(port) for _ in range(count)]
     try:
         for connection in held:
-            connection.sendall(slow)
+            connection.sendall(request)
         time.sleep(0.2)
-        assert [target.infer(event()).status for _ in range(20)] == [200] * 20
+        yield held
     finally:
         for connection in held:
             connection.close()
@@ -319,12 +328,8 @@ def test_callers_who_hang_up_at_once_leave_nothing_behind(target: Target) -> Non
 
 
 def test_a_thousand_idle_connections_keep_nobody_waiting(target: Target) -> None:
-    idle = [connect(target.port) for _ in range(1000)]
-    try:
+    with holding(target.port, b"", 1000):
         assert target.serves_on()
-    finally:
-        for connection in idle:
-            connection.close()
 
 
 def test_memory_does_not_grow_with_what_is_refused(target: Target) -> None:
