@@ -40,7 +40,7 @@ class SiraInference:
     def check_settings() -> None:
         """Once, before any worker starts: a wrong setting ends the start with one line."""
         try:
-            Settings.load()
+            Settings.load().make_folders()
         except SettingsInvalid as invalid:
             raise SystemExit(str(invalid)) from None
 

@@ -1,5 +1,6 @@
 """The one reader of the environment: a frozen model, made once per process."""
 
+import tempfile
 from pathlib import Path
 from typing import Self
 
@@ -87,11 +88,36 @@ class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
     controller_host: str = "127.0.0.1"
     control_port: int = Field(default=3000, ge=1, le=65535)
 
+    def make_folders(self) -> None:
+        """MODEL_DIR and SPOOL_DIR, ready to be written; raises SettingsInvalid naming each that cannot be."""
+        faults = []
+        for name, folder in (("MODEL_DIR", self.model_dir), ("SPOOL_DIR", self.spool_dir)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+            except OSError as error:
+                faults.append(f"{name} cannot be written: {error.strerror}")
+        if faults:
+            raise SettingsInvalid(faults)
+
     @model_validator(mode="after")
     def _secrets_differ(self) -> Self:
         if self.jwt_secret.get_secret_value() == self.internal_service_token.get_secret_value():
             raise ValueError("JWT_SECRET and INTERNAL_SERVICE_TOKEN must differ")
         return self
+
+    def make_folders(self) -> None:
+        """Make the folders a serving process writes to; raises SettingsInvalid naming each that cannot be written."""
+        faults = []
+        for name, folder in (("SPOOL_DIR", self.spool_dir), ("MODEL_DIR", self.model_dir)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+            except OSError as error:
+                faults.append(f"{name} {folder} cannot be written: {error.strerror}")
+        if faults:
+            raise SettingsInvalid(faults)
 
 
 def _fault(error: object) -> str:
