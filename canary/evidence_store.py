@@ -1,6 +1,6 @@
 """What a tick reads and writes: evidence, what else the judge is told, verdicts, the lease. The caller commits."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from canary.conditions import Inputs
 from canary.decision_checks import LabelCounts
 from canary.evidence import ArmBucket, Bucket, Histogram, Paired
 from canary.fuse import FuseTrip
+from canary.judge_state import JudgeState, encode_state
 from canary.store import QUERIES, StoredRollout, jsonb
 from canary.verdict import Verdict
 from registry.model_version import Status as ModelStatus
@@ -39,47 +40,64 @@ class PhasedBucket:
     percent: float
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Buckets of a rollout that start in [first, through), epoch seconds."""
+
+    rollout_id: str
+    first: float
+    through: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A rollout, as it was when judged, and what the judge said on its evidence up to `through`, epoch seconds."""
+
+    rollout: StoredRollout
+    state: JudgeState | None
+    inputs: Inputs
+    verdict: Verdict
+    action: str
+    through: float
+
+
 def take_lease(connection: Connection, holder: str, *, stale_seconds: float) -> bool:
     """Whether `holder` is the controller that acts: it was, or the one before has not acted for `stale_seconds`."""
     values = {"holder": holder, "stale_seconds": stale_seconds}
     return connection.execute(QUERIES["take_lease"], values).fetchone() is not None
 
 
-def lock_evidence(connection: Connection, rollout_id: str) -> None:
-    """To the end of the transaction no shipment adds to this rollout's evidence. Taken before its row is locked."""
-    connection.execute(QUERIES["lock_evidence"], {"rollout_id": rollout_id})
+def lock_evidence(connection: Connection, rollout_ids: Sequence[str]) -> None:
+    """Until the transaction ends no shipment adds to this evidence. Taken before the rollouts' rows are locked."""
+    connection.execute(QUERIES["lock_evidence"], {"rollout_ids": list(rollout_ids)})
 
 
-def standing(connection: Connection, rollout_id: str) -> Standing:
+def standings(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, Standing]:
+    """By rollout_id."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(QUERIES["standing"], {"rollout_id": rollout_id}).fetchone()
-    assert row is not None
-    labels = LabelCounts(row["events"], row["matured"], _paired(row))
-    return Standing(
-        now=row["now"],
-        canary_status=ModelStatus(row["canary_status"]),
-        production_now=row["production_now"],
-        labels=labels if labels.events else None,
-        fuse_trips=msgspec.convert(row["fuse_trips"], tuple[FuseTrip, ...]),
-    )
+        rows = cursor.execute(QUERIES["standings"], {"rollout_ids": list(rollout_ids)}).fetchall()
+    return {row["rollout_id"]: _standing(row) for row in rows}
 
 
-def buckets(connection: Connection, rollout_id: str, *, first: float, through: float) -> list[PhasedBucket]:
-    """Buckets that start in [first, through), epoch seconds, in the order the judge absorbs them."""
-    span = {"rollout_id": rollout_id, "first": first, "through": through}
-    found: dict[tuple[int, int], dict[str, Any]] = {}
-    percents: dict[int, float] = {}
+def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[PhasedBucket]]:
+    """By rollout_id, the buckets that start in its span, in the order the judge absorbs them."""
+    values = {
+        "rollout_ids": [span.rollout_id for span in spans],
+        "firsts": [span.first for span in spans],
+        "throughs": [span.through for span in spans],
+    }
+    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    percents: dict[tuple[str, int], float] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(QUERIES["arm_evidence"], span):
-            found.setdefault((row["start"], row["phase"]), {})[row["arm"]] = _arm(row)
-            percents[row["phase"]] = row["percent"]
-        for row in cursor.execute(QUERIES["paired_evidence"], span):
-            found.setdefault((row["start"], row["phase"]), {})["paired"] = _paired(row)
-            percents[row["phase"]] = row["percent"]
-    return [
-        PhasedBucket(Bucket(start, phase, **counts), percents[phase])
-        for (start, phase), counts in sorted(found.items(), key=lambda item: item[0])
-    ]
+        for query, of_row in (("arm_evidence", _arm), ("paired_evidence", _pairs)):
+            for row in cursor.execute(QUERIES[query], values):
+                rollout_id, phase = row["rollout_id"], row["phase"]
+                found.setdefault((rollout_id, row["start"], phase), {}).update(of_row(row))
+                percents[rollout_id, phase] = row["percent"]
+    sealed: dict[str, list[PhasedBucket]] = {span.rollout_id: [] for span in spans}
+    for (rollout_id, start, phase), counts in sorted(found.items(), key=lambda item: item[0]):
+        sealed[rollout_id].append(PhasedBucket(Bucket(start, phase, **counts), percents[rollout_id, phase]))
+    return sealed
 
 
 def production_error_cells(connection: Connection, product: str, now: float) -> list[tuple[int, int, int, int]]:
@@ -91,34 +109,52 @@ def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | 
     connection.execute(QUERIES["set_dispersion"], {"rollout_id": rollout_id, "dispersion": dispersion})
 
 
-def seal(connection: Connection, rollout_id: str, *, through: float, judge_state: str | None) -> None:
-    """From here on evidence before `through` is judged, and what comes late counts after it."""
-    values = {"rollout_id": rollout_id, "through": through, "judge_state": judge_state}
-    connection.execute(QUERIES["seal"], values)
+def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
+    """The verdicts, and the seals: evidence before `through` never changes again, and what is late counts after it."""
+    with connection.cursor() as cursor:
+        cursor.executemany(QUERIES["insert_verdict"], [_verdict_row(judgement) for judgement in judgements])
+        cursor.executemany(QUERIES["seal"], [_seal_row(judgement) for judgement in judgements])
 
 
-def insert_verdict(
-    connection: Connection, rollout: StoredRollout, verdict: Verdict, action: str, inputs: Inputs, *, through: float
-) -> None:
-    """`rollout` as it was when judged; `through`: the end of what it is judged on, epoch seconds."""
-    values = {
+def _verdict_row(judgement: Judgement) -> dict[str, Any]:
+    rollout, verdict = judgement.rollout, judgement.verdict
+    return {
         "rollout_id": rollout.rollout_id,
         "phase": rollout.phase,
         "verdict": verdict.kind,
-        "action": action,
+        "action": judgement.action,
         "reasons": jsonb(verdict.reasons),
         "measurements": jsonb(verdict.measurements),
-        "inputs": jsonb(inputs),
+        "inputs": jsonb(judgement.inputs),
         "dispersion": rollout.dispersion,
         "evidence_from": rollout.sealed_through.timestamp(),
-        "evidence_through": through,
-        "judged_at": inputs.now,
+        "evidence_through": judgement.through,
+        "judged_at": judgement.inputs.now,
     }
-    connection.execute(QUERIES["insert_verdict"], values)
 
 
-def _arm(row: Mapping[str, Any]) -> ArmBucket:
-    return ArmBucket(
+def _seal_row(judgement: Judgement) -> dict[str, Any]:
+    state = judgement.state
+    return {
+        "rollout_id": judgement.rollout.rollout_id,
+        "through": judgement.through,
+        "judge_state": encode_state(state).decode() if state else None,
+    }
+
+
+def _standing(row: Mapping[str, Any]) -> Standing:
+    labels = LabelCounts(row["events"], row["matured"], _paired(row))
+    return Standing(
+        now=row["now"],
+        canary_status=ModelStatus(row["canary_status"]),
+        production_now=row["production_now"],
+        labels=labels if labels.events else None,
+        fuse_trips=msgspec.convert(row["fuse_trips"], tuple[FuseTrip, ...]),
+    )
+
+
+def _arm(row: Mapping[str, Any]) -> dict[str, ArmBucket]:
+    counts = ArmBucket(
         requests=row["requests"],
         errors=row["errors"],
         timeouts=row["timeouts"],
@@ -128,6 +164,11 @@ def _arm(row: Mapping[str, Any]) -> ArmBucket:
         block=row["blocked"],
         scores=_histogram(row["scores"]),
     )
+    return {row["arm"]: counts}
+
+
+def _pairs(row: Mapping[str, Any]) -> dict[str, Paired]:
+    return {"paired": _paired(row)}
 
 
 def _histogram(counts: Mapping[str, int]) -> Histogram:

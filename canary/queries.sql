@@ -3,8 +3,8 @@
 -- name: live_rollouts
 SELECT * FROM sira_canary_config WHERE status IN ('running', 'paused') ORDER BY product;
 
--- name: lock_rollout
-SELECT * FROM sira_canary_config WHERE rollout_id = %(rollout_id)s::uuid FOR UPDATE;
+-- name: lock_rollouts
+SELECT * FROM sira_canary_config WHERE rollout_id = ANY(%(rollout_ids)s::uuid[]) ORDER BY rollout_id FOR UPDATE;
 
 -- name: lock_live_rollout
 SELECT * FROM sira_canary_config WHERE product = %(product)s AND status IN ('running', 'paused') FOR UPDATE;
@@ -72,10 +72,12 @@ RETURNING true;
 
 -- name: lock_evidence
 -- Waits for the shipments under way and keeps new ones waiting: what is sealed below stays as it is read.
-SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(%(rollout_id)s));
+-- In the order in which a shipment takes its own: the other way round two could wait for each other.
+SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(rollout_id::text))
+FROM (SELECT unnest(%(rollout_ids)s::uuid[]) AS rollout_id ORDER BY 1) AS ordered;
 
--- name: standing
-SELECT extract(epoch FROM clock_timestamp())::float8 AS now,
+-- name: standings
+SELECT c.rollout_id::text, extract(epoch FROM clock_timestamp())::float8 AS now,
        canary.status AS canary_status,
        production.model_id::text AS production_now,
        labels.*,
@@ -95,22 +97,23 @@ CROSS JOIN LATERAL (
            coalesce(sum(legitimate) FILTER (WHERE canary_decision <> 'block' AND production_decision = 'block'), 0)::bigint AS n01,
            coalesce(sum(legitimate) FILTER (WHERE canary_decision <> 'block' AND production_decision <> 'block'), 0)::bigint AS n00
     FROM sira_canary_label_evidence e WHERE e.rollout_id = c.rollout_id) AS labels
-WHERE c.rollout_id = %(rollout_id)s::uuid;
+WHERE c.rollout_id = ANY(%(rollout_ids)s::uuid[]);
 
 -- name: arm_evidence
-SELECT extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, arm, requests, errors,
-       timeouts, allowed, reviewed, blocked, latency, scores
-FROM sira_canary_evidence JOIN sira_canary_phases USING (rollout_id, phase)
-WHERE rollout_id = %(rollout_id)s::uuid
-  AND bucket_start >= to_timestamp(%(first)s) AND bucket_start < to_timestamp(%(through)s)
-ORDER BY start, phase;
+SELECT rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, arm,
+       requests, errors, timeouts, allowed, reviewed, blocked, latency, scores
+FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
+JOIN sira_canary_evidence USING (rollout_id)
+JOIN sira_canary_phases USING (rollout_id, phase)
+WHERE bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through);
 
 -- name: paired_evidence
-SELECT extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, n11, n10, n01, n00
-FROM sira_canary_paired_evidence JOIN sira_canary_phases USING (rollout_id, phase)
-WHERE rollout_id = %(rollout_id)s::uuid
-  AND bucket_start >= to_timestamp(%(first)s) AND bucket_start < to_timestamp(%(through)s)
-ORDER BY start, phase;
+SELECT rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent,
+       n11, n10, n01, n00
+FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
+JOIN sira_canary_paired_evidence USING (rollout_id)
+JOIN sira_canary_phases USING (rollout_id, phase)
+WHERE bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through);
 
 -- name: production_error_cells
 SELECT coalesce(sum(requests) FILTER (WHERE half = 0), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 0), 0)::bigint,

@@ -7,6 +7,7 @@ import msgspec
 
 from canary import evidence_store, store
 from canary.conditions import Inputs
+from canary.evidence_store import Span
 from canary.judge_state import JudgeState
 from canary.store import StoredRollout, StoredVerdict
 from canary.tick import absorb_sealed
@@ -61,9 +62,9 @@ def _absorb(
     """The verdict's own buckets, or those between it and `until`, as they were weighed then."""
     first = (verdict.evidence_through if until else verdict.evidence_from).timestamp()
     through = (until.evidence_from if until else verdict.evidence_through).timestamp()
-    sealed = evidence_store.buckets(connection, rollout.rollout_id, first=first, through=through)
+    sealed = evidence_store.buckets(connection, [Span(rollout.rollout_id, first, through)])
     then = replace(rollout, phase=verdict.phase, dispersion=verdict.dispersion)
-    return absorb_sealed(state, sealed, then, through)
+    return absorb_sealed(state, sealed[rollout.rollout_id], then, through)
 
 
 def _differences(stored: StoredVerdict, again: Verdict) -> tuple[str, ...]:

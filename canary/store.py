@@ -1,6 +1,6 @@
 """The rollouts' rows. Every function runs in the caller's transaction and commits nothing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -113,9 +113,9 @@ def all_rollouts(connection: Connection, *, product: str | None = None, limit: i
     return _rollouts(connection, "all_rollouts", {"product": product, "limit": limit})
 
 
-def lock_rollout(connection: Connection, rollout_id: str) -> StoredRollout | None:
-    """The row as it stands once every other change of it has ended."""
-    return _rollout(connection, "lock_rollout", {"rollout_id": rollout_id})
+def lock_rollouts(connection: Connection, rollout_ids: Sequence[str]) -> list[StoredRollout]:
+    """The rows as they stand once every other change of them has ended."""
+    return _rollouts(connection, "lock_rollouts", {"rollout_ids": list(rollout_ids)})
 
 
 def lock_live_rollout(connection: Connection, product: str) -> StoredRollout | None:

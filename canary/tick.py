@@ -1,20 +1,19 @@
-"""One evaluation, a straight line: lease -> rollout -> evidence -> judge -> next action -> verdict and action stored.
+"""One evaluation, a straight line: lease -> rollouts -> evidence -> judge -> next actions -> all of it stored.
 
-Each rollout has a transaction of its own: one that cannot be judged does not keep the others from it.
+All rollouts share a transaction: one of its own for each would cost fifty of them half a second. When it fails they are
+judged one by one, so that the one that cannot be judged keeps no other from it.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-
-import psycopg
 
 from canary import evidence_store, moves, sequential, store
 from canary.absorption import absorb
 from canary.conditions import Inputs
 from canary.evidence import sealed_before
-from canary.evidence_store import PhasedBucket, Standing
-from canary.judge_state import JudgeState, begin_phase, decode_state, encode_state
+from canary.evidence_store import Judgement, PhasedBucket, Span, Standing
+from canary.judge_state import JudgeState, begin_phase, decode_state
 from canary.rollout import Action, Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
 from canary.routing import UNJUDGED_SECONDS
 from canary.sources import Answers, Sources
@@ -51,52 +50,76 @@ def tick(connection: Connection, holder: str, sources: Sources, *, stale_seconds
     rollouts = store.live_rollouts(connection)
     if not rollouts:
         return []
-    # Asked outside the transactions: an answer that is slow to come must lock nothing.
+    # Asked outside the transaction: an answer that is slow to come must lock nothing.
     answers = sources.ask({metric.query for rollout in rollouts for metric in rollout.limits.metrics})
-    judged = (_judge_alone(connection, rollout, answers) for rollout in rollouts)
-    return [outcome for outcome in judged if outcome]
+    rollout_ids = [rollout.rollout_id for rollout in rollouts]
+    judged = _judge(connection, rollout_ids, answers)
+    if judged is None and len(rollout_ids) > 1:
+        alone = [_judge(connection, [rollout_id], answers) for rollout_id in rollout_ids]
+        return [outcome for outcomes in alone for outcome in outcomes or ()]
+    return judged or []
 
 
-def _judge_alone(connection: Connection, rollout: StoredRollout, answers: Answers) -> Judged | None:
+def _judge(connection: Connection, rollout_ids: Sequence[str], answers: Answers) -> list[Judged] | None:
+    """None when it failed; raises psycopg.Error when the connection is gone."""
     try:
         with connection.transaction():
-            return judge_rollout(connection, rollout.rollout_id, answers)
-    except psycopg.Error:
+            return judge_rollouts(connection, rollout_ids, answers)
+    except Exception:
         if connection.closed:
             raise
-        log.exception("rollout_not_judged", extra={"rollout_id": rollout.rollout_id, "product": rollout.product})
-    except Exception:
-        log.exception("rollout_not_judged", extra={"rollout_id": rollout.rollout_id, "product": rollout.product})
-    return None
-
-
-def judge_rollout(connection: Connection, rollout_id: str, answers: Answers) -> Judged | None:
-    """None when it ended meanwhile."""
-    evidence_store.lock_evidence(connection, rollout_id)
-    rollout = store.lock_rollout(connection, rollout_id)
-    if rollout is None or not rollout.live:
+        log.exception("rollouts_not_judged", extra={"rollout_ids": rollout_ids})
         return None
-    standing = evidence_store.standing(connection, rollout_id)
-    if standing.canary_status is not ModelStatus.CANARY:
-        why = f"the canary's version is {standing.canary_status} in the registry"
-        return Judged(moves.stop(connection, rollout, actor=moves.CONTROLLER, reason=why), None, None)
+
+
+def judge_rollouts(connection: Connection, rollout_ids: Sequence[str], answers: Answers) -> list[Judged]:
+    """In the caller's transaction; what has ended meanwhile is left out."""
+    evidence_store.lock_evidence(connection, rollout_ids)
+    rollouts = [rollout for rollout in store.lock_rollouts(connection, rollout_ids) if rollout.live]
+    standings = evidence_store.standings(connection, rollout_ids)
+    ended, current = [], []
+    for rollout in rollouts:
+        standing = standings[rollout.rollout_id]
+        if standing.canary_status is ModelStatus.CANARY:
+            current.append(_brought_up_to_date(connection, rollout, standing))
+        else:
+            why = f"the canary's version is {standing.canary_status} in the registry"
+            ended.append(Judged(moves.stop(connection, rollout, actor=moves.CONTROLLER, reason=why), None, None))
+    spans = [_unsealed(rollout, standings[rollout.rollout_id]) for rollout in current]
+    sealed = evidence_store.buckets(connection, spans)
+    judgements, actions = [], []
+    for rollout, span in zip(current, spans, strict=True):
+        standing = standings[rollout.rollout_id]
+        state = absorb_sealed(_state(rollout), sealed[rollout.rollout_id], rollout, span.through)
+        inputs = _inputs(rollout, standing, answers)
+        verdict = judge(state, rollout.policy(), inputs)
+        action = next_action(rollout.place(), verdict, standing.now)
+        judgements.append(Judgement(rollout, state, inputs, verdict, ACTION_NAMES[type(action)], span.through))
+        actions.append(action)
+    evidence_store.store_judgements(connection, judgements)
+    return ended + [
+        Judged(apply(connection, judgement.rollout, judgement.verdict, action), judgement.verdict, action)
+        for judgement, action in zip(judgements, actions, strict=True)
+    ]
+
+
+def _brought_up_to_date(connection: Connection, rollout: StoredRollout, standing: Standing) -> StoredRollout:
+    """What happened around the rollout since it was last judged."""
     if standing.production_now and standing.production_now != rollout.production_model_id:
         rollout = moves.follow_production(connection, rollout, standing.production_now)
     unjudged_seconds = standing.now - rollout.sealed_through.timestamp()
     if unjudged_seconds > UNJUDGED_SECONDS:
         rollout = moves.begin_again(connection, rollout, unjudged_seconds=unjudged_seconds)
-    rollout = _with_dispersion(connection, rollout, standing.now)
-    through = max(rollout.sealed_through.timestamp(), sealed_before(standing.now))
-    sealed = evidence_store.buckets(connection, rollout_id, first=rollout.sealed_through.timestamp(), through=through)
-    before = decode_state(rollout.judge_state) if rollout.judge_state else None
-    state = absorb_sealed(before, sealed, rollout, through)
-    inputs = _inputs(rollout, standing, answers)
-    verdict = judge(state, rollout.policy(), inputs)
-    action = next_action(rollout.place(), verdict, standing.now)
-    evidence_store.insert_verdict(connection, rollout, verdict, ACTION_NAMES[type(action)], inputs, through=through)
-    encoded = encode_state(state).decode() if state else None
-    evidence_store.seal(connection, rollout_id, through=through, judge_state=encoded)
-    return Judged(apply(connection, rollout, verdict, action), verdict, action)
+    return _with_dispersion(connection, rollout, standing.now)
+
+
+def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
+    first = rollout.sealed_through.timestamp()
+    return Span(rollout.rollout_id, first, max(first, sealed_before(standing.now)))
+
+
+def _state(rollout: StoredRollout) -> JudgeState | None:
+    return decode_state(rollout.judge_state) if rollout.judge_state else None
 
 
 def absorb_sealed(

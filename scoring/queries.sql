@@ -18,7 +18,7 @@ CREATE TEMP TABLE IF NOT EXISTS staged_trips (
 -- An advisory lock, because it queues: FOR SHARE of many shippers in turn keeps a tick's FOR UPDATE out for ever.
 SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(rollout_id::text))
 FROM (SELECT rollout_id FROM staged_predictions WHERE rollout_id IS NOT NULL
-      UNION SELECT rollout_id FROM staged_paired) AS shipped
+      UNION SELECT rollout_id FROM staged_paired ORDER BY 1) AS shipped
 
 -- name: ship_predictions
 -- Rows already in the log are passed over; what is inserted, and only that, is counted.

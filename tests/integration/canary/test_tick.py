@@ -241,10 +241,10 @@ def test_what_was_counted_when_a_bucket_was_sealed_stays_as_it_was_read(
         shipper.execute("SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(%s))", (rollout_id,))
         other.execute("SET lock_timeout = '100ms'")
         with pytest.raises(Exception, match="lock timeout"):
-            evidence_store.lock_evidence(other, rollout_id)
+            evidence_store.lock_evidence(other, [rollout_id])
         other.rollback()
         shipper.commit()
-        evidence_store.lock_evidence(other, rollout_id)
+        evidence_store.lock_evidence(other, [rollout_id])
 
 
 def test_dispersion_is_estimated_once_an_hour_and_kept_with_the_verdict(
