@@ -36,7 +36,14 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logs(level: str = "INFO", levels: Mapping[str, str] | None = None) -> None:
-    """Send the `sira` loggers to stderr as JSON lines; other libraries speak from WARNING up."""
+    """Send all loggers to stderr as JSON lines: ours from `level` up, others from their own level or WARNING.
+
+    What libraries have set up for themselves goes: every line is said once, and in one form.
+    """
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.handlers.clear()
+            logger.propagate = True
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

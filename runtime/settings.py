@@ -88,18 +88,6 @@ class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
     controller_host: str = "127.0.0.1"
     control_port: int = Field(default=3000, ge=1, le=65535)
 
-    def make_folders(self) -> None:
-        """MODEL_DIR and SPOOL_DIR, ready to be written; raises SettingsInvalid naming each that cannot be."""
-        faults = []
-        for name, folder in (("MODEL_DIR", self.model_dir), ("SPOOL_DIR", self.spool_dir)):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
-            except OSError as error:
-                faults.append(f"{name} cannot be written: {error.strerror}")
-        if faults:
-            raise SettingsInvalid(faults)
-
     @model_validator(mode="after")
     def _secrets_differ(self) -> Self:
         if self.jwt_secret.get_secret_value() == self.internal_service_token.get_secret_value():

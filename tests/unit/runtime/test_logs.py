@@ -54,7 +54,11 @@ configure_logs()
 logging.getLogger("sira.x").info("ours")
 logging.getLogger("library").info("a library chats")
 logging.getLogger("library").warning("a library warns")
+loud = logging.getLogger("loud")
+loud.addHandler(logging.StreamHandler())
+loud.propagate = False
 configure_logs()
+loud.warning("a library with a handler of its own warns")
 logging.getLogger("sira.x").info("once")
 """
 
@@ -62,4 +66,6 @@ logging.getLogger("sira.x").info("once")
 def test_our_loggers_speak_from_info_up_and_libraries_from_warning_once_each() -> None:
     said = subprocess.run([sys.executable, "-c", TALK], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout == ""
-    assert [json.loads(line)["event"] for line in said.stderr.splitlines()] == ["ours", "a library warns", "once"]
+    assert [json.loads(line)["event"] for line in said.stderr.splitlines()] == [
+        *("ours", "a library warns", "a library with a handler of its own warns", "once"),
+    ]

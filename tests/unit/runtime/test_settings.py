@@ -130,21 +130,6 @@ def test_a_bucket_is_s3_or_a_folder(environment: Environment, bucket: str) -> No
     assert Settings.load().model_bucket == bucket
 
 
-def test_folders_are_made_and_one_that_cannot_be_written_is_named(environment: Environment, tmp_path: Path) -> None:
-    environment(MODEL_DIR=str(tmp_path / "new" / "models"), SPOOL_DIR=str(tmp_path / "spool"))
-    Settings.load().make_folders()
-    assert (tmp_path / "new" / "models").is_dir()
-    assert list((tmp_path / "spool").iterdir()) == []
-    (tmp_path / "file").touch()
-    environment(MODEL_DIR=str(tmp_path / "file"), SPOOL_DIR="/proc/spool")
-    with pytest.raises(SettingsInvalid) as invalid:
-        Settings.load().make_folders()
-    assert invalid.value.faults == [
-        "MODEL_DIR cannot be written: File exists",
-        "SPOOL_DIR cannot be written: No such file or directory",
-    ]
-
-
 def test_folders_that_cannot_be_written_are_named_at_once(environment: Environment, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment(SPOOL_DIR=str(tmp_path / "file" / "spool"), MODEL_DIR=str(tmp_path / "file"))
