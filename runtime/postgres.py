@@ -47,6 +47,7 @@ def connect(
         database_url,
         autocommit=autocommit,
         application_name=f"sira-{name}",
+        client_encoding="UTF8",  # COPY is given bytes, whatever PGCLIENTENCODING or the database prefer
         options=f"-c statement_timeout={statement_timeout_ms} -c timezone=UTC",
         connect_timeout=3,
         # A cut or hung server is noticed within seconds instead of the kernel's two hours.

@@ -80,6 +80,16 @@ def test_every_column_arrives_as_it_was_spooled(shipping: Connection) -> None:
     assert stored.created_at == datetime.fromtimestamp(row.created_at, UTC)
 
 
+def test_text_arrives_as_it_is_whatever_the_environment_calls_its_encoding(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    with connect(database_url, name="tests", autocommit=True) as shipping:
+        prepare_shipping(shipping)
+        ship_rows(shipping, [prediction("é 日本")])
+        assert ask(shipping, "SELECT event_id FROM sira_predictions") == [("é 日本",)]
+
+
 def test_shipping_again_writes_nothing_and_counts_nothing(shipping: Connection, rollout_id: str) -> None:
     rows = [prediction(f"e{n}", rollout_id=rollout_id, phase=0) for n in range(20)]
     pairs = [paired(row) for row in rows]
