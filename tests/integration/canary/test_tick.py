@@ -1,3 +1,5 @@
+import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,8 @@ from registry.audit import history
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
 from runtime.postgres import Connection, connect
+from scoring.store import QUERIES as SHIPPER_QUERIES
+from scoring.store import prepare_shipping
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Behaviour, Canary, Clock
@@ -265,3 +269,33 @@ def test_dispersion_is_estimated_once_an_hour_and_kept_with_the_verdict(
     canary.run(10)
     assert canary.now().dispersion == canary.verdict().dispersion
     assert canary.verdict().dispersion == 10.0
+
+
+def test_shipments_of_many_processes_in_turn_never_keep_a_tick_out(
+    canary: "Canary", connection: Connection, database_url: str
+) -> None:
+    rollout_id = canary.start().rollout_id
+    stopping = threading.Event()
+
+    def ship_again_and_again() -> None:
+        with connect(database_url, name="shipper", autocommit=True) as shipper:
+            prepare_shipping(shipper)
+            while not stopping.is_set():
+                with shipper.transaction():
+                    shipper.execute("INSERT INTO staged_paired (rollout_id) VALUES (%s)", (rollout_id,))
+                    shipper.execute(SHIPPER_QUERIES["lock_rollouts"])
+                    time.sleep(0.02)
+                time.sleep(0.005)
+
+    shippers = [threading.Thread(target=ship_again_and_again) for _ in range(12)]
+    for shipper in shippers:
+        shipper.start()
+    time.sleep(0.5)
+    began = time.monotonic()
+    for _ in range(5):
+        assert canary.tick()
+    took = time.monotonic() - began
+    stopping.set()
+    for shipper in shippers:
+        shipper.join()
+    assert took < 3
