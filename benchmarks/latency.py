@@ -110,7 +110,7 @@ def _recorded(sira: Sira, schedule: Schedule, folder: Path) -> tuple[Recording, 
     try:
         time.sleep(schedule.seconds / 2)
         promoted = time.monotonic()
-        sira.post(f"/v1/models/{sira.models['canary']}/promote", {"target": "production"})
+        sira.control.post(f"/v1/models/{sira.models['canary']}/promote", {"target": "production"})
         if generator.wait(schedule.seconds + open_loop.GRACE_SECONDS + 30):
             raise RuntimeError(f"the generator ended with {generator.returncode}")
     finally:

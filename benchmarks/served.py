@@ -35,22 +35,48 @@ MOST_FROM_CACHE = 0.01
 
 
 @dataclass(frozen=True)
+class Api:
+    """The routes of a process, as one caller sees them."""
+
+    base: str
+    token: str
+    log: Path
+
+    def get(self, path: str) -> Any:
+        """Raises ServerFailed, as every call here."""
+        return json.loads(self.text(path))
+
+    def post(self, path: str, body: object) -> Any:
+        return json.loads(self.text(path, json.dumps(body).encode()))
+
+    def text(self, path: str, content: bytes | None = None) -> str:
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        try:
+            with DIRECT.open(urllib.request.Request(self.base + path, content, headers), timeout=60) as response:
+                return str(response.read().decode())
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")
+            raise ServerFailed("sira", f"{path} answered {error.code}: {told}", self.log) from None
+
+
+@dataclass(frozen=True)
 class Sira:
     """A serving process on the server's core, its controller and Postgres on the other."""
 
     server: Server
-    base: str
+    service: Api  # as a product service
+    control: Api  # as ml_ops
     database_url: str
     ready_seconds: float  # from the start of the serving processes to the first 200 of /readyz
     models: Mapping[str, str]  # variant -> model_id
-    service_token: str
-    ml_ops_token: str
     bodies: Path
 
     def running(self, bodies: Path | None = None) -> Running:
         """To be driven with other bodies than the workload's, if given."""
-        target = Target(f"{self.base}/v1/infer", EVENT_HEAD, bodies or self.bodies, self.service_token)
-        return Running(self.server, target, self.cache_fault)
+        url = f"{self.service.base}/v1/infer"
+        return Running(
+            self.server, Target(url, EVENT_HEAD, bodies or self.bodies, self.service.token), self.cache_fault
+        )
 
     def cache_fault(self) -> str | None:
         """An answer from the cache is not a score: the figures must hold (almost) none."""
@@ -59,40 +85,22 @@ class Sira:
         return f"{share:.0%} of the answers came from the cache" if share > MOST_FROM_CACHE else None
 
     def infer(self, event_id: str, payload: Row) -> Any:
-        return self._call("/v1/infer", self.service_token, json.loads(EVENT.head + event_id + EVENT.tail(payload)))
+        return self.service.post("/v1/infer", json.loads(EVENT.head + event_id + EVENT.tail(payload)))
 
     def promote(self, model_id: str, payload: Row) -> float:
         """Makes a version production; seconds from the call to the first answer that it gives."""
         started = time.perf_counter()
-        self.post(f"/v1/models/{model_id}/promote", {"target": "production"})
+        self.control.post(f"/v1/models/{model_id}/promote", {"target": "production"})
         for attempt in range(5000):
             if self.infer(f"promote-{model_id}-{started}-{attempt}", payload)["model_id"] == model_id:
                 return time.perf_counter() - started
             time.sleep(0.002)
         raise ServerFailed("sira", f"{model_id} was promoted and gives no answer", self.server.log)
 
-    def post(self, path: str, body: object) -> Any:
-        """A control route, as ml_ops; raises ServerFailed."""
-        return self._call(path, self.ml_ops_token, body)
-
-    def get(self, path: str) -> Any:
-        return self._call(path, self.ml_ops_token)
-
     def metric(self, name: str) -> float:
         """Sum over the series of one metric."""
-        with DIRECT.open(f"{self.base}/metrics", timeout=10) as response:
-            lines = response.read().decode().splitlines()
+        lines = self.control.text("/metrics").splitlines()
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
-
-    def _call(self, path: str, token: str, body: object = None) -> Any:
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-        content = None if body is None else json.dumps(body).encode()
-        try:
-            with DIRECT.open(urllib.request.Request(self.base + path, content, headers), timeout=10) as response:
-                return json.loads(response.read())
-        except urllib.error.HTTPError as error:
-            told = error.read().decode(errors="replace")
-            raise ServerFailed("sira", f"{path} answered {error.code}: {told}", self.server.log) from None
 
 
 @contextmanager
@@ -122,12 +130,11 @@ def serving(
             server.wait_ready(f"{base}/readyz", READY_SECONDS)
             yield Sira(
                 server=server,
-                base=base,
+                service=Api(base, environment["INTERNAL_SERVICE_TOKEN"], server.log),
+                control=Api(base, _ml_ops_token(environment), server.log),
                 database_url=database_url,
                 ready_seconds=time.perf_counter() - started,
                 models=models,
-                service_token=environment["INTERNAL_SERVICE_TOKEN"],
-                ml_ops_token=ml_ops_token(environment["JWT_SECRET"]),
                 bodies=write_bodies(folder / "bodies", map(EVENT.tail, workload.payloads)),
             )
 
@@ -148,6 +155,14 @@ def _environment(database_url: str, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
+def controlled(database_url: str, folder: Path, settings: Mapping[str, str]) -> Iterator[Api]:
+    """A controller alone, over a database that is there."""
+    environment = {**_environment(database_url, folder), **settings}
+    with _controller(environment, folder) as running:
+        yield Api(f"http://127.0.0.1:{environment['CONTROL_PORT']}", _ml_ops_token(environment), running.log)
+
+
+@contextmanager
 def _controller(environment: Mapping[str, str], folder: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", "controller"]
     log = folder / "controller.log"
@@ -162,9 +177,14 @@ def _service(environment: Mapping[str, str], folder: Path, base: str, workers: i
     return Server("sira", command, cwd=REPOSITORY, env=environment, log=folder / "service.log", cores=cores)
 
 
-def ml_ops_token(jwt_secret: str) -> str:
-    now = datetime.now(UTC)
-    return mint_token(jwt_secret, subject="benchmarks", role=Role.ml_ops, now=now, lifetime=timedelta(hours=6))
+def _ml_ops_token(environment: Mapping[str, str]) -> str:
+    return mint_token(
+        environment["JWT_SECRET"],
+        subject="benchmarks",
+        role=Role.ml_ops,
+        now=datetime.now(UTC),
+        lifetime=timedelta(hours=6),
+    )
 
 
 def _register(connection: Connection, workload: Workload, folder: Path) -> dict[str, str]:

@@ -30,7 +30,7 @@ def _start(workload: Workload, folder: Path, canary_percent: int) -> Iterator[Ru
             yield sira.running()
             return
         body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
-        sira.post("/v1/canary", body)
+        sira.control.post("/v1/canary", body)
         _await_canary(sira, workload.payloads[0])
         yield replace(sira.running(), fault=partial(_canary_fault, sira, canary_percent))
 
@@ -46,7 +46,7 @@ def _await_canary(sira: Sira, payload: Row) -> None:
 
 def _canary_fault(sira: Sira, percent: int) -> str | None:
     """A canary that was rolled back during the rounds leaves figures of something else."""
-    found = sira.get(f"/v1/canary/{PRODUCT}")
+    found = sira.control.get(f"/v1/canary/{PRODUCT}")
     if found["canary_percent"] != percent:
         return f"the canary ended the run at {found['canary_percent']} % ({found['state']})"
     return sira.cache_fault()

@@ -62,9 +62,9 @@ def _drive(served: Sira, bodies: Sequence[bytes], seconds: float) -> int:
     faults: list[str] = []
 
     def client(number: int) -> None:
-        url = urlsplit(served.base)
+        url = urlsplit(served.service.base)
         connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
-        headers = {"Authorization": f"Bearer {served.service_token}"}
+        headers = {"Authorization": f"Bearer {served.service.token}"}
         at = number * len(bodies) // CLIENTS
         while time.monotonic() < until and not faults:
             body = bodies[at % len(bodies)].replace(TAG, secrets.token_hex(5).encode())

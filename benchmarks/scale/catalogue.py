@@ -2,7 +2,18 @@
 
 from collections.abc import Callable, Mapping
 
-from benchmarks.scale import backlog, batches, memory, products, shipping, swaps, tick, versions, workers
+from benchmarks.scale import (
+    backlog,
+    batches,
+    memory,
+    prediction_log,
+    products,
+    shipping,
+    swaps,
+    tick,
+    versions,
+    workers,
+)
 from benchmarks.scale.finding import Finding
 from benchmarks.scale.room import Room
 
@@ -13,6 +24,7 @@ MEASUREMENTS: Mapping[str, Callable[[Room], Finding]] = {
     "backlog": backlog.measure,
     "tick": tick.measure,
     "versions": versions.measure,
+    "prediction_log": prediction_log.measure,
     "batches": batches.measure,
     "swaps": swaps.measure,
     "memory": memory.measure,

@@ -44,7 +44,14 @@ def growth(rows: Sequence[Row], size: str, *figures: str) -> str:
 def _times(row: Row, first: Row, heading: str) -> str:
     if not float(first[heading]):
         return "?"
-    return f"{float(row[heading]) / float(first[heading]):,.2g}"
+    ratio = float(row[heading]) / float(first[heading])
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
+
+
+def transposed(rows: Sequence[Row], size: str) -> tuple[Row, ...]:
+    """A row a figure and a column a size, for many figures of few sizes."""
+    figures = [heading for heading in rows[0] if heading != size]
+    return tuple({"": figure} | {f"{row[size]:,} {size}": row[figure] for row in rows} for figure in figures)
 
 
 def slope(rows: Sequence[Row], size: str, figure: str) -> float:

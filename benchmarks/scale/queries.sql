@@ -39,3 +39,125 @@ CROSS JOIN generate_series(%(first)s::bigint / 30 * 30, %(until)s::bigint - 30, 
 CROSS JOIN generate_series(0, 1) AS half
 JOIN shapes ON shape = (at / 30 + half + abs(hashtext(product))::bigint) %% %(shapes)s AND arm = 'production'
 ON CONFLICT DO NOTHING;
+
+-- name: make_log_sources
+CREATE TEMP TABLE log_products (
+    number int PRIMARY KEY, product text, artifact_sha256 text, production_model_id uuid, canary_model_id uuid,
+    rollout_id uuid, rollout_from date);
+CREATE TEMP TABLE log_payloads (number int PRIMARY KEY, payload text, payload_sha256 text);
+
+-- name: add_log_product
+INSERT INTO log_products VALUES (%(number)s, %(product)s, %(artifact_sha256)s, %(production_model_id)s,
+    %(canary_model_id)s, %(rollout_id)s, %(rollout_from)s);
+
+-- name: add_log_payload
+INSERT INTO log_payloads VALUES (%(number)s, %(payload)s, %(payload_sha256)s);
+
+-- name: backdate_rollout
+UPDATE sira_canary_config
+SET created_at = %(since)s, step_started_at = %(since)s, sealed_through = date_bin('5 s', %(judged)s, 'epoch')
+WHERE rollout_id = %(rollout_id)s;
+
+-- name: make_log_partitions
+SELECT sira_make_partitions(%(first)s, %(last)s);
+
+-- name: plan_whole_days
+-- The planner knows nothing yet of a day that was just written, and would look its rows up one by one.
+SET LOCAL enable_nestloop = off;
+
+-- name: generate_day
+-- Half of a day's events are the first product's; while its rollout runs a tenth of them goes to the canary.
+INSERT INTO sira_predictions (
+    prediction_id, day, created_at, product, event_id, routing_key, payload, payload_sha256, model_id, model_version,
+    artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold, variant, arm, rollout_id,
+    phase, cached, latency_seconds, model_seconds, outcome)
+SELECT md5(event_id)::uuid, %(day)s, at, product, event_id, event_id, payload::json, payload_sha256,
+       CASE WHEN arm = 'canary' AND NOT failed THEN canary_model_id ELSE production_model_id END, 'benchmark',
+       artifact_sha256, 'onnxruntime 1.32.0', score,
+       CASE WHEN score >= 0.9 THEN 'block' WHEN score >= 0.7 THEN 'review' WHEN score IS NOT NULL THEN 'allow' END,
+       0.7, 0.9, CASE WHEN failed THEN 'production' ELSE arm END, arm, rollout_id, phase, false,
+       0.002 * exp(0.6 * normal), CASE WHEN NOT failed THEN 0.0006 * exp(0.4 * normal) END,
+       CASE WHEN NOT failed THEN 'ok' WHEN arm = 'canary' THEN 'canary_error' ELSE 'error' END
+FROM (
+    SELECT *, CASE WHEN failed AND arm = 'production' THEN NULL ELSE power(chance, 6) END AS score
+    FROM (
+        SELECT p.product, p.artifact_sha256, p.production_model_id, p.canary_model_id, payload, payload_sha256,
+               to_char(%(day)s::date, 'YYYYMMDD-') || to_char(n, 'FM000000000') AS event_id,
+               (%(day)s::date + (n + 0.5) * interval '1 day' / %(rows)s) AT TIME ZONE 'UTC' AS at,
+               CASE WHEN runs THEN p.rollout_id END AS rollout_id, CASE WHEN runs THEN 0 END AS phase,
+               CASE WHEN runs AND n / 2 %% 10 = 0 THEN 'canary' ELSE 'production' END AS arm,
+               random() AS chance, random() < 0.002 AS failed, random_normal() AS normal
+        FROM generate_series(0, %(rows)s::int - 1) AS n
+        JOIN log_products p ON p.number = CASE WHEN n %% 2 = 0 THEN 0 ELSE 1 + n / 2 %% (%(products)s - 1) END
+        JOIN log_payloads ON log_payloads.number = n %% %(payloads)s
+        CROSS JOIN LATERAL (SELECT p.rollout_id IS NOT NULL AND %(day)s >= p.rollout_from AS runs) AS rollout
+    ) AS drawn
+) AS scored;
+
+-- name: add_hours_of_day
+INSERT INTO sira_prediction_hours (hour, product, model_id, variant, decision, outcome, predictions, cached, latency)
+SELECT hour, product, model_id, variant, decision, outcome, sum(n), 0, jsonb_object_agg(bin, n)
+FROM (SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, variant,
+             coalesce(decision, 'none') AS decision, outcome, sira_latency_bin(latency_seconds) AS bin, count(*) AS n
+      FROM sira_predictions WHERE day = %(day)s GROUP BY 1, 2, 3, 4, 5, 6, 7) AS bins
+GROUP BY 1, 2, 3, 4, 5, 6;
+
+-- name: pair_day
+INSERT INTO sira_paired_predictions (
+    prediction_id, day, created_at, rollout_id, phase, product, event_id, amount, canary_score, canary_decision,
+    production_score, production_decision)
+SELECT prediction_id, day, created_at, rollout_id, phase, product, event_id, (payload->>'amount')::float8, score,
+       decision, score, CASE WHEN random() >= 0.01 THEN decision WHEN decision = 'allow' THEN 'review' ELSE 'allow' END
+FROM sira_predictions WHERE day = %(day)s AND arm = 'canary' AND outcome = 'ok';
+
+-- name: add_evidence_of_day
+INSERT INTO sira_canary_evidence
+    (rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, latency, scores)
+SELECT rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, latency, scores
+FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start, count(*) AS requests,
+             count(*) FILTER (WHERE outcome <> 'ok') AS errors,
+             count(*) FILTER (WHERE decision = 'allow' AND variant = arm) AS allowed,
+             count(*) FILTER (WHERE decision = 'review' AND variant = arm) AS reviewed,
+             count(*) FILTER (WHERE decision = 'block' AND variant = arm) AS blocked
+      FROM sira_predictions WHERE day = %(day)s AND rollout_id IS NOT NULL GROUP BY 1, 2, 3, 4) AS counts
+JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS latency
+      FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start,
+                   sira_latency_bin(model_seconds) AS bin, count(*) AS n
+            FROM sira_predictions WHERE day = %(day)s AND model_seconds IS NOT NULL AND rollout_id IS NOT NULL
+            GROUP BY 1, 2, 3, 4, 5) AS bins GROUP BY 1, 2, 3, 4) AS latencies
+    USING (rollout_id, phase, arm, bucket_start)
+JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS scores
+      FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start,
+                   least(floor(score * 20)::int, 19) AS bin, count(*) AS n
+            FROM sira_predictions WHERE day = %(day)s AND score IS NOT NULL AND variant = arm AND rollout_id IS NOT NULL
+            GROUP BY 1, 2, 3, 4, 5) AS bins GROUP BY 1, 2, 3, 4) AS distributions
+    USING (rollout_id, phase, arm, bucket_start);
+
+-- name: add_paired_evidence_of_day
+INSERT INTO sira_canary_paired_evidence (rollout_id, phase, bucket_start, n11, n10, n01, n00, decision_flips)
+SELECT rollout_id, phase, date_bin('5 s', created_at, 'epoch'),
+       count(*) FILTER (WHERE canary_decision = 'block' AND production_decision = 'block'),
+       count(*) FILTER (WHERE canary_decision = 'block' AND production_decision <> 'block'),
+       count(*) FILTER (WHERE canary_decision <> 'block' AND production_decision = 'block'),
+       count(*) FILTER (WHERE canary_decision <> 'block' AND production_decision <> 'block'),
+       count(*) FILTER (WHERE canary_decision <> production_decision)
+FROM sira_paired_predictions WHERE day = %(day)s GROUP BY 1, 2, 3;
+
+-- name: label_day
+INSERT INTO sira_labels (product, event_id, label, source, labelled_at)
+SELECT product, event_id, CASE WHEN random() < 0.5 THEN 'fraud' ELSE 'legitimate' END, 'review',
+       created_at + interval '1 hour'
+FROM sira_paired_predictions WHERE day = %(day)s AND random() < 0.02;
+
+-- name: repeat_verdict
+-- As a week leaves them: one in ten minutes, and every tick of the last hour.
+INSERT INTO sira_canary_verdicts (rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion,
+                                  evidence_from, evidence_through, judged_at)
+SELECT rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, at - interval '5 s', at, at
+FROM (SELECT * FROM sira_canary_verdicts ORDER BY tick LIMIT 1) AS first
+CROSS JOIN (SELECT generate_series(%(since)s::timestamptz, %(until)s::timestamptz, interval '10 min') AS at
+            UNION SELECT generate_series(%(until)s::timestamptz - interval '1 hour', %(until)s, interval '5 s')) AS times
+ORDER BY at;
+
+-- name: views
+SELECT viewname FROM pg_views WHERE schemaname = 'public' AND viewname LIKE 'v\_%' ORDER BY viewname;
