@@ -184,9 +184,9 @@ def test_a_product_whose_model_was_never_loaded_waits_with_its_reason_and_the_ot
     cards, wallets = register(FIRST), register(SECOND, product="wallets")
     (tmp_path / "artifacts" / cards.storage_s3_key).unlink()
     following = follow()
-    assert wait_until(lambda: following.snapshot.synced)
-    assert following.serves(wallets, "wallets")
-    assert following.snapshot.waiting == {"cards": f"model {cards.model_id} is not loaded: ArtifactMissing"}
+    reason = f"model {cards.model_id} is not loaded: ArtifactMissing"
+    assert wait_until(lambda: following.snapshot.waiting == {"cards": reason})
+    assert wait_until(lambda: following.serves(wallets, "wallets"))
     assert not following.sync.synced_once.is_set()
 
 
@@ -217,8 +217,8 @@ def test_while_s3_denies_access_the_old_model_serves_on(
     third = register(THIRD, "3", Status.STAGING, into=allowed)
     alone = follow(open_store(s3.url), folder="of its own", poll_seconds=1)
     promote(connection, third)
-    assert wait_until(lambda: alone.snapshot.synced, 20)
-    assert alone.snapshot.waiting == {"cards": f"model {third.model_id} is not loaded: AccessDenied"}
+    reason = f"model {third.model_id} is not loaded: AccessDenied"
+    assert wait_until(lambda: alone.snapshot.waiting == {"cards": reason}, 20)
 
 
 # ---------------------------------------------------------------- rollouts
@@ -252,7 +252,7 @@ def test_every_worker_routes_a_key_to_the_same_arm(
     production = register(FIRST)
     start_rollout(register(SECOND, "2", Status.CANARY), production, 50.0)
     workers = [follow() for _ in range(2)]
-    assert all(worker.sync.synced_once.wait(15) for worker in workers)
+    assert wait_until(lambda: all(worker.canary() is not None for worker in workers))
     arms = [
         [choose_arm(worker.snapshot.products["cards"].rollout.split, f"k{n}") for n in range(500)]  # type: ignore[union-attr]
         for worker in workers
@@ -281,9 +281,10 @@ def test_a_canary_that_cannot_be_loaded_gets_no_traffic_and_its_reason_is_told(
     start_rollout(canary, production)
     following = follow()
     assert following.sync.synced_once.wait(15)
+    reason = f"model {canary.model_id} is not loaded: ArtifactMissing"
+    assert wait_until(lambda: following.snapshot.faults == {"cards": reason})
     assert following.serves(production)
     assert following.canary() is None
-    assert following.snapshot.faults == {"cards": f"model {canary.model_id} is not loaded: ArtifactMissing"}
 
 
 @pytest.mark.parametrize(("seconds", "routed"), [(590, True), (610, False)])
@@ -292,6 +293,7 @@ def test_a_canary_that_nobody_has_judged_for_ten_minutes_gets_no_more_traffic(
     register: Register,
     start_rollout: StartRollout,
     follow: Callable[..., Following],
+    tmp_path: Path,
     seconds: int,
     routed: bool,
 ) -> None:
@@ -304,7 +306,9 @@ def test_a_canary_that_nobody_has_judged_for_ten_minutes_gets_no_more_traffic(
     )
     following = follow()
     assert following.sync.synced_once.wait(15)
-    assert (following.canary() is not None) is routed
+    # Loaded in any case: only then is there something to route to, or not.
+    assert wait_until(lambda: len(list((tmp_path / "models").glob("*.onnx"))) == 2)
+    assert wait_until(lambda: following.canary() is not None, 1) is routed
 
 
 # ---------------------------------------------------------------- Postgres away
