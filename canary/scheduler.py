@@ -13,6 +13,7 @@ from apscheduler.events import EVENT_JOB_ERROR, JobExecutionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from canary import upkeep
+from canary.evidence import BUCKET_SECONDS
 from canary.gauges import Gauges
 from canary.label_store import count_labels
 from canary.sources import Sources
@@ -24,6 +25,8 @@ log = logging.getLogger("sira.canary.scheduler")
 
 FUSE_CHANNEL = "sira_fuse"
 DAYS_AHEAD = 7
+# Clocks of this process and of Postgres, which seals, may differ by so much.
+AFTER_SEAL_SECONDS = 0.25
 # Another controller takes over after this many of its own ticks without one of the holder's.
 STALE_TICKS = 1.5
 LONG_STATEMENT_MS = 600_000
@@ -54,7 +57,7 @@ class Controller:
 
     def start(self) -> None:
         self._scheduler.add_listener(_log_error, EVENT_JOB_ERROR)
-        self._every(self._tick_seconds, self._tick)
+        self._every(self._tick_seconds, self._tick, first=_until_sealed(time.time()))
         self._every(3600, self._keep("count_labels", lambda c: count_labels(c, maturity=self._maturity)), first=10)
         self._every(3600, self._keep("make_partitions", lambda c: upkeep.make_partitions(c, days_ahead=DAYS_AHEAD)))
         self._every(
@@ -136,6 +139,11 @@ class Controller:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _until_sealed(now: float) -> float:
+    """Seconds to just after a bucket is sealed: a tick of the same length then never waits for evidence."""
+    return BUCKET_SECONDS - now % BUCKET_SECONDS + AFTER_SEAL_SECONDS
 
 
 def _log_error(event: JobExecutionEvent) -> None:
