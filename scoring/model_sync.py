@@ -7,7 +7,6 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
@@ -21,6 +20,7 @@ from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions
 from runtime import metrics
 from runtime.postgres import Connection, connect
+from scoring.model_loader import ModelLoader
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
 from scoring.onnx_model import OnnxModel
 from scoring.store import RunningRollout, running_rollouts
@@ -29,6 +29,7 @@ log = logging.getLogger("sira.scoring.model_sync")
 
 CHANNEL = "sira_serving"
 SHADOW_PERCENT = 10.0
+WAIT_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,9 @@ class ModelSync:
         self, slots: ModelSlots, store: ArtifactStore, model_dir: Path, database_url: str, *, poll_seconds: float
     ) -> None:
         self._slots = slots
-        self._store = store
-        self._model_dir = model_dir
+        self._loader = ModelLoader(store, model_dir)
         self._database_url = database_url
         self._poll_seconds = poll_seconds
-        self._models: dict[str, OnnxModel] = {}
         self._served: set[tuple[str, str, str, str]] = set()
         self._read_at = time.monotonic()
         self._stopping = threading.Event()
@@ -58,11 +57,13 @@ class ModelSync:
         self._thread = threading.Thread(target=self._run, name="model-sync", daemon=True)
 
     def start(self) -> None:
+        self._loader.start()
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
         self._stopping.set()
         self._thread.join(timeout_seconds)
+        self._loader.stop(timeout_seconds)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -82,17 +83,21 @@ class ModelSync:
         while not self._stopping.is_set():
             self.sync(_read(connection))
             self._read_at = time.monotonic()
-            # Short waits, so that a stop is noticed; one notification is enough, the read after it sees everything.
+            # Short waits, so that a model just loaded is served at once, and a stop is noticed; one notification is
+            # enough, the read after it sees everything.
             waited = 0.0
-            while waited < self._poll_seconds and not self._stopping.is_set():
-                if list(connection.notifies(timeout=0.25, stop_after=1)):
+            while waited < self._poll_seconds and not self._stopping.is_set() and not self._loader.changed.is_set():
+                if list(connection.notifies(timeout=WAIT_SECONDS, stop_after=1)):
                     break
-                waited += 0.25
+                waited += WAIT_SECONDS
 
     def sync(self, wanted: Wanted) -> None:
-        """Make the snapshot as wanted, as far as its models can be had, and swap it in."""
+        """Make the snapshot as wanted, as far as its models are loaded, and swap it in; the loader sees to the rest."""
+        # A failure that has only just been told is tried again at the next poll or change of the registry.
+        again = not self._loader.changed.is_set()
+        self._loader.changed.clear()
+        self._loader.want(wanted.versions, again=again)
         before = self._slots.current()
-        failures = self._load(wanted.versions)
         rollouts = {rollout.product: rollout for rollout in wanted.rollouts}
         products: dict[str, ProductSlot] = {}
         waiting: dict[str, str] = {}
@@ -101,21 +106,23 @@ class ModelSync:
             if version.status is not Status.PRODUCTION:
                 continue
             product = version.product
-            production = self._models.get(version.model_id)
+            production = self._loader.models.get(version.model_id)
+            failure = self._loader.failures.get(version.model_id)
             if production is None:
-                reason = failures[version.model_id]
                 if product not in before.products:
-                    waiting[product] = reason
+                    waiting[product] = failure or f"model {version.model_id} is being loaded"
                     continue
-                # The new model cannot be loaded: the old one serves on.
-                faults[product] = reason
+                # The new model is not loaded: the old one serves on.
                 production = before.products[product].production
             rollout = self._rollout(rollouts.get(product), production)
-            if product in rollouts and rollout is None and rollouts[product].canary_model_id in failures:
-                faults.setdefault(product, failures[rollouts[product].canary_model_id])
+            if rollout is None and product in rollouts:
+                failure = failure or self._loader.failures.get(rollouts[product].canary_model_id)
+            if failure:
+                faults[product] = failure
             products[product] = ProductSlot(product, production, rollout)
         self._slots.swap(Snapshot(products, waiting, faults, synced=True))
-        self._forget_unused(products.values(), wanted.versions)
+        serving = {slot.production.version.model_id for slot in products.values()}
+        self._loader.forget_all_but(serving | {version.model_id for version in wanted.versions})
         self._publish(products, waiting)
         if not waiting and not self.synced_once.is_set():
             # What is loaded now stays: keep the collector from walking it (it took pauses of 100 ms).
@@ -131,27 +138,9 @@ class ModelSync:
             products = {product: replace(slot, rollout=None) for product, slot in current.products.items()}
             self._slots.swap(replace(current, products=products))
 
-    def _load(self, versions: Iterable[ModelVersion]) -> dict[str, str]:
-        """Load what is not loaded yet; reasons by model_id of what cannot be."""
-        failures = {}
-        for version in versions:
-            if version.model_id in self._models:
-                continue
-            try:
-                path = self._store.fetch(version.storage_s3_key, version.sha256, version.size_bytes, self._model_dir)
-                self._models[version.model_id] = OnnxModel(version, path)
-            except Exception as error:
-                reason = type(error).__name__
-                failures[version.model_id] = f"model {version.model_id} is not loaded: {reason}"
-                metrics.model_load_failures.labels(version.product, reason).inc()
-                log.error("model_load_failed", extra={"model_id": version.model_id, "reason": reason}, exc_info=True)
-            else:
-                log.info("model_loaded", extra={"model_id": version.model_id, "product": version.product})
-        return failures
-
     def _rollout(self, row: RunningRollout | None, production: OnnxModel) -> Rollout | None:
         """The rollout a worker can route, or None: no such row, its model is not here, or it is production by now."""
-        canary = self._models.get(row.canary_model_id) if row else None
+        canary = self._loader.models.get(row.canary_model_id) if row else None
         if row is None or canary is None or canary is production:
             return None
         if row.unjudged_seconds > UNJUDGED_SECONDS:
@@ -167,12 +156,6 @@ class ModelSync:
             canary=canary,
             same_fields=canary.version.signature.fields == production.version.signature.fields,
         )
-
-    def _forget_unused(self, products: Iterable[ProductSlot], versions: Iterable[ModelVersion]) -> None:
-        used = {version.model_id for version in versions}
-        used |= {slot.production.version.model_id for slot in products}
-        for model_id in self._models.keys() - used:
-            del self._models[model_id]
 
     def _publish(self, products: dict[str, ProductSlot], waiting: dict[str, str]) -> None:
         metrics.products_without_production.set(len(waiting))

@@ -1,5 +1,6 @@
 """The serving snapshot follows the registry; whatever fails, the old model serves on and the reason is kept."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -244,6 +245,29 @@ def test_a_rollout_is_routed_as_its_row_says_and_ends_with_it(
     assert (rollout.split.percent, rollout.shadow.percent) == (0.0, model_sync.SHADOW_PERCENT)
     connection.execute("UPDATE sira_canary_config SET status = 'stopped'")
     assert wait_until(lambda: following.canary() is None, 5)
+
+
+def test_a_download_that_hangs_holds_back_no_other_change(
+    connection: Connection,
+    register: Register,
+    start_rollout: StartRollout,
+    follow: Callable[..., Following],
+    tmp_path: Path,
+) -> None:
+    production, canary = register(FIRST), register(SECOND, "2", Status.CANARY)
+    start_rollout(canary, production)
+    following = follow()
+    assert wait_until(lambda: following.canary() == canary.model_id)
+    hanging = register(THIRD, "3", Status.STAGING)
+    artifact = tmp_path / "artifacts" / hanging.storage_s3_key
+    artifact.unlink()
+    os.mkfifo(artifact)  # To open it takes someone who writes into it.
+    promote(connection, hanging)
+    connection.execute("UPDATE sira_canary_config SET status = 'stopped'")
+    assert wait_until(lambda: following.canary() is None, 3)
+    assert following.serves(production)
+    artifact.write_bytes(THIRD)
+    assert wait_until(lambda: following.serves(hanging), 5)
 
 
 def test_every_worker_routes_a_key_to_the_same_arm(
