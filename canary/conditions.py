@@ -81,7 +81,7 @@ def check_alerts(limits: Limits, inputs: Inputs) -> Measurement:
     if limits.critical_alerts == "ignore":
         return Measurement("critical_alerts", "pass", "this plan goes on whatever alert fires")
     if alerts is None:
-        reason = "Alertmanager does not answer, so nobody knows whether an alert fires"
+        reason = "Alertmanager does not answer (is ALERTMANAGER_URL set?), so nobody knows whether an alert fires"
         return Measurement("critical_alerts", "hold", reason)
     if alerts:
         reason = f"critical alert firing: {', '.join(alerts)}"

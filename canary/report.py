@@ -12,7 +12,7 @@ from psycopg.rows import class_row, dict_row
 from canary import store
 from canary.description import description
 from canary.drift import population_stability_index
-from canary.evidence import LATENCY_BINS, SCORE_BINS, latency_edge
+from canary.evidence import BUCKET_SECONDS, LATENCY_BINS, SCORE_BINS, latency_edge
 from canary.label_store import LabelOutcome, label_outcomes
 from canary.latency import P95, quantile_bin
 from canary.sequential import IntArray
@@ -23,7 +23,7 @@ ARMS = ("production", "canary")
 SLOTS = 120
 # Buckets whose histograms are read: more would take seconds and change no figure that a person can see.
 _MOST_BUCKETS = 6_000
-_NARROWEST_SECONDS = 15
+_NARROWEST_SECONDS = BUCKET_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

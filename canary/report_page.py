@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from canary.charts import histogram, line_chart
+from canary.evidence import FASTEST_SECONDS
 from canary.report import ARMS, Report
 
 # What the latest verdict's measurements say about promotion.
@@ -62,7 +63,9 @@ def _share(part: float | None, whole: float = 1) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1e3:.1f} ms"
+    if seconds is None:
+        return "–"
+    return "≤ 1 ms" if seconds <= FASTEST_SECONDS else f"{seconds * 1e3:.1f} ms"
 
 
 def _number(value: Any) -> str:

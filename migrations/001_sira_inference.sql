@@ -222,7 +222,7 @@ END $$;
 CREATE OR REPLACE TRIGGER sira_canary_fuse_trips_notify AFTER INSERT ON sira_canary_fuse_trips
     FOR EACH ROW EXECUTE FUNCTION sira_notify_fuse();
 
--- The controller that acts, and when it last did: workers read its age.
+-- The controller that acts, and when it last did: another may follow when that is too long ago.
 CREATE TABLE IF NOT EXISTS sira_controller_lease (
     singleton     boolean PRIMARY KEY DEFAULT true CHECK (singleton),
     holder        text NOT NULL,

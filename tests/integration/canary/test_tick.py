@@ -1,11 +1,14 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from canary import control, evidence_store, store
+from canary import control, evidence_store, store, upkeep
+from canary.label_store import count_labels, insert_labels
+from canary.labels import Label
 from canary.sources import Sources
 from canary.tick import tick
 from registry.audit import history
@@ -299,3 +302,24 @@ def test_shipments_of_many_processes_in_turn_never_keep_a_tick_out(
     for shipper in shippers:
         shipper.join()
     assert took < 3
+
+
+def test_the_least_privileged_role_may_do_all_that_a_controller_does(
+    canary: "Canary", database_url: str, sources: Sources, behaviour: "type[Behaviour]"
+) -> None:
+    canary.start()
+    canary.run(30)
+    with connect(database_url, name="service", autocommit=True) as service:
+        service.execute("SET ROLE sira_service")
+        assert tick(service, "tests", sources, stale_seconds=0)
+        label = Label("fraud_score", "e1", "fraud", "review", datetime.now(UTC))
+        assert insert_labels(service, [label], actor="tests") == 1
+        count_labels(service, maturity=timedelta(days=30))
+        upkeep.make_partitions(service, days_ahead=9)
+        upkeep.drop_partitions(service, retention_days=400)
+        upkeep.thin_verdicts(service)
+        upkeep.drop_production_errors(service)
+        with service.transaction():
+            control.promote(service, "fraud_score", actor="ops_ana", reason=None)
+            control.stop(service, "fraud_score", actor="ops_ana", reason=None)
+    assert canary.now().status == "stopped"
