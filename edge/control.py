@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 import psycopg
+from anyio import CapacityLimiter, to_thread
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -29,6 +29,8 @@ log = logging.getLogger("sira.edge.control")
 
 Observe = Callable[[str, int], None]
 
+# Of each route that answers from this process's memory: a Postgres that hangs holds all the others.
+LOCAL_THREADS = 2
 BODY_SECONDS = 5.0
 UPLOAD_SECONDS = 300.0
 
@@ -47,12 +49,14 @@ def control_app(
 
 
 def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, observe: Observe) -> ASGIApp:
+    threads = CapacityLimiter(LOCAL_THREADS) if route.local else None
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
             with ExitStack() as cleanup:
                 call = await _read_in_time(request, route, resources, authenticator, cleanup)
-                reply = await run_in_threadpool(route.handle, call)
+                reply = await to_thread.run_sync(route.handle, call, limiter=threads)
         except psycopg.Error as error:
             log.error("postgres_failed", extra={"route": route.path, "sqlstate": error.sqlstate})
             observe(route.path, await send_problem(send, _said_by_postgres(error)))
@@ -159,7 +163,7 @@ async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tu
                     path = folder / "upload.onnx"
                     with path.open("wb") as file:
                         while chunk := await value.read(1 << 20):
-                            await run_in_threadpool(file.write, chunk)
+                            await to_thread.run_sync(file.write, chunk)
                 else:
                     fields[name] = value
     except (HTTPException, ClientDisconnect):

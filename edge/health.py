@@ -20,9 +20,9 @@ def health_routes(not_ready_because: Reasons, faults: Reasons) -> tuple[Route, .
         return Reply({"ready": True, "faults": found} if found else {"ready": True})
 
     return (
-        Route("GET", "/healthz", Access.ANYONE, healthz),
-        Route("GET", "/readyz", Access.ANYONE, readyz),
-        Route("GET", "/metrics", Access.ANYONE, exposition),
+        Route("GET", "/healthz", Access.ANYONE, healthz, local=True),
+        Route("GET", "/readyz", Access.ANYONE, readyz, local=True),
+        Route("GET", "/metrics", Access.ANYONE, exposition, local=True),
     )
 
 

@@ -82,7 +82,10 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """`body_limit` is in bytes; `upload` says that multipart/form-data with a `file` part is taken too."""
+    """`body_limit` is in bytes; `upload` says that multipart/form-data with a `file` part is taken too.
+
+    `local`: waits for nothing outside this process.
+    """
 
     method: str
     path: str
@@ -90,3 +93,4 @@ class Route:
     handle: Callable[[Call], Reply]
     body_limit: int = 64 << 10
     upload: bool = False
+    local: bool = False

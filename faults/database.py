@@ -7,12 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
 
 from faults.proxy import Behaviour
-from faults.stand import DATABASE, NONE, ROLE, Service, Settings, Stand, set_password, wait_until
+from faults.stand import DATABASE, NONE, ROLE, Service, Settings, Stand, ask, set_password, wait_until
 from faults.trial import Scenario, Trial
 from faults.volume import Volume
 from runtime.local import LocalPostgres, postgres_binaries
@@ -22,6 +23,7 @@ CANARY_PERCENT = 20.0
 HALF_A_MINUTE = {"full": 30.0, "quick": 8.0}
 VOLUME_BYTES = 320 << 20
 SPOOL_LIMIT_BYTES = 1 << 20
+CALLS_AT_ONCE = 100
 
 
 @contextlib.contextmanager
@@ -71,7 +73,22 @@ def hung(trial: Trial) -> None:
         stand.database.behave(Behaviour(hang=True))
         trial.wait(trial.length(full=120, quick=20), "Postgres hangs")
         trial.expect(service.metric("sira_log_spool_rows") > 0, "the metrics tell how many rows wait")
+        _ask_for_models(trial, stand, service)
         stand.database.behave(Behaviour())
+
+
+def _ask_for_models(trial: Trial, stand: Stand, service: Service) -> None:
+    """More calls that need Postgres than a worker has threads: probes and metrics do not wait behind them."""
+    url = f"{service.url}/v1/models"
+    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
+        calls = [pool.submit(ask, url, stand.ml_ops_token) for _ in range(CALLS_AT_ONCE)]
+        time.sleep(1.0)
+        started = time.monotonic()
+        trial.expect_ready(service)
+        seconds = time.monotonic() - started
+        trial.expect(seconds < 1.0, f"the readiness probe is answered at once: {seconds:.1f} s")
+        refused = [call.result().status for call in calls]
+    trial.expect(set(refused) == {503}, f"calls that need Postgres end with 503: {sorted(set(refused))}")
 
 
 def restarted(trial: Trial) -> None:

@@ -31,6 +31,7 @@ from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
 
 READY_SECONDS = 90.0
+ASK_SECONDS = 40.0
 DATABASE = "sira"
 ROLE = "sira_service"
 WORKERS = 2
@@ -57,7 +58,7 @@ def ask(url: str, token: str | None = None, body: object = None) -> Answer:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     content = None if body is None else json.dumps(body).encode()
     try:
-        with _DIRECTLY.open(urllib.request.Request(url, content, headers), timeout=10) as response:
+        with _DIRECTLY.open(urllib.request.Request(url, content, headers), timeout=ASK_SECONDS) as response:
             return Answer(response.status, dict(response.headers), _read(response.read()))
     except urllib.error.HTTPError as refused:
         return Answer(refused.code, dict(refused.headers), _read(refused.read()))

@@ -46,11 +46,7 @@ ROUTES = (
 )
 
 
-def ask(
-    method: str, target: str, chunks: Sequence[Any] = (b"",), headers: dict[str, str] = TOKEN
-) -> tuple[Answered, list[tuple[str, int]]]:
-    """The answer, and what was observed of it."""
-    observed: list[tuple[str, int]] = []
+def made_of(*routes: Route, observed: list[tuple[str, int]] | None = None) -> Any:
     settings = Settings.model_validate(
         {
             "database_url": "postgresql://db/sira",
@@ -59,12 +55,20 @@ def ask(
             "internal_service_token": "s" * 40,
         }
     )
-    app = control_app(
-        ROUTES,
+    return control_app(
+        routes,
         Resources("postgresql://db/sira", open_store("file:///models")),
         Authenticator(settings),
-        lambda route, status: observed.append((route, status)),
+        lambda route, status: observed.append((route, status)) if observed is not None else None,
     )
+
+
+def ask(
+    method: str, target: str, chunks: Sequence[Any] = (b"",), headers: dict[str, str] = TOKEN
+) -> tuple[Answered, list[tuple[str, int]]]:
+    """The answer, and what was observed of it."""
+    observed: list[tuple[str, int]] = []
+    app = made_of(*ROUTES, observed=observed)
     return asyncio.run(request(app, method, target, chunks, headers)), observed
 
 
@@ -98,6 +102,25 @@ def test_a_text_reply_keeps_its_status_and_media_type() -> None:
 
 def test_handlers_run_off_the_event_loop() -> None:
     assert ask("GET", "/thread")[0].json() != threading.main_thread().name
+
+
+def test_calls_that_wait_for_postgres_keep_no_probe_waiting() -> None:
+    back = threading.Event()
+    away = Route("GET", "/away", Access.ANYONE, lambda call: Reply(back.wait(20)))
+    probe = Route("GET", "/probe", Access.ANYONE, lambda call: Reply("here"), local=True)
+
+    async def probed() -> tuple[Answered, bool]:
+        app = made_of(away, probe)
+        waiting = [asyncio.create_task(request(app, "GET", "/away")) for _ in range(100)]
+        await asyncio.sleep(0.2)
+        answered = await asyncio.wait_for(request(app, "GET", "/probe"), 10)
+        none_is_done = not any(task.done() for task in waiting)
+        back.set()
+        await asyncio.gather(*waiting)
+        return answered, none_is_done
+
+    answered, none_is_done = asyncio.run(probed())
+    assert (answered.json(), none_is_done) == ("here", True)
 
 
 @pytest.mark.parametrize(
