@@ -162,9 +162,9 @@ def models(client: httpx.Client, served: Served, as_described: Check) -> dict[st
 
 
 def once_there(ask: Callable[[], httpx.Response]) -> httpx.Response:
-    """What is answered when it is no longer 404: workers load a model, and ship a row, within a second."""
+    """What is answered once it is neither unknown nor still loading: a second for a model, and for a row of the log."""
     deadline = time.monotonic() + 10
-    while (answered := ask()).status_code == 404 and time.monotonic() < deadline:
+    while (answered := ask()).status_code in (404, 503) and time.monotonic() < deadline:
         time.sleep(0.05)
     return answered
 
