@@ -66,6 +66,7 @@ def list_command(product: str | None, limit: int, as_json: bool) -> None:
 def show(product: str, as_json: bool) -> None:
     """The canary that runs, or the last one: where it stands, and why."""
     with _connect() as connection:
+        store.read_one_moment(connection)
         _print(connection, product, control.find(connection, product), as_json)
 
 
@@ -146,6 +147,7 @@ _add_operation("promote", control.promote, "To the next step now; from the last 
 def report(product: str, html: Path | None, as_json: bool) -> None:
     """The case for or against promotion."""
     with _connect() as connection:
+        store.read_one_moment(connection)
         made = make_report(connection, _existing(connection, product))
     if html:
         html.write_text(render(made), encoding="utf-8")
@@ -191,6 +193,7 @@ def import_command(file: Path, actor: str, as_json: bool) -> None:
 def verify(product: str, as_json: bool) -> None:
     """Recompute the stored verdicts of the last rollout from its stored evidence; exit code 1 when one differs."""
     with _connect() as connection, _bar("verdicts", shown=not as_json) as told:
+        store.read_one_moment(connection)
         found = replay(connection, _existing(connection, product), on_verdict=told)
     if as_json:
         print_json(found)

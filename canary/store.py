@@ -104,6 +104,11 @@ class StoredVerdict:
     judged_at: datetime
 
 
+def read_one_moment(connection: Connection) -> None:
+    """First in a transaction: all it reads is of one moment, so that no verdict shows before what it did."""
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
 def live_rollouts(connection: Connection) -> list[StoredRollout]:
     return _rollouts(connection, "live_rollouts", {})
 

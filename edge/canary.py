@@ -28,6 +28,7 @@ def show(call: Call) -> Reply:
     """Anyone: product, percentage and state. With a role: everything, with the latest verdict."""
     product = call.path["product"]
     with call.resources.connect() as connection:
+        store.read_one_moment(connection)
         rollout = control.find(connection, product)
         if rollout is None or not Access.VIEWER.admits(call.caller):
             return Reply(summary(product, rollout))
@@ -45,6 +46,7 @@ def report(call: Call) -> Reply:
     if faults:
         raise EventRefused(faults)
     with call.resources.connect() as connection:
+        store.read_one_moment(connection)
         rollout = control.find(connection, product)
         if rollout is None:
             raise HttpError(404, f"{product} has had no canary yet")
