@@ -18,6 +18,7 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first impo
 
 from benchmarks import latency, machine, model, others, plots, report, side_by_side, sira, tables
 from benchmarks.process import LOAD_CORE
+from benchmarks.profile import request
 from benchmarks.scale import catalogue
 from benchmarks.scale.room import Room
 from benchmarks.wrk import LoadFailed
@@ -104,6 +105,24 @@ def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, as_json:
             report.merge(report.RESULTS, "scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
         missed |= found.missed
     raise SystemExit(1 if missed else 0)
+
+
+@main.command("profile")
+@click.option("--quick", is_flag=True, help="Shorter runs; the kept figures stay as they are.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def profile_command(quick: bool, as_json: bool) -> None:
+    """Where the microseconds of one request go.
+
+    \b
+    Example: python -m benchmarks profile --quick
+    """
+    workload = model.prepare(DATA)
+    with _workplace() as folder, console.status("preparing") as status:
+        found = request.measure(Room(folder, workload, quick, 0, status.update))
+    section = asdict(found) | _circumstances("python -m benchmarks profile")
+    print(json.dumps(section, indent=1) if as_json else tables.profile(found))
+    if not quick:
+        report.merge(report.RESULTS, "profile", section)
 
 
 @main.command()

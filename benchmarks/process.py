@@ -58,6 +58,10 @@ class Server:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        return self._leader.pid
+
     def __enter__(self) -> Self:
         return self
 
@@ -135,11 +139,17 @@ def core_busy_seconds(core: int) -> float:
     return (user + nice + system + irq + softirq + steal) / TICKS_PER_SECOND
 
 
+def thread_seconds(thread: int) -> tuple[float, float]:
+    """User and kernel time of a thread, by its native id. Source: proc(5)."""
+    user, kernel = _stat_fields(f"{thread}/task/{thread}")[11:13]  # without the task it is the whole process's
+    return int(user) / TICKS_PER_SECOND, int(kernel) / TICKS_PER_SECOND
+
+
 def _all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
-def _stat_fields(pid: int) -> list[str]:
+def _stat_fields(pid: int | str) -> list[str]:
     """Fields of /proc/PID/stat from the third (state) on; empty once the process is gone. Source: proc(5)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()

@@ -6,14 +6,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
 from benchmarks.contender import EVENT_HEAD, Running
 from benchmarks.model import PRODUCT, Row, Workload
@@ -103,19 +102,26 @@ class Sira:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
 
+def bento(workers: int = 1) -> list[str]:
+    """What Python is to run, its port left open."""
+    command = ["-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", "{port}"]
+    return [*command, "--api-workers", str(workers)]
+
+
 @contextmanager
 def serving(
     workload: Workload,
     folder: Path,
     *,
-    workers: int = 1,
+    command: Sequence[str] = tuple(bento()),
     cores: str = str(SERVER_CORE),
     settings: Mapping[str, str] = MappingProxyType({}),
     seed: Callable[[Connection, ModelVersion], None] = lambda connection, production: None,
 ) -> Iterator[Sira]:
     """Postgres, migrations, both models registered, production promoted, then the processes; all gone on exit.
 
-    `settings` go on top of the environment; `seed` may add to the registry before anything serves.
+    `command` is what Python is to run, as `bento` gives it; `settings` go on top of the environment; `seed` may add
+    to the registry before anything serves.
     """
     with LocalPostgres.start(folder / "postgres") as postgres:
         database_url = postgres.create_database("sira")
@@ -124,9 +130,14 @@ def serving(
             models = _register(connection, workload, folder)
             seed(connection, store.get_version(connection, models["production"]))
         environment = {**_environment(database_url, folder), **settings}
-        base = f"http://127.0.0.1:{free_port()}"
-        with _controller(environment, folder), _service(environment, folder, base, workers, cores) as server:
+        port = free_port()
+        base = f"http://127.0.0.1:{port}"
+        words = [sys.executable, *(word.format(port=port) for word in command)]
+        log = folder / "service.log"
+        with _controller(environment, folder), ExitStack() as stack:
             started = time.perf_counter()
+            server = Server("sira", words, cwd=REPOSITORY, env=environment, log=log, cores=cores)
+            stack.enter_context(server)
             server.wait_ready(f"{base}/readyz", READY_SECONDS)
             yield Sira(
                 server=server,
@@ -169,12 +180,6 @@ def _controller(environment: Mapping[str, str], folder: Path) -> Iterator[Server
     with Server("controller", command, cwd=REPOSITORY, env=environment, log=log, cores=str(LOAD_CORE)) as running:
         running.wait_ready(f"http://127.0.0.1:{environment['CONTROL_PORT']}/healthz", READY_SECONDS)
         yield running
-
-
-def _service(environment: Mapping[str, str], folder: Path, base: str, workers: int, cores: str) -> Server:
-    command = [sys.executable, "-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1"]
-    command += ["--port", str(urlsplit(base).port), "--api-workers", str(workers)]
-    return Server("sira", command, cwd=REPOSITORY, env=environment, log=folder / "service.log", cores=cores)
 
 
 def _ml_ops_token(environment: Mapping[str, str]) -> str:

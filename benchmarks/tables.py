@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.profile.request import Profile
 from benchmarks.report import Goal
 from benchmarks.scale.finding import Finding, Row
 
@@ -37,6 +38,11 @@ def finding(found: Finding) -> str:
     """A section of its own."""
     parts = [f"### {found.title}", found.conditions, table(found.rows), "\n".join(found.grows), goals(found.goals)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def profile(found: Profile) -> str:
+    told = f"{found.batch:.0f} events a run of the model; a row's whole shipment takes {shown(found.shipped_us)} µs."
+    return "\n".join((table(found.line), table(found.protocols), table(found.log), told)) + "\n"
 
 
 def goals(found: Sequence[Goal]) -> str:

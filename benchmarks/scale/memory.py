@@ -1,7 +1,7 @@
 """What a worker with one model holds, and what its cache adds."""
 
 from benchmarks.report import Goal
-from benchmarks.scale.drive import drive
+from benchmarks.scale.drive import Driver
 from benchmarks.scale.finding import Finding, Row, slope
 from benchmarks.scale.room import Room
 from benchmarks.served import serving
@@ -27,7 +27,7 @@ def _row(room: Room, cache_items: int) -> Row:
     folder.mkdir()
     with serving(room.workload, folder, settings={"CACHE_MAX_ITEMS": str(cache_items)}) as served:
         ready = served.server.resident_mib()
-        drive(served.running(), 4 if room.quick else 12)
+        Driver().drive(served.running(), 4 if room.quick else 12)
         return {
             "CACHE_MAX_ITEMS": cache_items,
             "RSS ready MiB": ready,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from benchmarks.contender import event_tail
 from benchmarks.model import PRODUCT
-from benchmarks.scale.drive import drive
+from benchmarks.scale.drive import Driver
 from benchmarks.scale.finding import Finding, Row, growth, slope
 from benchmarks.scale.room import Room
 from benchmarks.scale.seed import add_products
@@ -41,8 +41,9 @@ def _row(room: Room, products: int) -> Row:
     with serving(
         room.workload, folder, seed=lambda connection, version: add_products(connection, version, names[1:])
     ) as served:
-        one = drive(served.running(), seconds)
-        every = drive(served.running(write_bodies(folder / "spread", _spread(room, names))), seconds)
+        driver = Driver()
+        one = driver.drive(served.running(), seconds)
+        every = driver.drive(served.running(write_bodies(folder / "spread", _spread(room, names))), seconds)
         payload = room.workload.payloads[0]
         order = [served.models[variant] for variant in ("canary", "production")] * (PROMOTIONS // 2)
         promoted = [served.promote(model_id, payload) for model_id in order]

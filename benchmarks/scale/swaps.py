@@ -3,7 +3,7 @@
 import statistics
 
 from benchmarks.report import Goal
-from benchmarks.scale.drive import drive
+from benchmarks.scale.drive import Driver
 from benchmarks.scale.finding import Finding, Row
 from benchmarks.scale.room import Room
 from benchmarks.served import Sira, serving
@@ -12,7 +12,7 @@ from benchmarks.served import Sira, serving
 def measure(room: Room) -> Finding:
     rounds, each = (2, 5) if room.quick else (5, 20)
     with serving(room.workload, room.folder) as served:
-        drive(served.running(), 3 if room.quick else 5)  # the first load of a process is not what swaps cost
+        Driver().drive(served.running(), 3 if room.quick else 5)  # the first load of a process is not what swaps cost
         rows = [_row(served, 0, [])]
         for number in range(1, rounds + 1):
             room.say(f"swap {number * each} of {rounds * each}")

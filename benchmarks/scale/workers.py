@@ -1,10 +1,10 @@
 """One worker and two: the rate, and what a request costs."""
 
 from benchmarks.report import Goal
-from benchmarks.scale.drive import drive
+from benchmarks.scale.drive import Driver
 from benchmarks.scale.finding import Finding, Row
 from benchmarks.scale.room import Room
-from benchmarks.served import serving
+from benchmarks.served import bento, serving
 
 
 def measure(room: Room) -> Finding:
@@ -28,8 +28,8 @@ def _row(room: Room, workers: int, cores: str) -> Row:
     room.say(f"{workers} on cores {cores}")
     folder = room.folder / f"{workers}-on-{cores}"
     folder.mkdir()
-    with serving(room.workload, folder, workers=workers, cores=cores) as served:
-        found = drive(served.running(), 3 if room.quick else 10)
+    with serving(room.workload, folder, command=bento(workers), cores=cores) as served:
+        found = Driver().drive(served.running(), 3 if room.quick else 10)
     return {
         "workers": workers,
         "cores": cores,
