@@ -70,7 +70,7 @@ def controlling(folder: Path, database_url: str, **settings: str) -> Iterator[st
     def alive() -> bool:
         assert not process.ended(), (folder / "controller.log").read_text()
         with contextlib.suppress(OSError):
-            return ask(f"{url}/healthz").status == 200
+            return ask(f"{url}/readyz").status == 200
         return False
 
     try:

@@ -74,7 +74,7 @@ def test_metrics_are_right_with_two_workers(site: Site) -> None:
     for _ in range(5):
         assert infer(service, "").status == 422
     assert wait_until(lambda: since("sira_http_requests_total") == 60, 10)
-    assert service.metric("sira_http_requests_total", 'status="422"') - refused == 5
+    assert wait_until(lambda: service.metric("sira_http_requests_total", 'status="422"') - refused == 5, 10)
     assert since("sira_predictions_total") == 20
     assert since("sira_inference_latency_seconds_count") == 60
     assert since("sira_cache_hits_total") + since("sira_cache_misses_total") == 60
