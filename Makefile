@@ -41,7 +41,7 @@ bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, s
 	@exec $(PY) -m benchmarks.canary
 
 faults: .venv/.dev ## kill, cut and fill things under load; count what was lost, doubled or wrong
-	@exec $(PY) -m benchmarks.faults
+	@exec $(PY) -m faults
 
 bento: .venv/.run ## build the Bento sira_inference; it says its version and commit
 	.venv/bin/bentoml build --label version=$(VERSION) --label commit=$(COMMIT)
