@@ -10,10 +10,12 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import attrs
 import bentoml
+import uvicorn
 import uvicorn.config
 from starlette.types import ASGIApp
 
 from edge.app import Edge
+from edge.server import LeavingServer
 from runtime.settings import Settings, SettingsInvalid
 
 EDGE = Edge()
@@ -26,6 +28,7 @@ class EdgeService(bentoml.Service):
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         # uvicorn's own table of protocols: BentoML asks it for "auto".
         uvicorn.config.HTTP_PROTOCOLS["auto"] = "edge.protocol:DirectProtocol"
+        uvicorn.Server = LeavingServer  # type: ignore[misc]
         # attrs makes the class anew for its slots: super() without arguments would name the old one.
         inner = super().to_asgi(is_main)
         return EDGE.in_front_of(inner) if is_main else inner

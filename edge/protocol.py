@@ -51,7 +51,7 @@ class DirectProtocol(HttpToolsProtocol):
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
         ):
-            cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive())
+            cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive() and not self._leaving)
             self.cycle = cycle  # type: ignore[assignment]
             cycle.begin(self.headers)
             return
@@ -61,6 +61,8 @@ class DirectProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expect
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self._leaving and self.cycle is not None:
+            self.cycle.keep_alive = False
 
     def on_response_complete(self) -> None:
         if self.pipeline:
@@ -73,6 +75,11 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """uvicorn cancels its timer at every request; ours runs on and looks whether there was one."""
+
+    @property
+    def _leaving(self) -> bool:
+        """Whether the server ends (LeavingServer): each connection closes with its next answer."""
+        return getattr(self.server_state, "leaving", False)
 
     def _idle(self) -> None:
         self._idle_since = self.loop.time()
