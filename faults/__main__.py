@@ -11,13 +11,13 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from faults import artifacts, database, deaths, machine, report
+from faults import artifacts, canaries, database, deaths, drain, long_run, machine, overload, report
 from faults.background import Background
 from faults.models import make_models
 from faults.object_store import ObjectStore
 from faults.trial import Outcome, Scenario, Trial, outcome_of
 
-FAMILIES = (deaths, database, artifacts, machine)
+FAMILIES = (deaths, database, artifacts, machine, canaries, drain, overload, long_run)
 SCENARIOS: tuple[Scenario, ...] = tuple(scenario for family in FAMILIES for scenario in family.SCENARIOS)
 NAMES = tuple(scenario.name for scenario in SCENARIOS)
 

@@ -122,10 +122,10 @@ class Proxy:
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """To the next target that takes the connection; raises OSError when none does."""
+        self._turn = turn = self._turn + 1
         targets = self._targets
-        self._turn += 1
         for offset in range(len(targets)):
-            target = targets[(self._turn + offset) % len(targets)]
+            target = targets[(turn + offset) % len(targets)]
             with contextlib.suppress(OSError):
                 return await asyncio.wait_for(asyncio.open_connection("127.0.0.1", target), CONNECT_SECONDS)
         raise ConnectionRefusedError("no target takes a connection")

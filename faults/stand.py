@@ -29,6 +29,7 @@ from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
 from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
+from scoring.spool import orphans
 
 READY_SECONDS = 90.0
 ASK_SECONDS = 40.0
@@ -87,6 +88,7 @@ class Service:
 
     process: Process
     port: int
+    spool: Path
 
     @property
     def url(self) -> str:
@@ -192,6 +194,13 @@ class Stand:
         self.postgres = LocalPostgres.start(self.postgres.home)
         self.closing(self.postgres.stop)
 
+    def canary_failures(self) -> int:
+        """Events whose canary failed."""
+        with self.owner() as connection:
+            row = connection.execute("SELECT count(*) FROM sira_predictions WHERE outcome LIKE 'canary%'").fetchone()
+        assert row is not None
+        return int(row[0])
+
     def log_span(self) -> tuple[float, float]:
         """Seconds that the log's newest row is ahead of Postgres' clock, and its oldest behind."""
         with self.owner() as connection:
@@ -244,7 +253,7 @@ class Stand:
             **settings,
         }
         command = ["-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", str(port)]
-        service = Service(Process(command, environment, home / "service.log"), port)
+        service = Service(Process(command, environment, home / "service.log"), port, Path(environment["SPOOL_DIR"]))
         self._running.callback(service.process.kill)
         service.await_ready()
         return service
@@ -270,6 +279,14 @@ class Stand:
 
         wait_until(is_ready, READY_SECONDS, "the controller is ready")
         return process
+
+    def spooled(self, service: Service) -> int:
+        """Rows that a service which has ended left unshipped."""
+        rows = 0
+        for file in orphans(service.spool):
+            rows += file.backlog().rows
+            file.close()
+        return rows
 
     def start_canary(self, service: Service, version: str, percent: float) -> None:
         """Returns when every worker routes to it."""

@@ -44,7 +44,7 @@ def starting(folder: Path, database_url: str, *, workers: int = 2, **settings: s
     """A service, its log in `folder`/service.log, killed at the end if it still runs."""
     port = free_port()
     variables = environment(folder, database_url, workers=workers, **settings)
-    service = Service(Process(command(port), variables, folder / "service.log"), port)
+    service = Service(Process(command(port), variables, folder / "service.log"), port, Path(variables["SPOOL_DIR"]))
     try:
         yield service
     finally:
