@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo test lint bench bench-quick bench-canary faults bento image sbom lock tools clean
+.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary faults bento image sbom lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -36,6 +36,15 @@ bench: .venv/.dev ## side by side with the alternatives, on the same model and p
 
 bench-quick: .venv/.dev ## the same in under two minutes
 	@exec $(PY) -m benchmarks --quick
+
+bench-latency: .venv/.dev ## the tail at a constant arrival rate, a promote in the middle: ten minutes
+	@exec $(PY) -m benchmarks latency
+
+bench-profile: .venv/.dev ## where the microseconds of one request go
+	@exec $(PY) -m benchmarks profile
+
+bench-scale: .venv/.dev ## how each part grows: half an hour, 30 GB of disk
+	@exec $(PY) -m benchmarks scale
 
 bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, simulated, with the baselines
 	@exec $(PY) -m benchmarks.canary

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from rich.console import Console
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first imported
 
-from benchmarks import latency, machine, model, others, plots, report, side_by_side, sira, tables
+from benchmarks import docs, latency, machine, model, others, plots, report, side_by_side, sira, tables
 from benchmarks.process import LOAD_CORE
 from benchmarks.profile import request
 from benchmarks.scale import catalogue
@@ -52,7 +52,7 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
     _tell(outcomes, as_json)
     if not quick and not only:
         section = report.section(outcomes, plan) | _circumstances("make bench")
-        report.merge(report.RESULTS, "side_by_side", section)
+        _keep("side_by_side", section)
         plots.comparison(plots.COMPARISON, outcomes, _caption(section))
     if any(one.failed for one in outcomes):
         raise SystemExit(1)
@@ -75,7 +75,7 @@ def latency_command(minutes: float, as_json: bool) -> None:
         print(json.dumps(section, indent=1))
     else:
         print(latency.lines(found))
-    report.merge(report.RESULTS, "latency", section)
+    _keep("latency", section)
     plots.latency(plots.LATENCY, found, recording, _caption(section))
     if found.failed:
         raise SystemExit(1)
@@ -93,16 +93,15 @@ def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, as_json:
     Example: python -m benchmarks scale --quick --only tick
     """
     workload = model.prepare(DATA)
+    size = rows or (200_000 if quick else 20_000_000)
     missed = False
     for name in only or catalogue.MEASUREMENTS:
         with _workplace() as folder, console.status(name) as status:
-            size = rows or (200_000 if quick else 20_000_000)
-            room = Room(folder, workload, quick, size, lambda text, name=name: status.update(f"{name}: {text}"))
-            found = catalogue.MEASUREMENTS[name](room)
+            found = catalogue.MEASUREMENTS[name](Room(folder, workload, quick, size, status.update))
         section = asdict(found) | _circumstances(f"python -m benchmarks scale --only {name}")
         print(json.dumps({name: section}, indent=1) if as_json else tables.finding(found), flush=True)
         if not quick:
-            report.merge(report.RESULTS, "scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
+            _keep("scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
         missed |= found.missed
     raise SystemExit(1 if missed else 0)
 
@@ -122,13 +121,24 @@ def profile_command(quick: bool, as_json: bool) -> None:
     section = asdict(found) | _circumstances("python -m benchmarks profile")
     print(json.dumps(section, indent=1) if as_json else tables.profile(found))
     if not quick:
-        report.merge(report.RESULTS, "profile", section)
+        _keep("profile", section)
+
+
+@main.command("tables")
+def tables_command() -> None:
+    """Write the kept figures into README.md and docs/; every full run does it too."""
+    docs.write(report.kept(report.RESULTS))
 
 
 @main.command()
 def lock() -> None:
     """Resolve every contender's requirements.in into its requirements.lock (needs uv)."""
     others.lock()
+
+
+def _keep(section: str, content: Mapping[str, object]) -> None:
+    report.merge(report.RESULTS, section, content)
+    docs.write(report.kept(report.RESULTS))
 
 
 def _circumstances(command: str) -> dict[str, Any]:

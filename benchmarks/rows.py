@@ -13,7 +13,9 @@ _canonical = msgspec.json.Encoder(order="sorted").encode
 MODEL_ID = str(UUID(int=113))
 
 
-def predictions(payloads: Sequence[Row], count: int, *, tag: str, started: float) -> Iterator[Prediction]:
+def predictions(
+    payloads: Sequence[Row], count: int, *, tag: str, started: float, product: str = PRODUCT
+) -> Iterator[Prediction]:
     """`count` distinct answers, 10,000 a second from `started` (unix seconds) on; `tag` makes their events new."""
     for number in range(count):
         canonical = _canonical(payloads[number % len(payloads)])
@@ -21,9 +23,9 @@ def predictions(payloads: Sequence[Row], count: int, *, tag: str, started: float
         event_id = f"{tag}-{number}"
         score = number * 2654435761 % 2**32 / 2**32
         yield Prediction(
-            prediction_id=prediction_id(MODEL_ID, PRODUCT, event_id, digest),
+            prediction_id=prediction_id(MODEL_ID, product, event_id, digest),
             created_at=started + number / 10_000,
-            product=PRODUCT,
+            product=product,
             event_id=event_id,
             routing_key=event_id,
             payload=canonical.decode(),

@@ -31,6 +31,7 @@ from runtime.postgres import Connection, connect
 REPOSITORY = Path(__file__).parent.parent
 READY_SECONDS = 60.0
 MOST_FROM_CACHE = 0.01
+BENTO = ("-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", "{port}")
 
 
 @dataclass(frozen=True)
@@ -102,26 +103,20 @@ class Sira:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith((f"{name}{{", f"{name} ")))
 
 
-def bento(workers: int = 1) -> list[str]:
-    """What Python is to run, its port left open."""
-    command = ["-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", "{port}"]
-    return [*command, "--api-workers", str(workers)]
-
-
 @contextmanager
 def serving(
     workload: Workload,
     folder: Path,
     *,
-    command: Sequence[str] = tuple(bento()),
+    command: Sequence[str] = BENTO,
     cores: str = str(SERVER_CORE),
     settings: Mapping[str, str] = MappingProxyType({}),
     seed: Callable[[Connection, ModelVersion], None] = lambda connection, production: None,
 ) -> Iterator[Sira]:
     """Postgres, migrations, both models registered, production promoted, then the processes; all gone on exit.
 
-    `command` is what Python is to run, as `bento` gives it; `settings` go on top of the environment; `seed` may add
-    to the registry before anything serves.
+    `command` is what Python is to run, with {port}; `settings` go on top of the environment; `seed` may add to the
+    registry before anything serves.
     """
     with LocalPostgres.start(folder / "postgres") as postgres:
         database_url = postgres.create_database("sira")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from benchmarks.report import Goal
 
-Row = Mapping[str, str | float]
+Row = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import msgspec
 
 from benchmarks.model import Row
+from benchmarks.scale.room import QUERIES
 from benchmarks.scale.seed import ACTOR, add_version
 from canary import control
 from canary.request import parse_request
@@ -17,9 +17,7 @@ from canary.sources import Sources
 from canary.tick import tick
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
-from runtime.queries import load_queries
 
-QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 PRODUCTS = tuple(f"product_{number}" for number in range(5))
 ROLLED_OUT = PRODUCTS[0]
 PAYLOADS = 1_000

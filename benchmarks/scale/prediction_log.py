@@ -12,8 +12,8 @@ from psycopg import sql
 from benchmarks.model import PRODUCT
 from benchmarks.report import Goal
 from benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth, transposed
-from benchmarks.scale.generated_log import PRODUCTS, QUERIES, ROLLED_OUT, ROLLOUT_DAYS, GeneratedLog, begin
-from benchmarks.scale.room import Database, Room, milliseconds
+from benchmarks.scale.generated_log import PRODUCTS, ROLLED_OUT, ROLLOUT_DAYS, GeneratedLog, begin
+from benchmarks.scale.room import QUERIES, Database, Room, milliseconds
 from benchmarks.scale.seed import first_version
 from benchmarks.served import Api, controlled
 from canary.label_store import count_labels

@@ -1,5 +1,14 @@
 -- Statements of the measurements: one block per use.
 
+-- name: log_size
+SELECT (SELECT count(*) FROM sira_predictions), sum(pg_table_size(inhrelid))::bigint,
+       sum(pg_indexes_size(inhrelid))::bigint, pg_current_wal_lsn() - '0/0'
+FROM pg_inherits WHERE inhparent = 'sira_predictions'::regclass;
+
+-- name: lock_waits
+SELECT avg((wait_event_type = 'Lock')::int) FROM pg_stat_activity
+WHERE application_name = 'sira-shipper' AND state <> 'idle';
+
 -- name: turn_clock
 CREATE SCHEMA turned_clock;
 CREATE FUNCTION turned_clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
@@ -113,20 +122,21 @@ FROM sira_predictions WHERE day = %(day)s AND arm = 'canary' AND outcome = 'ok';
 -- name: add_evidence_of_day
 INSERT INTO sira_canary_evidence
     (rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, latency, scores)
-SELECT rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, latency, scores
+SELECT rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, coalesce(latency, '{}'),
+       coalesce(scores, '{}')
 FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start, count(*) AS requests,
              count(*) FILTER (WHERE outcome <> 'ok') AS errors,
              count(*) FILTER (WHERE decision = 'allow' AND variant = arm) AS allowed,
              count(*) FILTER (WHERE decision = 'review' AND variant = arm) AS reviewed,
              count(*) FILTER (WHERE decision = 'block' AND variant = arm) AS blocked
       FROM sira_predictions WHERE day = %(day)s AND rollout_id IS NOT NULL GROUP BY 1, 2, 3, 4) AS counts
-JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS latency
+LEFT JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS latency
       FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start,
                    sira_latency_bin(model_seconds) AS bin, count(*) AS n
             FROM sira_predictions WHERE day = %(day)s AND model_seconds IS NOT NULL AND rollout_id IS NOT NULL
             GROUP BY 1, 2, 3, 4, 5) AS bins GROUP BY 1, 2, 3, 4) AS latencies
     USING (rollout_id, phase, arm, bucket_start)
-JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS scores
+LEFT JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n) AS scores
       FROM (SELECT rollout_id, phase, arm, date_bin('5 s', created_at, 'epoch') AS bucket_start,
                    least(floor(score * 20)::int, 19) AS bin, count(*) AS n
             FROM sira_predictions WHERE day = %(day)s AND score IS NOT NULL AND variant = arm AND rollout_id IS NOT NULL

@@ -12,8 +12,10 @@ from benchmarks.model import Workload
 from migrations import runner
 from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
+from runtime.queries import load_queries
 
 LONG_STATEMENT_MS = 3_600_000
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 
 @dataclass(frozen=True)

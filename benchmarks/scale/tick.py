@@ -5,14 +5,13 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.model import PRODUCT
 from benchmarks.report import Goal
 from benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
-from benchmarks.scale.room import Database, Room, milliseconds
+from benchmarks.scale.room import QUERIES, Database, Room, milliseconds
 from benchmarks.scale.seed import ACTOR, add_version, first_version
 from canary import control, store
 from canary.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
@@ -22,9 +21,7 @@ from canary.store import jsonb
 from canary.tick import tick
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
-from runtime.queries import load_queries
 
-QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 DAY_SECONDS = 86_400
 AWAY_SECONDS = 3_600  # of evidence that the first tick finds unjudged
 AHEAD_SECONDS = 3_600  # of evidence that is there before its time comes

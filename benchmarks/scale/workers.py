@@ -2,9 +2,9 @@
 
 from benchmarks.report import Goal
 from benchmarks.scale.drive import Driver
-from benchmarks.scale.finding import Finding, Row
+from benchmarks.scale.finding import Finding, MeasurementFailed, Row
 from benchmarks.scale.room import Room
-from benchmarks.served import bento, serving
+from benchmarks.served import serving
 
 
 def measure(room: Room) -> Finding:
@@ -28,8 +28,13 @@ def _row(room: Room, workers: int, cores: str) -> Row:
     room.say(f"{workers} on cores {cores}")
     folder = room.folder / f"{workers}-on-{cores}"
     folder.mkdir()
-    with serving(room.workload, folder, command=bento(workers), cores=cores) as served:
+    # bentoml serve has --api-workers too, and ignores it.
+    settings = {"BENTOML_CONFIG_OPTIONS": f"services.sira_inference.workers={workers}"}
+    with serving(room.workload, folder, cores=cores, settings=settings) as served:
         found = Driver().drive(served.running(), 3 if room.quick else 10)
+        started = len(list((folder / "spool").glob("spool-*.sqlite")))
+    if started != workers:
+        raise MeasurementFailed(f"{workers} workers were asked for, {started} have a spool")
     return {
         "workers": workers,
         "cores": cores,
