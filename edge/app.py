@@ -12,6 +12,7 @@ from edge.health import health_routes
 from edge.infer import send_problem
 from edge.problems import HttpError, MethodNotAllowed
 from edge.protocol import STATE_KEY
+from edge.server import SIBLINGS_KEY, Siblings
 from edge.serving import READY_SECONDS, Serving
 from runtime.logs import configure_logs
 from runtime.settings import Settings
@@ -52,6 +53,7 @@ class Edge:
         self._serving = serving
         if self._state is not None:
             self._state[STATE_KEY] = serving.infer
+            self._state[SIBLINGS_KEY] = Siblings(settings.spool_dir)
 
     async def stop(self) -> None:
         if self._serving:

@@ -1,7 +1,11 @@
 """Ends that were asked for: SIGTERM under load, and a rolling restart of two instances."""
 
+import os
+import random
+import signal
+
 from faults.proxy import Proxy
-from faults.stand import Service, Stand
+from faults.stand import Service, Stand, wait_until
 from faults.trial import Scenario, Trial
 
 CANARY_PERCENT = 20.0
@@ -22,6 +26,7 @@ def terminated(trial: Trial) -> None:
                 service = stand.serve(port=service.port)
         trial.settle(stand)
         trial.expect_no_refusal()
+        trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
         trial.note(f"slowest end {slowest:.1f} s")
 
 
@@ -33,6 +38,29 @@ def _terminate(trial: Trial, stand: Stand, service: Service) -> float:
     left = stand.spooled(service)
     trial.expect(left == 0, f"its spool is empty: {left} rows are left")
     return seconds
+
+
+def worker_terminated(trial: Trial) -> None:
+    """One worker is asked to end, and the others take its callers until it is replaced."""
+    with trial.stand() as stand:
+        stand.control()
+        service = stand.serve()
+        stand.start_canary(service, "2", CANARY_PERCENT)
+        with trial.load(stand, service.port):
+            for _ in trial.rounds(full=20, quick=2, doing="SIGTERM to a worker"):
+                trial.wait(1.0, "load")
+                _replace_worker(service)
+        trial.settle(stand)
+        trial.expect_no_refusal()
+        trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
+        trial.expect(trial.ledger.unreached == 0, f"someone listens: {trial.ledger.unreached} times nobody did")
+
+
+def _replace_worker(service: Service) -> None:
+    workers = service.workers()
+    os.kill(random.choice(workers), signal.SIGTERM)
+    wait_until(lambda: len(set(service.workers()) - set(workers)) == 1, 30.0, "the worker is replaced")
+    service.await_ready()
 
 
 def rolled(trial: Trial) -> None:
@@ -57,5 +85,6 @@ def rolled(trial: Trial) -> None:
 
 SCENARIOS = (
     Scenario("terminated", "SIGTERM under load", terminated),
+    Scenario("worker-terminated", "SIGTERM to a worker", worker_terminated),
     Scenario("rolling-restart", "rolling restart of two instances", rolled),
 )

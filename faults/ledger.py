@@ -18,6 +18,7 @@ class Answered(NamedTuple):
 @dataclass
 class Ledger:
     """`sent` counts requests, `broken` those whose connection ended before an answer: they are sent again.
+    `unreached`: tries to connect while nobody listened, before a request was sent.
 
     `contradicted`: answers that differ from an earlier one of the same prediction id.
     `refused` by status; `without_retry_after` counts refusals (429, 503) that do not say when to come back.
@@ -26,6 +27,7 @@ class Ledger:
     sent: int = 0
     answered: int = 0
     broken: int = 0
+    unreached: int = 0
     contradicted: int = 0
     without_retry_after: int = 0
     refused: Counter[int] = field(default_factory=Counter)

@@ -66,17 +66,19 @@ class _Load:
             await self._until_due(number)
             body, event_id = self._event(number)
             while not self.stopping:
-                self._ledger.sent += 1
                 try:
                     connection = connection or await _Connection.open(self._callers)
+                    self._ledger.sent += 1
                     connection = await self._ask(connection, body, event_id)
                     break
+                except ConnectionRefusedError:
+                    self._ledger.unreached += 1
                 except (_Broken, OSError, TimeoutError):
                     self._ledger.broken += 1
-                    if connection:
-                        connection.close()
-                    connection = None
-                    await asyncio.sleep(RECONNECT_SECONDS)
+                if connection:
+                    connection.close()
+                connection = None
+                await asyncio.sleep(RECONNECT_SECONDS)
         if connection:
             connection.close()
 
