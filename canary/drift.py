@@ -28,4 +28,4 @@ def _deciles(production: IntArray) -> IntArray:
     """The group 0.. of each bin: a bin belongs to the decile that its own middle lies in, numbered without gaps."""
     middles = production.cumsum() - production / 2.0
     deciles = np.minimum((middles * _GROUPS / production.sum()).astype(np.int64), _GROUPS - 1)
-    return np.unique(deciles, return_inverse=True)[1].astype(np.int64)
+    return np.concatenate([[0], (np.diff(deciles) > 0).cumsum()])

@@ -111,9 +111,14 @@ def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | 
 
 def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
     """The verdicts, and the seals: evidence before `through` never changes again, and what is late counts after it."""
-    with connection.cursor() as cursor:
-        cursor.executemany(QUERIES["insert_verdict"], [_verdict_row(judgement) for judgement in judgements])
-        cursor.executemany(QUERIES["seal"], [_seal_row(judgement) for judgement in judgements])
+    verdicts = [_verdict_row(judgement) for judgement in judgements]
+    connection.execute(QUERIES["insert_verdicts"], {"verdicts": jsonb(verdicts)})
+    seals = {
+        "rollout_ids": [judgement.rollout.rollout_id for judgement in judgements],
+        "throughs": [judgement.through for judgement in judgements],
+        "states": [encode_state(judgement.state).decode() if judgement.state else None for judgement in judgements],
+    }
+    connection.execute(QUERIES["seal"], seals)
 
 
 def _verdict_row(judgement: Judgement) -> dict[str, Any]:
@@ -123,22 +128,13 @@ def _verdict_row(judgement: Judgement) -> dict[str, Any]:
         "phase": rollout.phase,
         "verdict": verdict.kind,
         "action": judgement.action,
-        "reasons": jsonb(verdict.reasons),
-        "measurements": jsonb(verdict.measurements),
-        "inputs": jsonb(judgement.inputs),
+        "reasons": verdict.reasons,
+        "measurements": verdict.measurements,
+        "inputs": judgement.inputs,
         "dispersion": rollout.dispersion,
         "evidence_from": rollout.sealed_through.timestamp(),
         "evidence_through": judgement.through,
         "judged_at": judgement.inputs.now,
-    }
-
-
-def _seal_row(judgement: Judgement) -> dict[str, Any]:
-    state = judgement.state
-    return {
-        "rollout_id": judgement.rollout.rollout_id,
-        "through": judgement.through,
-        "judge_state": encode_state(state).decode() if state else None,
     }
 
 

@@ -1,7 +1,8 @@
 -- Statements of canary/store.py and canary/evidence_store.py: one block per function.
 
--- name: live_rollouts
-SELECT * FROM sira_canary_config WHERE status IN ('running', 'paused') ORDER BY product;
+-- name: live_metrics
+SELECT rollout_id::text, limits->'metrics' AS metrics FROM sira_canary_config
+WHERE status IN ('running', 'paused') ORDER BY product;
 
 -- name: lock_rollouts
 SELECT * FROM sira_canary_config WHERE rollout_id = ANY(%(rollout_ids)s::uuid[]) ORDER BY rollout_id FOR UPDATE;
@@ -100,20 +101,25 @@ CROSS JOIN LATERAL (
 WHERE c.rollout_id = ANY(%(rollout_ids)s::uuid[]);
 
 -- name: arm_evidence
-SELECT rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent, arm,
+-- OFFSET 0 keeps one look into the index a rollout: joined freely, days of evidence were read for a few buckets.
+SELECT phases.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phases.phase, canary_percent AS percent, arm,
        requests, errors, timeouts, allowed, reviewed, blocked, latency, scores
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
-JOIN sira_canary_evidence USING (rollout_id)
-JOIN sira_canary_phases USING (rollout_id, phase)
-WHERE bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through);
+CROSS JOIN LATERAL (
+    SELECT * FROM sira_canary_evidence e
+    WHERE e.rollout_id = span.rollout_id
+      AND bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through) OFFSET 0) AS sealed
+JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: paired_evidence
-SELECT rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phase, canary_percent AS percent,
+SELECT phases.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phases.phase, canary_percent AS percent,
        n11, n10, n01, n00
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
-JOIN sira_canary_paired_evidence USING (rollout_id)
-JOIN sira_canary_phases USING (rollout_id, phase)
-WHERE bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through);
+CROSS JOIN LATERAL (
+    SELECT * FROM sira_canary_paired_evidence e
+    WHERE e.rollout_id = span.rollout_id
+      AND bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through) OFFSET 0) AS sealed
+JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: production_error_cells
 SELECT coalesce(sum(requests) FILTER (WHERE half = 0), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 0), 0)::bigint,
@@ -127,15 +133,19 @@ UPDATE sira_canary_config SET dispersion = %(dispersion)s, dispersion_at = clock
 WHERE rollout_id = %(rollout_id)s::uuid;
 
 -- name: seal
-UPDATE sira_canary_config SET sealed_through = to_timestamp(%(through)s), judge_state = %(judge_state)s::json
-WHERE rollout_id = %(rollout_id)s::uuid;
+UPDATE sira_canary_config SET sealed_through = to_timestamp(through), judge_state = state
+FROM unnest(%(rollout_ids)s::uuid[], %(throughs)s::float8[], %(states)b::text[]) AS sealed (id, through, state)
+WHERE rollout_id = id;
 
--- name: insert_verdict
+-- name: insert_verdicts
 INSERT INTO sira_canary_verdicts
     (rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, evidence_from, evidence_through,
      judged_at)
-VALUES (%(rollout_id)s, %(phase)s, %(verdict)s, %(action)s, %(reasons)s, %(measurements)s, %(inputs)s, %(dispersion)s,
-        to_timestamp(%(evidence_from)s), to_timestamp(%(evidence_through)s), to_timestamp(%(judged_at)s));
+SELECT rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, to_timestamp(evidence_from),
+       to_timestamp(evidence_through), to_timestamp(judged_at)
+FROM jsonb_to_recordset(%(verdicts)s) AS judged (
+    rollout_id uuid, phase int, verdict text, action text, reasons jsonb, measurements jsonb, inputs jsonb,
+    dispersion float8, evidence_from float8, evidence_through float8, judged_at float8);
 
 -- name: known_products
 SELECT DISTINCT product FROM siramodel_registry WHERE product = ANY(%(products)s);

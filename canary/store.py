@@ -11,7 +11,7 @@ from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from canary.measurement import Measurement
-from canary.plan import Limits, Mode, Plan, Policy, routed_percent
+from canary.plan import CustomMetric, Limits, Mode, Plan, Policy, routed_percent
 from canary.rollout import Rollout, Status
 from canary.verdict import Kind
 from runtime.postgres import Connection
@@ -109,8 +109,10 @@ def read_one_moment(connection: Connection) -> None:
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
-def live_rollouts(connection: Connection) -> list[StoredRollout]:
-    return _rollouts(connection, "live_rollouts", {})
+def live_metrics(connection: Connection) -> dict[str, tuple[CustomMetric, ...]]:
+    """By rollout_id of every live rollout, the metrics of the customer's own that its limits name."""
+    rows = connection.execute(QUERIES["live_metrics"]).fetchall()
+    return {rollout_id: msgspec.convert(metrics, tuple[CustomMetric, ...]) for rollout_id, metrics in rows}
 
 
 def all_rollouts(connection: Connection, *, product: str | None = None, limit: int = 50) -> list[StoredRollout]:

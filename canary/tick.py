@@ -47,12 +47,12 @@ def tick(connection: Connection, holder: str, sources: Sources, *, stale_seconds
     """Judge every live rollout; None when another controller holds the lease. `connection` is in autocommit."""
     if not evidence_store.take_lease(connection, holder, stale_seconds=stale_seconds):
         return None
-    rollouts = store.live_rollouts(connection)
-    if not rollouts:
+    live = store.live_metrics(connection)
+    if not live:
         return []
     # Asked outside the transaction: an answer that is slow to come must lock nothing.
-    answers = sources.ask({metric.query for rollout in rollouts for metric in rollout.limits.metrics})
-    rollout_ids = [rollout.rollout_id for rollout in rollouts]
+    answers = sources.ask({metric.query for metrics in live.values() for metric in metrics})
+    rollout_ids = list(live)
     judged = _judge(connection, rollout_ids, answers)
     if judged is None and len(rollout_ids) > 1:
         alone = [_judge(connection, [rollout_id], answers) for rollout_id in rollout_ids]

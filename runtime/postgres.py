@@ -3,8 +3,10 @@
 import time
 from typing import Any, TypeVar
 
+import msgspec
 import psycopg
 from psycopg.abc import PQGen
+from psycopg.types.json import set_json_loads
 
 Connection = psycopg.Connection[Any]
 
@@ -57,6 +59,7 @@ def connect(
         keepalives_count=3,
         tcp_user_timeout=10_000,
     )
+    set_json_loads(msgspec.json.decode, connection)
     if statement_timeout_ms:
         connection.answer_seconds = statement_timeout_ms / 1000 + SILENCE_SECONDS
     return connection

@@ -118,10 +118,10 @@ def _row(room: Room, clock: Clock, products: int, days: int, ticks: int) -> Row:
 
 
 def _stop_all_but(connection: Connection, kept: int) -> None:
-    live = store.live_rollouts(connection)
-    for rollout in live[kept:]:
+    live = [rollout.product for rollout in store.all_rollouts(connection) if rollout.live]
+    for product in live[kept:]:
         with connection.transaction():
-            control.stop(connection, rollout.product, actor=ACTOR, reason="measuring fewer")
+            control.stop(connection, product, actor=ACTOR, reason="measuring fewer")
     if len(live) < kept:
         raise MeasurementFailed(f"{kept} rollouts were to be judged, {len(live)} are live")
 
