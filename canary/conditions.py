@@ -81,7 +81,10 @@ def check_alerts(limits: Limits, inputs: Inputs) -> Measurement:
     if limits.critical_alerts == "ignore":
         return Measurement("critical_alerts", "pass", "this plan goes on whatever alert fires")
     if alerts is None:
-        reason = "Alertmanager does not answer (is ALERTMANAGER_URL set?), so nobody knows whether an alert fires"
+        reason = (
+            "no Alertmanager answers, so nobody knows whether a critical alert fires: set the controller's"
+            ' ALERTMANAGER_URL, or start a rollout whose limits say "critical_alerts": "ignore"'
+        )
         return Measurement("critical_alerts", "hold", reason)
     if alerts:
         reason = f"critical alert firing: {', '.join(alerts)}"

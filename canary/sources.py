@@ -15,19 +15,34 @@ log = logging.getLogger("sira.canary.sources")
 # A rollback waits for these answers, so they may take a small part of a tick.
 TIMEOUT_SECONDS = 2.0
 _AT_ONCE = 8
-_CRITICAL = "/api/v2/alerts?active=true&silenced=false&inhibited=false&filter=" + urllib.parse.quote(
-    'severity="critical"'
+# Other teams share an Alertmanager: an alert of theirs holds a canary only when they give it our label.
+_CRITICAL = "/api/v2/alerts?active=true&silenced=false&inhibited=false&" + urllib.parse.urlencode(
+    [("filter", 'severity="critical"'), ("filter", 'service="sira-inference"')]
 )
 
 _Answer = TypeVar("_Answer")
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Alert:
+    """`product`: empty when it is about no single one."""
+
+    name: str
+    product: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """critical_alerts: their names, None when unknown. values: by query; None when there is no value."""
+    """critical_alerts: those that fire, None when unknown. values: by query; None when there is no value."""
 
-    critical_alerts: tuple[str, ...] | None = None
+    critical_alerts: tuple[Alert, ...] | None = None
     values: Mapping[str, float | None] = field(default_factory=dict)
+
+    def alerts_about(self, product: str) -> tuple[str, ...] | None:
+        """Names of the alerts that concern a product: its own, and those of no single one."""
+        if self.critical_alerts is None:
+            return None
+        return tuple(sorted({alert.name for alert in self.critical_alerts if alert.product in ("", product)}))
 
 
 class Sources:
@@ -48,11 +63,12 @@ class Sources:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _critical_alerts(self) -> tuple[str, ...] | None:
+    def _critical_alerts(self) -> tuple[Alert, ...] | None:
         if not self._alertmanager_url:
             return None
         alerts = _get_json(self._alertmanager_url.rstrip("/") + _CRITICAL)
-        return tuple(sorted({str(alert["labels"].get("alertname", "unnamed")) for alert in alerts}))
+        labels = (alert["labels"] for alert in alerts)
+        return tuple(sorted({Alert(one.get("alertname", "unnamed"), one.get("product", "")) for one in labels}))
 
     def _value(self, query: str) -> float | None:
         """The one sample of an instant vector or a scalar; None for none, for several, and for what is not finite."""

@@ -151,7 +151,7 @@ def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> Inp
     return Inputs(
         now=standing.now,
         bake_over=bake_over(rollout.place(), standing.now),
-        critical_alerts=answers.critical_alerts,
+        critical_alerts=answers.alerts_about(rollout.product),
         metrics={metric.name: answers.values.get(metric.query) for metric in rollout.limits.metrics},
         labels=standing.labels,
         fuse_trips=standing.fuse_trips,

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from canary.sources import TIMEOUT_SECONDS, Answers, Sources
+from canary.sources import TIMEOUT_SECONDS, Alert, Answers, Sources
 from tests.served import free_port
 
 Make = Callable[..., Sources]
@@ -102,8 +102,8 @@ def post(url: str, path: str, body: object) -> None:
     urllib.request.urlopen(request, timeout=5)
 
 
-def alert(name: str, severity: str) -> dict[str, object]:
-    return {"labels": {"alertname": name, "severity": severity}}
+def alert(name: str, severity: str, service: str = "sira-inference", **labels: str) -> dict[str, object]:
+    return {"labels": {"alertname": name, "severity": severity, "service": service, **labels}}
 
 
 def test_each_query_has_its_one_value(make: Make, prometheus: str) -> None:
@@ -139,12 +139,15 @@ def test_sources_that_never_answer_cost_a_tick_two_seconds_in_all(make: Make, si
     assert time.monotonic() - began < TIMEOUT_SECONDS + 0.5
 
 
-def test_only_critical_alerts_that_fire_and_are_not_silenced_are_told(make: Make, alertmanager: str) -> None:
+def test_only_our_critical_alerts_that_fire_and_are_not_silenced_are_told(make: Make, alertmanager: str) -> None:
     sources = make(alertmanager_url=alertmanager)
     assert sources.ask([]).critical_alerts == ()
     now = datetime.now(UTC)
     ended = alert("Ended", "critical") | {"endsAt": (now - timedelta(minutes=1)).isoformat()}
-    firing = [alert("Paged", "critical"), alert("Muted", "critical"), alert("Noted", "warning"), ended]
+    firing = [
+        alert("Paged", "critical", product="card"), alert("Muted", "critical"), alert("Noted", "warning"),
+        alert("Elsewhere", "critical", service="checkout"), ended,
+    ]  # fmt: skip
     post(alertmanager, "/api/v2/alerts", firing)
     mute = {
         "matchers": [{"name": "alertname", "value": "Muted", "isRegex": False}],
@@ -155,6 +158,13 @@ def test_only_critical_alerts_that_fire_and_are_not_silenced_are_told(make: Make
     }
     post(alertmanager, "/api/v2/silences", mute)
     deadline = time.monotonic() + 10
-    while sources.ask([]).critical_alerts != ("Paged",):
+    while sources.ask([]).critical_alerts != (Alert("Paged", "card"),):
         assert time.monotonic() < deadline, sources.ask([]).critical_alerts
         time.sleep(0.2)
+
+
+def test_an_alert_concerns_the_product_it_names_or_all_when_it_names_none() -> None:
+    answers = Answers((Alert("Burning", "card"), Alert("Down")))
+    assert answers.alerts_about("card") == ("Burning", "Down")
+    assert answers.alerts_about("loan") == ("Down",)
+    assert Answers(None).alerts_about("card") is None
