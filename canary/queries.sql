@@ -209,6 +209,23 @@ SELECT sira_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME
 -- name: drop_partitions
 SELECT sira_drop_partitions((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
 
+-- name: drop_evidence
+SELECT sira_drop_evidence((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
+
+-- name: newest_rows
+-- Of what is counted with the log's rows: production's half minutes, and a canary's buckets, alone in the last step.
+SELECT product, extract(epoch FROM max(at))::float8 FROM (
+    SELECT r.product, bucket_start AS at FROM siramodel_registry r
+    CROSS JOIN LATERAL (SELECT bucket_start FROM sira_production_errors e WHERE e.product = r.product
+                        ORDER BY bucket_start DESC LIMIT 1) AS newest
+    WHERE status = 'production'
+    UNION ALL
+    SELECT c.product, bucket_start FROM sira_canary_config c
+    CROSS JOIN LATERAL (SELECT bucket_start FROM sira_canary_evidence e WHERE e.rollout_id = c.rollout_id
+                        ORDER BY bucket_start DESC LIMIT 1) AS newest
+    WHERE status IN ('running', 'paused')) AS counted
+GROUP BY product;
+
 -- name: thin_verdicts
 -- After an hour a verdict stays when it differs from the one before, or when it is the first of its ten minutes.
 DELETE FROM sira_canary_verdicts v USING (

@@ -18,6 +18,7 @@ from canary.gauges import Gauges
 from canary.label_store import count_labels
 from canary.sources import Sources
 from canary.tick import tick
+from runtime import metrics
 from runtime.postgres import Connection, connect
 from runtime.settings import Settings
 
@@ -65,6 +66,12 @@ class Controller:
             self._keep("drop_partitions", lambda c: upkeep.drop_partitions(c, retention_days=self._retention_days)),
             first=60,
         )
+        self._every(
+            3600,
+            self._keep("drop_evidence", lambda c: upkeep.drop_evidence(c, retention_days=self._retention_days)),
+            first=90,
+        )
+        self._every(30, self._keep("watch_spools", _watch_spools), first=5)
         self._every(600, self._keep("thin_verdicts", upkeep.thin_verdicts), first=30)
         self._every(3600, self._keep("drop_production_errors", upkeep.drop_production_errors), first=30)
         self._scheduler.start()
@@ -139,6 +146,13 @@ class Controller:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _watch_spools(connection: Connection) -> int:
+    """Show at the receiving end what leaves the spools: a pod that ships nowhere cannot be asked whether it does."""
+    for product, newest in upkeep.newest_rows(connection).items():
+        metrics.log_newest_row.labels(product).set(newest)
+    return 0
 
 
 def _until_sealed(now: float) -> float:

@@ -14,6 +14,16 @@ def drop_partitions(connection: Connection, *, retention_days: int) -> int:
     return _count(connection, "drop_partitions", {"retention_days": retention_days})
 
 
+def drop_evidence(connection: Connection, *, retention_days: int) -> int:
+    """Verdicts and evidence, together, of rollouts that ended before the retention; of how many rollouts."""
+    return _count(connection, "drop_evidence", {"retention_days": retention_days})
+
+
+def newest_rows(connection: Connection) -> dict[str, float]:
+    """By product, the epoch seconds up to which its log has rows, to half a minute."""
+    return dict(connection.execute(QUERIES["newest_rows"]).fetchall())
+
+
 def thin_verdicts(connection: Connection) -> int:
     """Verdicts that only repeat the one before; enough stay to recompute every one that does."""
     return connection.execute(QUERIES["thin_verdicts"]).rowcount

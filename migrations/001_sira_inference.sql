@@ -331,6 +331,29 @@ BEGIN
     RETURN dropped;
 END $$;
 
+-- Forgets the verdicts of rollouts that ended before a day together with the evidence they follow from, so that a verdict
+-- that is kept can be recomputed. What was rolled back, and everything in the audit, stays.
+CREATE OR REPLACE FUNCTION sira_drop_evidence(before_day date) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+DECLARE
+    rollout uuid; dropped int := 0;
+BEGIN
+    IF before_day > (now() AT TIME ZONE 'UTC')::date - 30 THEN
+        RAISE EXCEPTION 'evidence of the last 30 days is never dropped: % is too late', before_day;
+    END IF;
+    FOR rollout IN
+        SELECT rollout_id FROM sira_canary_config c WHERE ended_at < before_day::timestamp AT TIME ZONE 'UTC'
+           AND EXISTS (SELECT FROM sira_canary_evidence e WHERE e.rollout_id = c.rollout_id
+                       UNION ALL SELECT FROM sira_canary_verdicts v WHERE v.rollout_id = c.rollout_id)
+    LOOP
+        DELETE FROM sira_canary_verdicts WHERE rollout_id = rollout;
+        DELETE FROM sira_canary_evidence WHERE rollout_id = rollout;
+        DELETE FROM sira_canary_paired_evidence WHERE rollout_id = rollout;
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END $$;
+
 -- What the checklists ask, kept as the log is written: a view over it never scans the log.
 CREATE TABLE IF NOT EXISTS sira_prediction_hours (
     hour        timestamptz NOT NULL,
@@ -520,10 +543,12 @@ BEGIN
                         sira_label_progress, sira_controller_lease TO sira_service;
         -- Short-lived detail the controller may thin out; the log it was drawn from stays.
         GRANT DELETE ON sira_production_errors, sira_canary_verdicts TO sira_service;
-        GRANT EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date) TO sira_service;
+        GRANT EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date),
+                        sira_drop_evidence(date) TO sira_service;
     END IF;
 END $$;
-REVOKE EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION sira_make_partitions(date, date), sira_drop_partitions(date),
+                        sira_drop_evidence(date) FROM PUBLIC;
 
 INSERT INTO sira_migrations (version) VALUES ('001_sira_inference') ON CONFLICT DO NOTHING;
 

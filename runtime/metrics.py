@@ -66,6 +66,12 @@ spool_rows = Gauge("sira_log_spool_rows", "Rows waiting for Postgres.", multipro
 spool_bytes = Gauge("sira_log_spool_bytes", "Bytes waiting for Postgres.", multiprocess_mode="livesum")
 spool_limit_bytes = Gauge("sira_log_spool_limit_bytes", "Bytes at which answers stop.", multiprocess_mode="livesum")
 spool_oldest = Gauge("sira_log_oldest_unshipped_seconds", "Age of the oldest row waiting.", multiprocess_mode="livemax")
+log_newest_row = Gauge(
+    "sira_log_newest_row_timestamp_seconds",
+    "When the newest row that Postgres has was answered, as the controller sees it.",
+    ["product"],
+    multiprocess_mode="livemax",
+)
 log_shipped = Counter("sira_log_shipped_total", "Rows that Postgres has.")
 log_ship_failures = Counter("sira_log_ship_failures_total", "Failed attempts to ship.")
 log_refused = Counter("sira_log_refused_total", "Rows that Postgres refused, set aside in the spool.")

@@ -1,5 +1,6 @@
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from canary import upkeep
@@ -55,3 +56,35 @@ def test_a_verdict_edited_afterwards_shows(judged: "Canary", connection: Connect
     connection.execute("UPDATE sira_canary_verdicts SET verdict = 'continue' WHERE verdict = 'rollback'")
     (difference,) = replay(connection, judged.now()).differences
     assert difference.names == ("verdict",)
+
+
+def test_verdicts_and_the_evidence_they_follow_from_go_together_long_after_the_rollout_ended(
+    judged: "Canary", connection: Connection
+) -> None:
+    def kept() -> tuple[int, ...]:
+        tables = ("sira_canary_verdicts", "sira_canary_evidence", "sira_canary_paired_evidence")
+        counts = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+        return connection.execute(f"SELECT {counts}").fetchone()  # type: ignore[call-overload,no-any-return]
+
+    def ended(days: int) -> None:
+        connection.execute("UPDATE sira_canary_config SET ended_at = now() - make_interval(days => %s)", (days,))
+
+    before = kept()
+    assert min(before) > 0
+    ended(days=399)
+    assert upkeep.drop_evidence(connection, retention_days=400) == 0
+    assert kept() == before
+    ended(days=402)
+    assert upkeep.drop_evidence(connection, retention_days=400) == 1
+    assert kept() == (0, 0, 0)
+    assert replay(connection, judged.now()) == Replayed(0, ())
+    rolled_back = connection.execute("SELECT count(*) FROM sira_canary_rollback_log").fetchone()
+    assert rolled_back == (1,)
+
+
+def test_the_evidence_of_a_live_rollout_is_never_dropped(canary: "Canary", connection: Connection) -> None:
+    canary.start()
+    canary.run(30)
+    assert upkeep.drop_evidence(connection, retention_days=31) == 0
+    with pytest.raises(psycopg.errors.RaiseException, match="last 30 days"):
+        upkeep.drop_evidence(connection, retention_days=29)

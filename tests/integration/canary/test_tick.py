@@ -322,6 +322,8 @@ def test_the_least_privileged_role_may_do_all_that_a_controller_does(
         upkeep.drop_partitions(service, retention_days=400)
         upkeep.thin_verdicts(service)
         upkeep.drop_production_errors(service)
+        upkeep.drop_evidence(service, retention_days=400)
+        assert upkeep.newest_rows(service).keys() == {"fraud_score"}
         with service.transaction():
             control.promote(service, "fraud_score", actor="ops_ana", reason=None)
             control.stop(service, "fraud_score", actor="ops_ana", reason=None)
