@@ -130,6 +130,7 @@ def test_the_last_of_a_disk_is_kept_for_forgetting_rows(spool: Spool, monkeypatc
     assert append(spool).get(timeout=5) is None
     with monkeypatch.context() as patched:
         patched.setattr("scoring.spool.RESERVE_BYTES", 1 << 62)
+        patched.setattr("scoring.spool.LOOK_AGAIN_BYTES", 0)
         assert isinstance(append(spool).get(timeout=5), SpoolUnwritable)
         assert not spool.writable
         spool.shipped(spool.file.batches(after_seq=0, most=1))
