@@ -95,9 +95,9 @@ class Serving:
         if self._draining:
             reasons.append("this process is stopping")
         snapshot = self._slots.current()
-        if not snapshot.synced:
-            reasons.append("the registry has not been read yet: is DATABASE_URL reachable?")
-        elif not self._sync.synced_once.is_set():
+        if not self._sync.synced_once.is_set():
+            if not snapshot.synced:
+                reasons.append("the registry has not been read yet: is DATABASE_URL reachable?")
             reasons += [f"product {product}: {reason}" for product, reason in sorted(snapshot.waiting.items())]
         if not self._spool.writable:
             reasons.append("the prediction log cannot be written: is the spool's disk full?")
@@ -107,7 +107,10 @@ class Serving:
         """What does not keep this process from serving, but someone should know."""
         snapshot = self._slots.current()
         found = {**snapshot.faults, **(snapshot.waiting if self._sync.synced_once.is_set() else {})}
-        return [f"product {product}: {reason}" for product, reason in sorted(found.items())]
+        told = [f"product {product}: {reason}" for product, reason in sorted(found.items())]
+        if not snapshot.synced:
+            told.append("the registry has not been read since the start: what was served here last serves")
+        return told
 
     async def _tick(self) -> None:
         while True:

@@ -6,6 +6,7 @@ import signal
 import statistics
 import time
 
+from faults.proxy import PASS, Behaviour
 from faults.stand import Service, wait_until
 from faults.trial import Scenario, Trial
 
@@ -71,8 +72,31 @@ def controller(trial: Trial) -> None:
         trial.expect(trial.ledger.broken == 0, "no caller noticed")
 
 
+def while_cut_off(trial: Trial) -> None:
+    """Workers die, and at the end the whole service, while Postgres is away: what replaces them scores."""
+    with trial.stand() as stand:
+        stand.control()
+        serving = stand.serve()
+        stand.start_canary(serving, "2", CANARY_PERCENT)
+        with trial.load(stand, serving.port):
+            trial.wait(2.0, "load")
+            stand.database.behave(Behaviour(refuse=True))
+            for _ in trial.rounds(full=10, quick=1, doing="killing a worker"):
+                time.sleep(random.uniform(0.2, 2.0))
+                _kill_worker(serving)
+            serving.process.kill()
+            serving = stand.serve(port=serving.port)
+            trial.wait(2.0, "load")
+            trial.note("; ".join(serving.readiness().body.get("faults", ["nothing amiss is told"])))
+            stand.database.behave(PASS)
+            serving.await_ready()
+        trial.settle(stand)
+        trial.expect_no_refusal()
+
+
 SCENARIOS = (
     Scenario("worker-killed", "kill -9 of a worker", worker),
     Scenario("service-killed", "kill -9 of the whole service", service),
+    Scenario("killed-while-cut", "kill -9 of workers and service while Postgres is away", while_cut_off),
     Scenario("controller-killed", "kill -9 of the controller", controller),
 )

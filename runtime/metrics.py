@@ -85,6 +85,11 @@ model_load_failures = Counter("sira_model_load_failures_total", "Failed model lo
 products_without_production = Gauge(
     "sira_products_without_production", "Products whose production model does not serve.", multiprocess_mode="livemax"
 )
+serving_last_served = Gauge(
+    "sira_serving_last_served",
+    "1 while a worker serves what was served last, for it could not read the registry since it started.",
+    multiprocess_mode="livemax",
+)
 http_requests = Counter("sira_http_requests_total", "Answers by route and status.", ["route", "status"])
 http_in_flight = Gauge("sira_http_in_flight", "Requests being answered.", multiprocess_mode="livesum")
 http_rejected = Counter("sira_http_rejected_total", "Requests turned away before scoring.", ["reason"])

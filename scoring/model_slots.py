@@ -37,6 +37,7 @@ class Snapshot:
 
     `waiting`: products whose production model has never been loaded here, with the reason.
     `faults`: products that serve, but not what the registry says (the old model serves on), with the reason.
+    `synced`: as the registry says; False before it has been read, even when what was served last serves.
     """
 
     products: Mapping[str, ProductSlot] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """The task that keeps the serving snapshot true to the registry: fetch, verify, load, warm up, then swap.
 
-NOTIFY wakes it, a poll is the net. Whatever fails, the old snapshot serves on and the reason is kept.
+NOTIFY wakes it, a poll is the net. Whatever fails, the old snapshot serves on and the reason is kept. Until Postgres
+has answered once, what was served here last is served, without canaries.
 """
 
 import gc
@@ -20,6 +21,7 @@ from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions
 from runtime import metrics
 from runtime.postgres import Connection, connect
+from scoring.last_served import LastServed
 from scoring.model_loader import ModelLoader
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
 from scoring.onnx_model import OnnxModel
@@ -30,6 +32,7 @@ log = logging.getLogger("sira.scoring.model_sync")
 CHANNEL = "sira_serving"
 SHADOW_PERCENT = 10.0
 WAIT_SECONDS = 0.25
+LOAD_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class ModelSync:
     ) -> None:
         self._slots = slots
         self._loader = ModelLoader(store, model_dir)
+        self._last_served = LastServed(model_dir)
         self._database_url = database_url
         self._poll_seconds = poll_seconds
         self._served: set[tuple[str, str, str, str]] = set()
@@ -73,6 +77,8 @@ class ModelSync:
                     self._follow(connection)
             except psycopg.Error as error:
                 log.warning("registry_unreachable", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
+                if isinstance(error, psycopg.OperationalError):
+                    self._serve_last()
             except Exception:
                 log.exception("model_sync_failed")
             if time.monotonic() - self._read_at > UNJUDGED_SECONDS:
@@ -91,8 +97,24 @@ class ModelSync:
                     break
                 waited += WAIT_SECONDS
 
-    def sync(self, wanted: Wanted) -> None:
-        """Make the snapshot as wanted, as far as its models are loaded, and swap it in; the loader sees to the rest."""
+    def _serve_last(self) -> None:
+        """Unless the registry has been read: what this machine served last, as far as it is loaded in a moment."""
+        if self._slots.current().synced or self.synced_once.is_set() or not (versions := self._last_served.read()):
+            return
+        self._loader.want(versions, again=True)
+        model_ids = {version.model_id for version in versions}
+        deadline = time.monotonic() + LOAD_SECONDS
+        while model_ids - {*self._loader.models, *self._loader.failures} and time.monotonic() < deadline:
+            self._loader.changed.wait(WAIT_SECONDS)
+            self._loader.changed.clear()
+        log.warning("last_served_serves", extra={"products": len(versions)})
+        self.sync(Wanted(versions, ()), told=False)
+
+    def sync(self, wanted: Wanted, *, told: bool = True) -> None:
+        """Make the snapshot as wanted, as far as its models are loaded, and swap it in; the loader sees to the rest.
+
+        `told` by the registry, and not just remembered.
+        """
         # A failure that has only just been told is tried again at the next poll or change of the registry.
         again = not self._loader.changed.is_set()
         self._loader.changed.clear()
@@ -120,10 +142,17 @@ class ModelSync:
             if failure:
                 faults[product] = failure
             products[product] = ProductSlot(product, production, rollout)
-        self._slots.swap(Snapshot(products, waiting, faults, synced=True))
+        self._slots.swap(Snapshot(products, waiting, faults, synced=told))
         serving = {slot.production.version.model_id for slot in products.values()}
         self._loader.forget_all_but(serving | {version.model_id for version in wanted.versions})
         self._publish(products, waiting)
+        metrics.serving_last_served.set(not told)
+        if told:
+            self._last_served.keep(
+                products[version.product].production.version if version.product in products else version
+                for version in wanted.versions
+                if version.status is Status.PRODUCTION
+            )
         if not waiting and not self.synced_once.is_set():
             # What is loaded now stays: keep the collector from walking it (it took pauses of 100 ms).
             gc.collect()

@@ -366,3 +366,59 @@ def test_while_postgres_is_away_what_is_loaded_serves_on_and_a_change_is_served_
     assert wait_until(lambda: following.serves(canary), 10)
     with pytest.raises(psycopg.OperationalError):
         connection.execute("SELECT 1")
+
+
+def test_who_starts_while_postgres_is_away_serves_what_was_served_last_and_no_canary(
+    postgres: LocalPostgres,
+    database_url: str,
+    register: Register,
+    start_rollout: StartRollout,
+    follow: Callable[..., Following],
+) -> None:
+    production, canary = register(FIRST), register(SECOND, "2", Status.CANARY)
+    start_rollout(canary, production)
+    before = follow()
+    assert wait_until(lambda: before.canary() == canary.model_id)
+    with connect(postgres.url("postgres"), name="tests", autocommit=True) as admin:
+        away(admin, database_url, True)
+        started = follow(poll_seconds=0.2)
+        assert started.sync.synced_once.wait(15)
+        assert started.serves(production)
+        assert started.canary() is None
+        assert not started.snapshot.synced, "it knows that nobody told it"
+        away(admin, database_url, False)
+    assert wait_until(lambda: started.snapshot.synced and started.canary() == canary.model_id, 10)
+
+
+def test_who_starts_on_another_machine_while_postgres_is_away_serves_nothing(
+    postgres: LocalPostgres, database_url: str, register: Register, follow: Callable[..., Following]
+) -> None:
+    production = register(FIRST)
+    assert follow().sync.synced_once.wait(15)
+    with connect(postgres.url("postgres"), name="tests", autocommit=True) as admin:
+        away(admin, database_url, True)
+        elsewhere = follow(poll_seconds=0.2, folder="other-models")
+        assert not elsewhere.sync.synced_once.wait(1.5)
+        away(admin, database_url, False)
+    assert wait_until(lambda: elsewhere.serves(production), 10)
+
+
+def test_after_a_promotion_the_promoted_model_is_what_was_served_last(
+    connection: Connection,
+    postgres: LocalPostgres,
+    database_url: str,
+    register: Register,
+    follow: Callable[..., Following],
+) -> None:
+    register(FIRST)
+    second = register(SECOND, "2", Status.STAGING)
+    before = follow()
+    assert before.sync.synced_once.wait(15)
+    promote(connection, second)
+    assert wait_until(lambda: before.serves(second), 5)
+    with connect(postgres.url("postgres"), name="tests", autocommit=True) as admin:
+        away(admin, database_url, True)
+        started = follow(poll_seconds=0.2)
+        assert started.sync.synced_once.wait(15)
+        assert started.serves(second)
+        away(admin, database_url, False)
