@@ -258,18 +258,19 @@ FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: slot_latency
--- Of a long rollout every so many buckets are read: enough for a p95, and the rest is time.
-SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin,
-       sum(bin.value::bigint)::bigint AS count
-FROM sira_canary_evidence CROSS JOIN LATERAL jsonb_each_text(latency) AS bin
-WHERE rollout_id = %(rollout_id)s::uuid AND extract(epoch FROM bucket_start)::bigint / 5 %% %(every)s = 0
-GROUP BY 1, 2, 3 ORDER BY 1, 2, 3;
+-- Of a long rollout one bucket in so many is read: enough for a p95, and the rest is time.
+SELECT (at - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
+FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at)
+CROSS JOIN LATERAL jsonb_each(latency) AS bin
+GROUP BY 1, 2, 3;
 
 -- name: score_counts
-SELECT arm, bin.key::int AS bin, sum(bin.value::bigint)::bigint AS count
-FROM sira_canary_evidence CROSS JOIN LATERAL jsonb_each_text(scores) AS bin
-WHERE rollout_id = %(rollout_id)s::uuid AND extract(epoch FROM bucket_start)::bigint / 5 %% %(every)s = 0
-GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
+FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at)
+CROSS JOIN LATERAL jsonb_each(scores) AS bin
+GROUP BY 1, 2;
 
 -- name: paired_totals
 SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
