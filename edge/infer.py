@@ -20,7 +20,7 @@ from edge.problems import (
     problem,
 )
 from runtime.auth import Authenticator
-from scoring.event import EventRefused, Violation, parse_event, parse_json
+from scoring.event import EventRefused, Violation, parse_event, parse_json, read_event
 from scoring.job import Answer, Reply
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
@@ -92,12 +92,12 @@ class InferEndpoint:
                 break
             request.cancel()
 
-    def admit(self, request: Cancellable, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def admit(self, request: Cancellable, authorization: bytes | None) -> None:
         """A request whose body is on its way; `left` when it has been answered or its caller has gone.
 
         Raises what the caller is to be told at once. Who is not known takes no room from those who are.
         """
-        self._authorize(headers)
+        self._authorize(authorization)
         if len(self._in_flight) >= self._max_concurrency:
             self._telemetry.rejected("concurrency")
             raise TooManyRequests
@@ -108,7 +108,7 @@ class InferEndpoint:
 
     def submit(self, body: bytes, reply: Reply) -> None:
         """Score one event into `reply`; raises what the caller is to be told at once."""
-        self._scorer.submit(parse_event(parse_json(body)), reply)
+        self._scorer.submit(read_event(body), reply)
 
     def answered(self, status: int) -> None:
         self._telemetry.http("/v1/infer", status)
@@ -126,7 +126,7 @@ class InferEndpoint:
         task = asyncio.current_task()
         assert task is not None
         try:
-            self.admit(task, scope["headers"])
+            self.admit(task, header(scope["headers"], b"authorization"))
         except Exception as error:
             await self._refuse(scope, send, error)
             return
@@ -160,7 +160,7 @@ class InferEndpoint:
 
     async def _one(self, body: bytes) -> bytes:
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._scorer.submit(parse_event(parse_json(body)), reply)
+        self.submit(body, reply)
         return encode(await reply)
 
     async def _many(self, body: bytes) -> bytes:
@@ -176,8 +176,7 @@ class InferEndpoint:
             return error
         return reply
 
-    def _authorize(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        authorization = header(headers, b"authorization")
+    def _authorize(self, authorization: bytes | None) -> None:
         if authorization is not None and self._accept(authorization):
             return
         self._authenticator.identify(authorization)  # raises what 401 answers

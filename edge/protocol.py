@@ -25,6 +25,7 @@ class DirectProtocol(HttpToolsProtocol):
     """One connection. It is closed when it has been idle too long, a request's unfinished head included."""
 
     _idle_since = 0.0
+    _authorization: bytes | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -39,6 +40,15 @@ class DirectProtocol(HttpToolsProtocol):
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
+        self._authorization = None
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+        length = len(name)  # tells nearly all of them apart
+        if length == 13 and self._authorization is None and name.lower() == b"authorization":
+            self._authorization = value
+        elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         endpoint = self.app_state.get(STATE_KEY)
@@ -53,13 +63,13 @@ class DirectProtocol(HttpToolsProtocol):
         ):
             cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive() and not self._leaving)
             self.cycle = cycle  # type: ignore[assignment]
-            cycle.begin(self.headers)
+            cycle.begin(self._authorization)
             return
         # The ordinary way needs what on_message_begin left out.
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
-        self.headers.extend(headers)
+        self.headers.extend((name.lower(), value) for name, value in headers)
         super().on_headers_complete()
         if self._leaving and self.cycle is not None:
             self.cycle.keep_alive = False
@@ -96,9 +106,22 @@ class DirectProtocol(HttpToolsProtocol):
         else:
             self.timeout_keep_alive_handler()
 
-    def default_lines(self) -> bytes:
-        """uvicorn's own headers (the date, made anew each second)."""
-        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
+
+class _DefaultLines:
+    """uvicorn's own headers as bytes: it makes a new list, for the date, each second."""
+
+    def __init__(self) -> None:
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+_default_lines = _DefaultLines()
 
 
 class DirectCycle:
@@ -118,10 +141,10 @@ class DirectCycle:
         self.disconnected = False
         self.response_complete = False
 
-    def begin(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def begin(self, authorization: bytes | None) -> None:
         """Wait for the body, or refuse it: what still comes of it is then passed over."""
         try:
-            self._endpoint.admit(self, headers)
+            self._endpoint.admit(self, authorization)
         except Exception as error:
             self.set_exception(error)
 
@@ -167,10 +190,9 @@ class DirectCycle:
         self._endpoint.left(self)
         self._endpoint.answered(status)
         protocol = self._protocol
+        lines = _default_lines.of(protocol.server_state.default_headers)
         end = b"" if self.keep_alive else _CLOSE
-        protocol.transport.write(
-            b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, protocol.default_lines(), end, len(body), body)
-        )
+        protocol.transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, end, len(body), body))
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()

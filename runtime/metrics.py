@@ -6,7 +6,7 @@ worker answers for all.
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 
 from prometheus_client import REGISTRY as _PROCESS_REGISTRY
@@ -102,15 +102,15 @@ def tell_build(build: Build) -> None:
     build_info.labels(build.version, build.commit, build.bento).set(1)
 
 
-def observe_many(histogram: Histogram, counts: Mapping[float, int], total_seconds: float) -> None:
-    """Add observations already counted by upper edge (`inf` for the rest): one file write an edge, not one a request.
+def observe_many(histogram: Histogram, counts: Sequence[int], total: float) -> None:
+    """Add observations counted per upper edge in order, infinity the last: one file write an edge, not one a request.
 
     prometheus_client has no public call for it; a test holds that this equals observing each.
     """
-    for bucket, edge in zip(histogram._buckets, histogram._upper_bounds, strict=True):
-        if count := counts.get(edge):
+    for bucket, count in zip(histogram._buckets, counts, strict=True):
+        if count:
             bucket.inc(count)
-    histogram._sum.inc(total_seconds)
+    histogram._sum.inc(total)
 
 
 def exposition() -> bytes:

@@ -47,9 +47,19 @@ class Event(msgspec.Struct, frozen=True):
     canonical: bytes
 
 
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    """An event's body as it mostly is."""
+
+    event_id: str
+    product: str
+    payload: dict[str, Scalar]
+    routing_key: str | None = None
+
+
 _FIELDS = frozenset({"event_id", "product", "payload", "routing_key"})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _decode = msgspec.json.Decoder().decode
+_decode_body = msgspec.json.Decoder(_Body).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -63,30 +73,43 @@ def parse_json(body: bytes) -> Any:
         raise BodyNotJson("it is nested too deeply") from None
 
 
+def read_event(body: bytes) -> Event:
+    """What parse_event(parse_json(body)) gives or raises, in one pass where nothing is wrong."""
+    try:
+        read = _decode_body(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return parse_event(parse_json(body))
+    return _event(read.event_id, read.product, read.payload, read.routing_key) or parse_event(parse_json(body))
+
+
 def parse_event(body: object) -> Event:
     """The event in a decoded body; raises EventRefused naming every wrong field of the envelope and payload shape."""
     if type(body) is not dict:
         raise EventRefused([Violation("", "must be an object")])
     event_id, product, payload = body.get("event_id"), body.get("product"), body.get("payload")
     routing_key = body.get("routing_key")
-    if routing_key is None:
-        routing_key = event_id
     if (
         type(event_id) is str
-        and 0 < len(event_id) <= LONGEST_ID
         and type(product) is str
-        and type(routing_key) is str
-        and 0 < len(routing_key) <= LONGEST_ID
+        and (routing_key is None or type(routing_key) is str)
         and type(payload) is dict
-        and len(payload) <= MOST_FIELDS
         and body.keys() <= _FIELDS
         and _SCALARS.issuperset(map(type, payload.values()))
+        and (event := _event(event_id, product, payload, routing_key))
     ):
+        return event
+    raise EventRefused(_violations(body))
+
+
+def _event(event_id: str, product: str, payload: dict[str, Scalar], routing_key: str | None) -> Event | None:
+    """None where a part is empty, too long, or holds NUL: Postgres cannot store it, and it would stop the log."""
+    if routing_key is None:
+        routing_key = event_id
+    if 0 < len(event_id) <= LONGEST_ID and 0 < len(routing_key) <= LONGEST_ID and len(payload) <= MOST_FIELDS:
         canonical = _encode(payload)
-        # Postgres cannot store NUL in text, so one such event would stop the log: refused here.
         if b"\\u0000" not in canonical and "\0" not in event_id and "\0" not in routing_key:
             return Event(event_id, product, payload, routing_key, canonical)
-    raise EventRefused(_violations(body))
+    return None
 
 
 def _violations(body: dict[str, Any]) -> list[Violation]:

@@ -169,12 +169,13 @@ class Scorer:
         late = first.variant == "canary" and run.seconds > self._budget(first)
         model_seconds = run.seconds if run.steady else None
         settled = []
+        keep = self._cache.put
         for job, score in zip(group, run.scores, strict=True):
             if not _waits(job, model):
                 continue
             if score is not None and valid(score) and not late:
                 job.settle(score, model_seconds=model_seconds)
-                self._cache.put(model.cache_key, job.row, score)
+                keep(model.cache_key, job.row, score)
                 settled.append(job)
             elif self._failed(job, "timeout" if late else "error" if score is None else "non_finite"):
                 settled.append(job)

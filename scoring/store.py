@@ -14,6 +14,8 @@ from runtime.postgres import Connection
 from runtime.queries import load_queries
 from scoring.spool import Target
 
+# Batches given to COPY at a time: each time it looks whether Postgres has something to say.
+TOGETHER = 32
 QUERIES = load_queries(Path(__file__).parent / "queries.sql")
 
 
@@ -69,8 +71,8 @@ def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shi
     """Write COPY lines by table, with the evidence they add to, in the caller's transaction. Safe to repeat."""
     for target, bodies in lines.items():
         with connection.cursor().copy(f"COPY staged_{target} FROM STDIN") as copy:
-            for body in bodies:
-                copy.write(body)
+            for first in range(0, len(bodies), TOGETHER):
+                copy.write(b"".join(bodies[first : first + TOGETHER]))
     # Held to the end of the transaction: the next statements see where evidence is sealed, and it stays there.
     connection.execute(QUERIES["lock_rollouts"])
     predictions = connection.execute(QUERIES["ship_predictions"]).fetchone()

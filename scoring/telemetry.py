@@ -2,59 +2,66 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from math import inf
+
+from prometheus_client import Histogram
 
 from runtime import metrics
 from runtime.metrics import LATENCY_EDGES, SCORE_EDGES
 
 
 class _Observations:
-    """A histogram between two publications; `edges` are upper ones, without infinity."""
+    """A histogram between two publications: `counts` per upper edge in order, the last for what is over them all."""
 
     __slots__ = ("_edges", "counts", "total")
 
     def __init__(self, edges: tuple[float, ...] = LATENCY_EDGES) -> None:
         self._edges = edges
-        self.counts: Counter[float] = Counter()
+        self.counts = [0] * (len(edges) + 1)
         self.total = 0.0
 
-    def add(self, value: float, times: int = 1) -> None:
-        place = bisect_left(self._edges, value)
-        self.counts[self._edges[place] if place < len(self._edges) else inf] += times
-        self.total += value * times
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self._edges, value)] += 1
+        self.total += value
+
+    def publish(self, histogram: Histogram) -> None:
+        metrics.observe_many(histogram, self.counts, self.total)
 
 
-def _scores() -> _Observations:
-    return _Observations(SCORE_EDGES)
+class _Answered:
+    """What was answered of one product by one variant."""
+
+    __slots__ = ("decisions", "latency", "scores")
+
+    def __init__(self) -> None:
+        self.decisions: Counter[tuple[str, str]] = Counter()
+        self.latency = _Observations()
+        self.scores = _Observations(SCORE_EDGES)
 
 
 class Telemetry:
     """Not thread-safe: one per event loop; `publish` is called there too."""
 
     def __init__(self) -> None:
-        self._predictions: Counter[tuple[str, str, str, str]] = Counter()
-        self._latency: defaultdict[tuple[str, str], _Observations] = defaultdict(_Observations)
+        self._answered: defaultdict[tuple[str, str], _Answered] = defaultdict(_Answered)
         self._model: defaultdict[tuple[str, str], _Observations] = defaultdict(_Observations)
-        self._scores: defaultdict[tuple[str, str], _Observations] = defaultdict(_scores)
         self._hits: Counter[str] = Counter()
         self._misses: Counter[str] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._answers: Counter[tuple[str, str]] = Counter()
+        self._answers: Counter[tuple[str, int]] = Counter()
         self._rejected: Counter[str] = Counter()
 
     def prediction(
         self, product: str, variant: str, decision: str, outcome: str, seconds: float, score: float | None = None
     ) -> None:
-        self._predictions[product, variant, decision, outcome] += 1
-        self._latency[product, variant].add(seconds)
+        answered = self._answered[product, variant]
+        answered.decisions[decision, outcome] += 1
+        answered.latency.add(seconds)
         if score is not None:
-            self._scores[product, variant].add(score)
+            answered.scores.add(score)
 
     def cache(self, product: str, *, hit: bool) -> None:
-        # Both, so that a product that never hits shows 0 hits rather than no series.
-        self._hits[product] += hit
-        self._misses[product] += not hit
+        (self._hits if hit else self._misses)[product] += 1
 
     def model_run(self, product: str, variant: str, seconds: float) -> None:
         self._model[product, variant].add(seconds)
@@ -66,21 +73,32 @@ class Telemetry:
         self._dropped[product] += times
 
     def http(self, route: str, status: int, times: int = 1) -> None:
-        self._answers[route, str(status)] += times
+        self._answers[route, status] += times
 
     def rejected(self, reason: str) -> None:
         self._rejected[reason] += 1
 
     def publish(self) -> None:
         """Hand over and start again from zero."""
-        for counter, counts in (
-            (metrics.predictions, self._predictions),
-            (metrics.canary_fallbacks, self._fallbacks),
-            (metrics.http_requests, self._answers),
-        ):
-            for labels, n in counts.items():
-                counter.labels(*labels).inc(n)
-            counts.clear()
+        # Both, so that a product that never hits shows 0 hits rather than no series.
+        for product in self._hits.keys() | self._misses.keys():
+            self._hits[product] += 0
+            self._misses[product] += 0
+        for (product, variant), answered in self._answered.items():
+            for (decision, outcome), n in answered.decisions.items():
+                metrics.predictions.labels(product, variant, decision, outcome).inc(n)
+            answered.latency.publish(metrics.inference_latency.labels(product, variant))
+            answered.scores.publish(metrics.scores.labels(product, variant))
+        self._answered.clear()
+        for labels, observed in self._model.items():
+            observed.publish(metrics.model_score.labels(*labels))
+        self._model.clear()
+        for (product, reason), n in self._fallbacks.items():
+            metrics.canary_fallbacks.labels(product, reason).inc(n)
+        self._fallbacks.clear()
+        for (route, status), n in self._answers.items():
+            metrics.http_requests.labels(route, str(status)).inc(n)
+        self._answers.clear()
         for counter, by_name in (
             (metrics.cache_hits, self._hits),
             (metrics.cache_misses, self._misses),
@@ -90,11 +108,3 @@ class Telemetry:
             for name, n in by_name.items():
                 counter.labels(name).inc(n)
             by_name.clear()
-        for histogram, observed in (
-            (metrics.inference_latency, self._latency),
-            (metrics.model_score, self._model),
-            (metrics.scores, self._scores),
-        ):
-            for labels, observations in observed.items():
-                metrics.observe_many(histogram.labels(*labels), observations.counts, observations.total)
-            observed.clear()

@@ -4,7 +4,6 @@ Run by threads.py: `python -m benchmarks.profile.http_alone PORT`.
 """
 
 import sys
-from collections.abc import Iterable
 
 import uvicorn
 from starlette.types import Receive, Scope, Send
@@ -18,7 +17,7 @@ ANSWER = Answer("00000000-0000-8000-8000-000000000113", 0.25, "allow", "m" * 36,
 class AnswersAtOnce:
     """What the protocol asks of an endpoint, without the endpoint."""
 
-    def admit(self, request: DirectCycle, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def admit(self, request: DirectCycle, authorization: bytes | None) -> None:
         pass
 
     def submit(self, body: bytes, reply: DirectCycle) -> None:

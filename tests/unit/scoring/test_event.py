@@ -17,6 +17,7 @@ from scoring.event import (
     Violation,
     parse_event,
     parse_json,
+    read_event,
 )
 
 GOOD = {"event_id": "e1", "product": "cards", "payload": {"amount": 10.5, "country": "SN"}}
@@ -163,11 +164,41 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False,
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=12)
 
 
+EVENTS = st.fixed_dictionaries(
+    {"event_id": st.text(max_size=130), "product": st.text(max_size=3), "payload": st.dictionaries(st.text(), SCALARS)},
+    optional={"routing_key": st.none() | st.text(max_size=130), "x": SCALARS},
+)
+
+
 def parsed(body: object) -> Event | list[Violation]:
     try:
         return parse_event(body)
     except EventRefused as refused:
         return refused.violations
+
+
+def read(body: bytes) -> Event | list[Violation] | str:
+    try:
+        return read_event(body)
+    except EventRefused as refused:
+        return refused.violations
+    except BodyNotJson as refused:
+        return str(refused)
+
+
+@given(EVENTS | JSON | st.dictionaries(st.sampled_from(["event_id", "product", "payload", "routing_key", "x"]), JSON))
+def test_a_body_read_in_one_pass_is_what_it_is_in_two(body: object) -> None:
+    assert read(json.dumps(body).encode()) == parsed(body)
+
+
+@pytest.mark.parametrize("number", [b"7" * 400, b"-" + b"7" * 4000, b"1e400", b"1.0", b"-0.0", b"1E2", b"9" * 5000])
+def test_a_number_read_in_one_pass_is_what_it_is_in_two(number: bytes) -> None:
+    body = b'{"event_id":"e","product":"p","payload":{"n":' + number + b"}}"
+    try:
+        expected: Event | str = parse_event(parse_json(body))
+    except BodyNotJson as refused:
+        expected = str(refused)
+    assert read(body) == expected
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["event_id", "product", "payload", "routing_key", "x"]), JSON))
