@@ -26,21 +26,25 @@ NAMES = tuple(scenario.name for scenario in SCENARIOS)
 @click.option("--quick", is_flag=True, help="The same scenarios, short.")
 @click.option("--only", "names", multiple=True, type=click.Choice(NAMES), help="Only this scenario; may be repeated.")
 @click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
-@click.option("--docs", is_flag=True, help="Replace the table in docs/faults.md with this run's.")
-def main(quick: bool, names: Sequence[str], as_json: bool, docs: bool) -> None:
+@click.option("--docs", is_flag=True, help="Keep the outcomes in faults/results.json and write docs/faults.md anew.")
+@click.option("--minutes", default=60.0, show_default=True, help="How long the scenario long-run takes.")
+def main(quick: bool, names: Sequence[str], as_json: bool, docs: bool, minutes: float) -> None:
     """Break real parts under load, then count what was lost, doubled or answered wrong."""
     chosen = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
-    outcomes = run(chosen, quick=quick, quiet=as_json)
+    outcomes = run(chosen, quick=quick, quiet=as_json, long_run_minutes=minutes)
     if as_json:
         click.echo(json.dumps([asdict(outcome) | {"passed": outcome.passed} for outcome in outcomes], indent=1))
     else:
         Console().print(report.table(outcomes))
     if docs:
-        report.write_docs(outcomes)
+        report.keep(outcomes)
+        report.write_docs(NAMES)
     sys.exit(any(not outcome.passed and outcome.unavailable is None for outcome in outcomes))
 
 
-def run(scenarios: Sequence[Scenario], *, quick: bool, quiet: bool = False) -> list[Outcome]:
+def run(
+    scenarios: Sequence[Scenario], *, quick: bool, quiet: bool = False, long_run_minutes: float = 60.0
+) -> list[Outcome]:
     """One after the other, each with a folder and parts of its own."""
     columns = TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.fields[doing]}"), TimeElapsedColumn()
     opened: list[ObjectStore] = []
@@ -67,7 +71,8 @@ def run(scenarios: Sequence[Scenario], *, quick: bool, quiet: bool = False) -> l
 
             own = Path(folder, scenario.name)
             own.mkdir()
-            outcomes.append(outcome_of(scenario, Trial(own, background, models, quick, object_store, show)))
+            trial = Trial(own, background, models, quick, object_store, long_run_minutes, show)
+            outcomes.append(outcome_of(scenario, trial))
             progress.update(task, doing="passed" if outcomes[-1].passed else "see the table")
     return outcomes
 

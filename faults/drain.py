@@ -5,7 +5,7 @@ import random
 import signal
 
 from faults.proxy import Proxy
-from faults.stand import Service, Stand, wait_until
+from faults.stand import WORKERS, Service, Stand, wait_until
 from faults.trial import Scenario, Trial
 
 CANARY_PERCENT = 20.0
@@ -48,8 +48,8 @@ def worker_terminated(trial: Trial) -> None:
         stand.start_canary(service, "2", CANARY_PERCENT)
         with trial.load(stand, service.port):
             for _ in trial.rounds(full=20, quick=2, doing="SIGTERM to a worker"):
-                trial.wait(1.0, "load")
                 _replace_worker(service)
+                trial.wait(1.0, "load")
         trial.settle(stand)
         trial.expect_no_refusal()
         trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
@@ -57,10 +57,9 @@ def worker_terminated(trial: Trial) -> None:
 
 
 def _replace_worker(service: Service) -> None:
-    workers = service.workers()
-    os.kill(random.choice(workers), signal.SIGTERM)
-    wait_until(lambda: len(set(service.workers()) - set(workers)) == 1, 30.0, "the worker is replaced")
-    service.await_ready()
+    wait_until(lambda: service.taking() == WORKERS, 30.0, "every worker takes connections")
+    os.kill(random.choice(service.workers()), signal.SIGTERM)
+    wait_until(lambda: service.taking() < WORKERS, 10.0, "the worker leaves")
 
 
 def rolled(trial: Trial) -> None:

@@ -98,6 +98,12 @@ class Service:
         """Process ids that serve: what BentoML's arbiter started."""
         return [pid for pid in self.process.family() if pid != self.process.pid and _serves(pid)]
 
+    def taking(self) -> int:
+        """Workers that take connections: each holds a shared lock on one file. Source: proc(5), /proc/locks."""
+        inode = (self.spool / "serving.lock").stat().st_ino
+        lines = map(str.split, Path("/proc/locks").read_text().splitlines())
+        return sum(line[1] == "FLOCK" and line[-3].endswith(f":{inode}") for line in lines)
+
     def readiness(self) -> Answer:
         """Of whichever worker answers; status 0 when none does."""
         try:

@@ -27,10 +27,14 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A row of the table. `unmet` names what was expected and did not come; `unavailable` why it could not run."""
+    """A row of the table. `extent` is how long, or how often, something was broken.
+
+    `unmet` names what was expected and did not come; `unavailable` why it could not run.
+    """
 
     name: str
     fault: str
+    extent: str = ""
     seconds: float = 0.0
     sent: int = 0
     refused: int = 0
@@ -55,10 +59,12 @@ class Trial:
     models: Models
     quick: bool
     object_store: Callable[[], ObjectStore]
+    long_run_minutes: float = 60.0
     show: Callable[[float, float, str], None] = lambda done, of, doing: None
     ledger: Ledger = field(default_factory=Ledger)
     account: Account = field(default_factory=Account)
     uneven: int = 0
+    extent: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unmet: list[str] = field(default_factory=list)
 
@@ -66,15 +72,22 @@ class Trial:
         self.payloads = payloads(PAYLOADS)
 
     def length(self, *, full: float, quick: float) -> float:
-        return quick if self.quick else full
+        seconds = quick if self.quick else full
+        self._extends(f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min")
+        return seconds
 
     def rounds(self, *, full: int, quick: int, doing: str) -> Iterator[int]:
         """Numbers from 0, the bar moving with them."""
         count = quick if self.quick else full
+        self._extends(f"{count} times")
         for number in range(count):
             self.show(number, count, doing)
             yield number
         self.show(count, count, doing)
+
+    def _extends(self, extent: str) -> None:
+        if extent not in self.extent:
+            self.extent.append(extent)
 
     def wait(self, seconds: float, doing: str) -> None:
         started = time.monotonic()
@@ -163,6 +176,7 @@ def outcome_of(scenario: Scenario, trial: Trial) -> Outcome:
     return Outcome(
         name=scenario.name,
         fault=scenario.fault,
+        extent=", ".join(trial.extent) or "once",
         seconds=time.monotonic() - started,
         sent=trial.ledger.sent,
         refused=sum(trial.ledger.refused.values()),

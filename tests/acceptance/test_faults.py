@@ -1,0 +1,22 @@
+"""Of the fault suite, short, what no other test here breaks; `make faults` is all of it, at length."""
+
+import pytest
+
+from faults.__main__ import SCENARIOS, run
+from faults.trial import Outcome
+
+CHOSEN = ("killed-while-cut", "rolling-restart")
+
+
+@pytest.fixture(scope="module")
+def outcomes() -> dict[str, Outcome]:
+    chosen = [scenario for scenario in SCENARIOS if scenario.name in CHOSEN]
+    return {outcome.name: outcome for outcome in run(chosen, quick=True, quiet=True)}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_nothing_is_lost_doubled_or_wrong(outcomes: dict[str, Outcome], name: str) -> None:
+    outcome = outcomes[name]
+    if outcome.unavailable:
+        pytest.skip(outcome.unavailable)
+    assert (outcome.account.answered > 500, outcome.passed) == (True, True), outcome
