@@ -83,7 +83,7 @@ clean: ## remove caches and builds; .venv and .sira stay
 
 # Debian packages whose programs some tests drive. Where they cannot be had those tests are skipped, with the reason.
 tools:
-	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk jq:jq curl:curl; do \
+	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk jq:jq curl:curl npm:npm; do \
 	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	[ -n "$$missing" ] || exit 0; \

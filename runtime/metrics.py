@@ -98,6 +98,13 @@ build_info = Gauge(
 )
 
 
+def begin_at_zero(product: str, variant: str) -> None:
+    """The series of a model that nobody has asked yet: the runbook's greps find them, and a rate has a start."""
+    inference_latency.labels(product, variant)
+    cache_hits.labels(product)
+    cache_misses.labels(product)
+
+
 def tell_build(build: Build) -> None:
     build_info.labels(build.version, build.commit, build.bento).set(1)
 

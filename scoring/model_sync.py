@@ -199,6 +199,7 @@ class ModelSync:
             metrics.model_info.labels(*labels).set(0)
         for labels in served:
             metrics.model_info.labels(*labels).set(1)
+            metrics.begin_at_zero(labels[0], labels[3])
         self._served |= served
 
 

@@ -79,3 +79,10 @@ def test_any_worker_answers_for_all_and_a_dead_one_s_gauges_are_forgotten(tmp_pa
     assert told(run(tmp_path, 2, "tell"), "sira_log_spool_rows") == 7
     alive.kill()
     alive.communicate()
+
+
+def test_a_model_that_nobody_has_asked_yet_has_its_latency_and_its_cache_at_zero() -> None:
+    metrics.begin_at_zero("unasked", "production")
+    told = metrics.exposition().decode()
+    assert 'sira_inference_latency_seconds_bucket{le="0.03",product="unasked",variant="production"} 0.0' in told
+    assert 'sira_cache_hits_total{product="unasked"} 0.0' in told
