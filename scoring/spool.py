@@ -164,7 +164,8 @@ class Spool:
 
     def append(self, target: Target, body: bytes, rows: int, now: float, committed: Committed) -> None:
         """Queue a batch. `committed(None)` follows, from the writer's thread, once it is durable; or with the error."""
-        if self._bytes + len(body) > self.limit_bytes:
+        # A trip is one line a rollout, and no caller waits for it: it must reach the controller all the same.
+        if target != "trips" and self._bytes + len(body) > self.limit_bytes:
             self._full = True
             committed(SpoolFull(self.limit_bytes))
             return

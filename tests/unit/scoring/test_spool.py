@@ -117,6 +117,14 @@ def test_a_disk_that_takes_no_more_is_told_and_comes_back_by_itself(spool: Spool
     assert [batch.body for batch in spool.file.batches(after_seq=0, most=10)] == [b"row\n", b"row\n"]
 
 
+def test_a_full_spool_takes_the_trip_of_a_fuse(spool: Spool) -> None:
+    append(spool, b"x" * LIMIT).get(timeout=5)
+    told: queue.Queue[SpoolError | None] = queue.Queue()
+    spool.append("trips", b"trip\n", 1, 1.5, told.put)
+    assert told.get(timeout=5) is None
+    assert [batch.target for batch in spool.file.batches(after_seq=0, most=10)] == ["predictions", "trips"]
+
+
 def test_a_spool_too_full_for_the_next_row_says_so(spool: Spool) -> None:
     assert append(spool, b"x" * (LIMIT - 1)).get(timeout=5) is None
     assert spool.writable
