@@ -260,6 +260,27 @@ def test_a_model_that_never_ends_is_given_up(write: Write) -> None:
     assert time.monotonic() - started < 30
 
 
+def test_ten_thousand_inputs_are_refused(write: Write) -> None:
+    names = tuple(f"x{n}" for n in range(10_000))
+    assert refusal(write(network([helper.make_node("Sigmoid", ["x0"], ["p"])], inputs=names))) == (
+        "10000 inputs, not 1 to 4096"
+    )
+
+
+def test_a_constant_that_unfolds_to_a_hundred_gigabytes_is_refused(write: Write) -> None:
+    """A kilobyte of file: onnxruntime folds constants when it loads a graph."""
+    unfolding = [
+        helper.make_node("Expand", ["one", "shape"], ["ones"]),
+        helper.make_node("ReduceSum", ["ones"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["amount", "sum"], ["p"]),
+    ]
+    constants = {"one": np.float32(1), "shape": np.array([160_000, 160_000], np.int64)}
+    contents = network(unfolding, constants=constants)
+    assert len(contents) < 1_000
+    fault = refusal(write(contents))
+    assert "onnxruntime does not load it" in fault or "does not score a warm-up row" in fault
+
+
 def test_a_model_that_wants_all_memory_is_refused(write: Write) -> None:
     huge = [
         helper.make_node("ConstantOfShape", ["shape"], ["zeros"]),
