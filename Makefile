@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary faults bento image sbom lock tools clean
+.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary faults bento image sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -61,6 +61,12 @@ image: ## build the image of all processes (BACKEND=docker|podman|buildah, VERSI
 sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of what the image holds
 	@mkdir -p dist
 	.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements-image.lock
+
+licences: .venv/.dev ## write docs/licences.md: the licences of what the image holds
+	$(PY) scripts/licences.py
+
+audit: .venv/.dev ## ask the public advisories about what the image holds (needs the network)
+	.venv/bin/pip-audit --require-hashes --disable-pip --requirement requirements-image.lock
 
 UV := uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
