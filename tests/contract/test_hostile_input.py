@@ -1,12 +1,13 @@
 """Whatever comes over the wire: never a 5xx, never a value in a log line or an error, and others are served on."""
 
+import contextlib
 import gzip
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -289,7 +290,7 @@ def test_over_the_concurrency_limit_the_surplus_is_told_to_come_back_and_then_is
         assert target.infer(event()).status == 200
 
 
-@contextmanager
+@contextlib.contextmanager
 def holding(port: int, request: bytes, count: int) -> Iterator[list[socket.socket]]:
     """So many connections that have sent this and wait."""
     held = [connect(port) for _ in range(count)]
@@ -315,16 +316,32 @@ def test_half_closed_connections_end(target: Target) -> None:
     assert descriptors(target.service.workers()[0]) <= before + 5
 
 
-def test_callers_who_hang_up_at_once_leave_nothing_behind(target: Target) -> None:
+def hang_up(port: int, said: bytes) -> None:
+    """With a reset: what a caller does whose process is killed."""
+    connection = connect(port)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(ConnectionError):
+        connection.sendall(said)
+    connection.close()
+
+
+def test_ten_thousand_callers_who_hang_up_leave_nothing_behind(target: Target) -> None:
     (worker,) = target.service.workers()
-    before = descriptors(worker)
-    for n in range(500):
-        connection = connect(target.port)
-        connection.sendall(post("/v1/infer", event(event_id=f"gone{n}"), token=SERVICE_TOKEN))
-        connection.close()
-    assert target.serves_on()
-    time.sleep(1)
-    assert descriptors(worker) <= before + 5
+    whole = post("/v1/infer", event(event_id="gone"), token=SERVICE_TOKEN)
+    said = (b"", whole[:50], whole[:-5], whole, b"\0" * 50)
+
+    def churn(count: int) -> None:
+        for n in range(count):
+            hang_up(target.port, said[n % len(said)])
+        assert target.serves_on()
+        time.sleep(1)
+
+    churn(2_000)
+    before = descriptors(worker), resident_mib(worker)
+    churn(8_000)
+    after = descriptors(worker), resident_mib(worker)
+    assert after[0] <= before[0] + 5
+    assert after[1] - before[1] < 16
 
 
 def test_a_thousand_idle_connections_keep_nobody_waiting(target: Target) -> None:
