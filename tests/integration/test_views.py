@@ -154,6 +154,42 @@ def test_the_service_cannot_change_what_a_log_holds(connection: Connection, tabl
         connection.execute(statement.replace("product", column).format(table).encode())
 
 
+# Everything else it may only read, and the partitions under a log not even that.
+MAY_CHANGE = """
+siramodel_registry            INSERT UPDATE
+sira_predictions              INSERT
+sira_paired_predictions       INSERT
+sira_audit_log                INSERT
+sira_canary_rollback_log      INSERT
+sira_labels                   INSERT
+sira_canary_phases            INSERT
+sira_canary_fuse_trips        INSERT
+sira_canary_verdicts          INSERT DELETE
+sira_canary_config            INSERT UPDATE
+sira_canary_evidence          INSERT UPDATE
+sira_canary_paired_evidence   INSERT UPDATE
+sira_canary_label_evidence    INSERT UPDATE
+sira_label_progress           INSERT UPDATE
+sira_prediction_hours         INSERT UPDATE
+sira_production_errors        INSERT UPDATE DELETE
+sira_controller_lease         INSERT UPDATE
+"""
+
+
+def test_the_service_may_change_just_this(connection: Connection) -> None:
+    connection.execute("SELECT sira_make_partitions(current_date, current_date + 1)")
+    found = connection.execute(
+        "SELECT relname, string_agg(privilege, ' ' ORDER BY place) FROM pg_class,"
+        " unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE']) WITH ORDINALITY AS asked (privilege, place)"
+        " WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') AND"
+        " CASE WHEN privilege IN ('INSERT', 'UPDATE') THEN has_any_column_privilege('sira_service', oid, privilege)"
+        " ELSE has_table_privilege('sira_service', oid, privilege) END GROUP BY 1"
+    ).fetchall()
+    assert dict(found) == {
+        name: rest.strip() for name, _, rest in (r.partition(" ") for r in MAY_CHANGE.split("\n") if r)
+    }
+
+
 def test_the_service_can_append_predictions_labels_and_rollbacks(connection: Connection) -> None:
     connection.execute("SET ROLE sira_service")
     add_prediction(connection, datetime.now(UTC))
