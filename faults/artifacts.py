@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from faults.object_store import REGION, ObjectStore
 from faults.proxy import Behaviour, Proxy
-from faults.stand import Service, Stand, wait_until
+from faults.service import Service, wait_until
+from faults.stand import Stand
 from faults.trial import Scenario, Trial
 
 NOTICED_SECONDS = 60.0

@@ -3,7 +3,7 @@
 import time
 
 from faults.models import PRODUCT
-from faults.stand import ask, wait_until
+from faults.service import ask, wait_until
 from faults.trial import Scenario, Trial
 
 CANARY_PERCENT = 50.0

@@ -13,7 +13,8 @@ from pathlib import Path
 import psycopg
 
 from faults.proxy import Behaviour
-from faults.stand import DATABASE, NONE, ROLE, Service, Settings, Stand, ask, set_password, wait_until
+from faults.service import Service, ask, wait_until
+from faults.stand import DATABASE, NONE, ROLE, Settings, Stand, set_password
 from faults.trial import Scenario, Trial
 from faults.volume import Volume
 from runtime.local import LocalPostgres, postgres_binaries

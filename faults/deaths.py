@@ -7,7 +7,7 @@ import statistics
 import time
 
 from faults.proxy import PASS, Behaviour
-from faults.stand import Service, wait_until
+from faults.service import Service, wait_until
 from faults.trial import Scenario, Trial
 
 ROUNDS = {"full": 50, "quick": 3}
@@ -73,7 +73,7 @@ def controller(trial: Trial) -> None:
 
 
 def while_cut_off(trial: Trial) -> None:
-    """Workers die, and at the end the whole service, while Postgres is away: what replaces them scores."""
+    """Workers die while Postgres is cut off, and the whole service while it hangs: what replaces them scores."""
     with trial.stand() as stand:
         stand.control()
         serving = stand.serve()
@@ -85,6 +85,7 @@ def while_cut_off(trial: Trial) -> None:
                 time.sleep(random.uniform(0.2, 2.0))
                 _kill_worker(serving)
             serving.process.kill()
+            stand.database.behave(Behaviour(hang=True))
             serving = stand.serve(port=serving.port)
             trial.wait(2.0, "load")
             trial.note("; ".join(serving.readiness().body.get("faults", ["nothing amiss is told"])))

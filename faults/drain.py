@@ -5,7 +5,8 @@ import random
 import signal
 
 from faults.proxy import Proxy
-from faults.stand import WORKERS, Service, Stand, wait_until
+from faults.service import Service, wait_until
+from faults.stand import WORKERS, Stand
 from faults.trial import Scenario, Trial
 
 CANARY_PERCENT = 20.0

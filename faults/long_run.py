@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from faults.models import PRODUCT
 from faults.process import descriptors, resident_mib
-from faults.stand import Service, Stand, ask
+from faults.service import Service, ask
+from faults.stand import Stand
 from faults.trial import Scenario, Trial
 
 PER_SECOND = 300.0

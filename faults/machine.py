@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from faults.proxy import Behaviour
-from faults.stand import Service, Stand, wait_until
+from faults.service import Service, wait_until
+from faults.stand import Stand
 from faults.trial import Scenario, Trial, Unavailable
 from faults.volume import Volume
 from scoring.spool import RESERVE_BYTES

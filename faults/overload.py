@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from faults.models import PRODUCT
-from faults.stand import Service, Stand
+from faults.service import Service
+from faults.stand import Stand
 from faults.trial import Scenario, Trial, Unavailable
 
 # What a worker admits at once, at the default of MAX_CONCURRENCY; the crowd is twice that.

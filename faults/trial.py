@@ -15,7 +15,8 @@ from faults.load import Callers, calling
 from faults.models import PRODUCT, Models, payloads
 from faults.object_store import ObjectStore
 from faults.recomputation import Recomputation
-from faults.stand import Service, Stand, StandFailed, wait_until
+from faults.service import Service, StandFailed, wait_until
+from faults.stand import Stand
 
 SETTLE_SECONDS = 90.0
 PAYLOADS = 5_000

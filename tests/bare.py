@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from faults.process import Process, free_port
-from faults.stand import Service, ask, wait_until
+from faults.service import Service, ask, wait_until
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register

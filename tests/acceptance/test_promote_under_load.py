@@ -12,7 +12,7 @@ import pytest
 from faults.background import Background
 from faults.ledger import Ledger
 from faults.load import Callers, calling
-from faults.stand import Service, ask
+from faults.service import Service, ask
 from registry.model_version import Status
 from runtime.local import LocalPostgres
 from runtime.postgres import connect

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from faults.process import free_port
-from faults.stand import Service, ask
+from faults.service import Service, ask
 from registry.model_version import Status
 from runtime.local import LocalPostgres
 from runtime.postgres import connect

@@ -16,7 +16,7 @@ import pytest
 
 from edge.operations import OPERATIONS
 from faults.process import descriptors, resident_mib
-from faults.stand import Service
+from faults.service import Service
 from runtime.local import LocalPostgres
 from tests.bare import add_version, person, serving
 from tests.conftest import SERVICE_TOKEN
