@@ -80,7 +80,7 @@ class Trial:
     def rounds(self, *, full: int, quick: int, doing: str) -> Iterator[int]:
         """Numbers from 0, the bar moving with them."""
         count = quick if self.quick else full
-        self._extends(f"{count} times")
+        self._extends(f"{count} times" if count > 1 else "once")
         for number in range(count):
             self.show(number, count, doing)
             yield number
