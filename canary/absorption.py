@@ -35,7 +35,7 @@ def absorb_observation(state: JudgeState | None, seen: Observation, policy: Poli
     if state is None:
         state = new_state(seen.requests.shape[:-1], seen.start)
     if seen.phase > state.phase.number:
-        state = begin_phase(state, seen.phase, seen.start)
+        state = begin_phase(state, seen.phase, seen.start, policy.percent)
     restarts = (seen.start - state.started) // RESTART_SECONDS + 1
     if restarts > state.restarts:
         weight = RESTARTS_WEIGHT / (restarts * (restarts + 1))

@@ -5,6 +5,9 @@ from math import ceil, log
 import msgspec
 
 BUCKET_SECONDS = 5
+# Before its first request a rollout has the evidence of production alone, so long and as a phase of its own.
+BEFORE_SECONDS = 600
+PHASE_BEFORE = -1
 SEAL_DELAY_SECONDS = 5
 
 # 13 bins make exactly a factor of 1.3, so "1.3 times slower" is a whole number of bins.

@@ -51,14 +51,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A rollout, as it was when judged, and what the judge said on its evidence up to `through`, epoch seconds."""
+    """A rollout, as it was when judged, and what the judge said with the evidence of `span`."""
 
     rollout: StoredRollout
+    span: Span
     state: JudgeState | None
     inputs: Inputs
     verdict: Verdict
     action: str
-    through: float
 
 
 def take_lease(connection: Connection, holder: str, *, stale_seconds: float) -> bool:
@@ -110,12 +110,12 @@ def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | 
 
 
 def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
-    """The verdicts, and the seals: evidence before `through` never changes again, and what is late counts after it."""
+    """The verdicts, and the seals: evidence before a span's end never changes; what is late counts after it."""
     verdicts = [_verdict_row(judgement) for judgement in judgements]
     connection.execute(QUERIES["insert_verdicts"], {"verdicts": jsonb(verdicts)})
     seals = {
         "rollout_ids": [judgement.rollout.rollout_id for judgement in judgements],
-        "throughs": [judgement.through for judgement in judgements],
+        "throughs": [judgement.span.through for judgement in judgements],
         "states": [encode_state(judgement.state).decode() if judgement.state else None for judgement in judgements],
     }
     connection.execute(QUERIES["seal"], seals)
@@ -132,8 +132,8 @@ def _verdict_row(judgement: Judgement) -> dict[str, Any]:
         "measurements": verdict.measurements,
         "inputs": judgement.inputs,
         "dispersion": rollout.dispersion,
-        "evidence_from": rollout.sealed_through.timestamp(),
-        "evidence_through": judgement.through,
+        "evidence_from": judgement.span.first,
+        "evidence_through": judgement.span.through,
         "judged_at": judgement.inputs.now,
     }
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from canary import sequential
-from canary.evidence import LATENCY_BINS, SCORE_BINS
+from canary.evidence import LATENCY_BINS, PHASE_BEFORE, SCORE_BINS
 from canary.latency import LatencyArray, LatencyWindow, empty_window
 from canary.sequential import FloatArray, IntArray, SplitTest
 
@@ -19,7 +19,7 @@ ERROR_ALTERNATIVES = np.array([1.25, 1.6, 2.5, 5.0, 16.0, 64.0])
 LATENCY_ALTERNATIVES = np.array([1.1, 1.25, 1.6, 2.5, 5.0, 12.0])
 GO_ALTERNATIVES = np.array([0.85, 0.7, 0.5, 0.25])
 
-# Restart weights of a test sum to at most 1: this for each of five phases, and absorption's 0.5.
+# Restart weights of a test sum to at most 1: this for the time before and for four phases, and absorption's 0.5.
 PHASE_WEIGHT = 0.1
 WEIGHTED_PHASES = 5
 
@@ -50,8 +50,8 @@ class PhaseEvidence(msgspec.Struct, frozen=True):
 class JudgeState(msgspec.Struct, frozen=True):
     """started, through: epoch seconds of the first bucket's start and the last one's end.
 
-    restarts: five-minute restarts begun; production_*: totals of the rollout, the control of a phase at 100 %;
-    unanswered: canary requests expected since the last one came, at or after silent_since.
+    phases: those begun with a weight; restarts: five-minute restarts begun; production_*: totals of the rollout, the
+    control of a phase at 100 %; unanswered: canary requests expected since the last one came, at or after silent_since.
     """
 
     started: int
@@ -80,7 +80,7 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
         errors=sequential.begin_test(shape, ERROR_ALTERNATIVES),
         latency=sequential.begin_test(shape, LATENCY_ALTERNATIVES),
         paired=np.zeros((*shape, 4), dtype=np.int64),
-        phase=_new_phase(shape, -1, start),
+        phase=_new_phase(shape, PHASE_BEFORE - 1, start),
         window=empty_window(shape),
         production_requests=np.zeros(shape),
         production_errors=np.zeros(shape),
@@ -90,13 +90,15 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
     )
 
 
-def begin_phase(state: JudgeState, number: int, start: int) -> JudgeState:
-    """The tests of the rollout go on, with some weight on a change that comes with the phase."""
-    if state.phases < WEIGHTED_PHASES:
-        state = restart(state, PHASE_WEIGHT, start)
+def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> JudgeState:
+    """The tests of the rollout go on, with some weight on a change that comes with the phase.
+
+    At 0 % nothing can come with it: only the first phase has a weight even so.
+    """
+    if state.phases < WEIGHTED_PHASES and (percent > 0.0 or state.phases == 0):
+        state = msgspec.structs.replace(restart(state, PHASE_WEIGHT, start), phases=state.phases + 1)
     return msgspec.structs.replace(
         state,
-        phases=state.phases + 1,
         phase=_new_phase(state.unanswered.shape, number, start),
         unanswered=np.zeros_like(state.unanswered),
         silent_since=np.full_like(state.silent_since, start),

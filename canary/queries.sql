@@ -28,6 +28,18 @@ VALUES (%(product)s, %(canary_model_id)s, %(production_model_id)s, %(canary_perc
         %(step)s, %(created_by)s)
 RETURNING *;
 
+-- name: insert_production_before
+-- What production answered before, as far as this version of it did.
+INSERT INTO sira_canary_evidence (rollout_id, phase, arm, bucket_start, requests, errors, latency)
+SELECT rollout_id, -1, 'production', bucket_start, sum(requests), sum(errors), sira_histogram_sum(latency)
+FROM sira_canary_config c
+JOIN siramodel_registry production ON model_id = production_model_id
+JOIN sira_production_errors e ON e.product = c.product
+WHERE rollout_id = %(rollout_id)s::uuid
+  AND bucket_start >= sealed_through - make_interval(secs => %(seconds)s::float8) AND bucket_start < sealed_through
+  AND bucket_start >= production.updated_at
+GROUP BY rollout_id, bucket_start;
+
 -- name: begin_phase
 UPDATE sira_canary_config
 SET canary_percent = %(percent)s, step = %(step)s, phase = phase + 1,
@@ -102,18 +114,18 @@ WHERE c.rollout_id = ANY(%(rollout_ids)s::uuid[]);
 
 -- name: arm_evidence
 -- OFFSET 0 keeps one look into the index a rollout: joined freely, days of evidence were read for a few buckets.
-SELECT phases.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phases.phase, canary_percent AS percent, arm,
-       requests, errors, timeouts, allowed, reviewed, blocked, latency, scores
+SELECT sealed.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, sealed.phase,
+       coalesce(canary_percent, 0) AS percent, arm, requests, errors, timeouts, allowed, reviewed, blocked, latency, scores
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
 CROSS JOIN LATERAL (
     SELECT * FROM sira_canary_evidence e
     WHERE e.rollout_id = span.rollout_id
       AND bucket_start >= to_timestamp(first) AND bucket_start < to_timestamp(through) OFFSET 0) AS sealed
-JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
+LEFT JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: paired_evidence
-SELECT phases.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, phases.phase, canary_percent AS percent,
-       n11, n10, n01, n00
+SELECT sealed.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, sealed.phase,
+       canary_percent AS percent, n11, n10, n01, n00
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
 CROSS JOIN LATERAL (
     SELECT * FROM sira_canary_paired_evidence e
@@ -244,31 +256,31 @@ DELETE FROM sira_production_errors WHERE bucket_start < clock_timestamp() - inte
 -- name: phase_totals
 SELECT e.phase, arm, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors, sum(timeouts)::bigint AS timeouts,
        sum(allowed)::bigint AS allowed, sum(reviewed)::bigint AS reviewed, sum(blocked)::bigint AS blocked
-FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid
+FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: evidence_span
 SELECT extract(epoch FROM min(bucket_start))::bigint AS first, extract(epoch FROM max(bucket_start))::bigint AS last
-FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid;
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0;
 
 -- name: slot_counts
 SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm,
        sum(requests)::bigint AS requests, sum(errors)::bigint AS errors
-FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: slot_latency
 -- Of a long rollout one bucket in so many is read: enough for a p95, and the rest is time.
 SELECT (at - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
 FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
-JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at)
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
 CROSS JOIN LATERAL jsonb_each(latency) AS bin
 GROUP BY 1, 2, 3;
 
 -- name: score_counts
 SELECT arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
 FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
-JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at)
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
 CROSS JOIN LATERAL jsonb_each(scores) AS bin
 GROUP BY 1, 2;
 

@@ -40,12 +40,14 @@ def replay(
     percents = {phase.phase: phase.canary_percent for phase in store.phases(connection, rollout.rollout_id)}
     state: JudgeState | None = None
     differences: list[Difference] = []
+    then = rollout
     for place, verdict in enumerate(stored):
         if place:
-            state = _absorb(connection, state, rollout, stored[place - 1], until=verdict)
-        state = _absorb(connection, state, rollout, verdict)
-        policy = replace(rollout, dispersion=verdict.dispersion).policy(percents[verdict.phase])
-        again = judge(state, policy, msgspec.convert(verdict.inputs, Inputs))
+            state = _absorb(connection, state, then, stored[place - 1], until=verdict)
+        percent = percents[verdict.phase]
+        then = replace(rollout, phase=verdict.phase, canary_percent=percent, dispersion=verdict.dispersion)
+        state = _absorb(connection, state, then, verdict)
+        again = judge(state, then.policy(), msgspec.convert(verdict.inputs, Inputs))
         if names := _differences(verdict, again):
             differences.append(Difference(verdict.tick, names))
         on_verdict(place + 1, len(stored))
@@ -55,16 +57,15 @@ def replay(
 def _absorb(
     connection: Connection,
     state: JudgeState | None,
-    rollout: StoredRollout,
+    then: StoredRollout,
     verdict: StoredVerdict,
     until: StoredVerdict | None = None,
 ) -> JudgeState | None:
-    """The verdict's own buckets, or those between it and `until`, as they were weighed then."""
+    """The verdict's own buckets, or those between it and `until`, by the rollout as it was then."""
     first = (verdict.evidence_through if until else verdict.evidence_from).timestamp()
     through = (until.evidence_from if until else verdict.evidence_through).timestamp()
-    sealed = evidence_store.buckets(connection, [Span(rollout.rollout_id, first, through)])
-    then = replace(rollout, phase=verdict.phase, dispersion=verdict.dispersion)
-    return absorb_sealed(state, sealed[rollout.rollout_id], then, through)
+    sealed = evidence_store.buckets(connection, [Span(then.rollout_id, first, through)])
+    return absorb_sealed(state, sealed[then.rollout_id], then, through)
 
 
 def _differences(stored: StoredVerdict, again: Verdict) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import msgspec
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
+from canary.evidence import BEFORE_SECONDS
 from canary.measurement import Measurement
 from canary.plan import CustomMetric, Limits, Mode, Plan, Policy, routed_percent
 from canary.rollout import Rollout, Status
@@ -140,10 +141,16 @@ def product_exists(connection: Connection, product: str) -> bool:
 
 
 def insert_rollout(connection: Connection, new: NewRollout, *, actor: str) -> StoredRollout:
-    """Raises psycopg.errors.UniqueViolation when the product has a live rollout."""
+    """With production's last ten minutes as its first evidence.
+
+    Raises psycopg.errors.UniqueViolation when the product has a live rollout.
+    """
     values = {name: getattr(new, name) for name in NewRollout.__slots__}
     values |= {"plan": jsonb(new.plan), "limits": jsonb(new.limits), "created_by": actor}
-    return _phase_recorded(connection, "insert_rollout", values, actor)
+    rollout = _phase_recorded(connection, "insert_rollout", values, actor)
+    before = {"rollout_id": rollout.rollout_id, "seconds": BEFORE_SECONDS}
+    connection.execute(QUERIES["insert_production_before"], before)
+    return rollout
 
 
 def begin_phase(

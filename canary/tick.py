@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from canary import evidence_store, moves, sequential, store
 from canary.absorption import absorb
 from canary.conditions import Inputs
-from canary.evidence import sealed_before
+from canary.evidence import BEFORE_SECONDS, sealed_before
 from canary.evidence_store import Judgement, PhasedBucket, Span, Standing
 from canary.judge_state import JudgeState, begin_phase, decode_state
 from canary.rollout import Action, Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
@@ -94,7 +94,7 @@ def judge_rollouts(connection: Connection, rollout_ids: Sequence[str], answers: 
         inputs = _inputs(rollout, standing, answers)
         verdict = judge(state, rollout.policy(), inputs)
         action = next_action(rollout.place(), verdict, standing.now)
-        judgements.append(Judgement(rollout, state, inputs, verdict, ACTION_NAMES[type(action)], span.through))
+        judgements.append(Judgement(rollout, span, state, inputs, verdict, ACTION_NAMES[type(action)]))
         actions.append(action)
     evidence_store.store_judgements(connection, judgements)
     return ended + [
@@ -114,8 +114,10 @@ def _brought_up_to_date(connection: Connection, rollout: StoredRollout, standing
 
 
 def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
-    first = rollout.sealed_through.timestamp()
-    return Span(rollout.rollout_id, first, max(first, sealed_before(standing.now)))
+    """What is not absorbed yet: also production's time before, until a first bucket has been."""
+    sealed = rollout.sealed_through.timestamp()
+    first = sealed if rollout.judge_state else sealed - BEFORE_SECONDS
+    return Span(rollout.rollout_id, first, max(sealed, sealed_before(standing.now)))
 
 
 def _state(rollout: StoredRollout) -> JudgeState | None:
@@ -130,7 +132,7 @@ def absorb_sealed(
         state = absorb(state, found.bucket, rollout.policy(found.percent))
     if state and state.phase.number < rollout.phase:
         # What the phase before has earned must not carry this one.
-        state = begin_phase(state, rollout.phase, int(through))
+        state = begin_phase(state, rollout.phase, int(through), rollout.policy().percent)
     return state
 
 

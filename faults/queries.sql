@@ -22,7 +22,7 @@ kept AS (
            sum(reviewed) AS reviewed, sum(blocked) AS blocked,
            sum((SELECT coalesce(sum(n::bigint), 0) FROM jsonb_each_text(latency) AS bins (bin, n))) AS timed,
            sum((SELECT coalesce(sum(n::bigint), 0) FROM jsonb_each_text(scores) AS bins (bin, n))) AS scored
-    FROM sira_canary_evidence GROUP BY 1, 2, 3
+    FROM sira_canary_evidence WHERE phase >= 0 GROUP BY 1, 2, 3
 )
 SELECT count(*) FROM counted FULL JOIN kept USING (rollout_id, phase, arm)
 WHERE (counted.requests, counted.errors, counted.allowed, counted.reviewed, counted.blocked, counted.timed, counted.scored)

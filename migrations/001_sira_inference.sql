@@ -164,7 +164,7 @@ CREATE TABLE IF NOT EXISTS sira_canary_verdicts (
 );
 CREATE INDEX IF NOT EXISTS sira_canary_verdicts_judged_at ON sira_canary_verdicts (judged_at);
 
--- Per rollout, phase, arm and 5 s bucket. All columns merge by addition.
+-- Per rollout, phase, arm and 5 s bucket. All columns merge by addition. Phase -1 is production before the rollout.
 CREATE TABLE IF NOT EXISTS sira_canary_evidence (
     rollout_id    uuid NOT NULL,
     phase         int NOT NULL,
@@ -194,15 +194,18 @@ CREATE TABLE IF NOT EXISTS sira_canary_paired_evidence (
     PRIMARY KEY (rollout_id, bucket_start, phase)
 );
 
--- Production's own 30 s halves over the last day, for the overdispersion of its errors.
+-- Production's own 30 s halves over the last day, canary or not: for the overdispersion of its errors, and for what a
+-- canary that starts is compared with.
 CREATE TABLE IF NOT EXISTS sira_production_errors (
     product       text NOT NULL,
     bucket_start  timestamptz NOT NULL,
     half          int NOT NULL CHECK (half IN (0, 1)),
     requests      bigint NOT NULL DEFAULT 0,
     errors        bigint NOT NULL DEFAULT 0,
+    latency       jsonb NOT NULL DEFAULT '{}',   -- bin -> count, model-scoring latency
     PRIMARY KEY (product, bucket_start, half)
 );
+ALTER TABLE sira_production_errors ADD COLUMN IF NOT EXISTS latency jsonb NOT NULL DEFAULT '{}';
 
 -- A serving process whose fuse tripped says so here; the controller makes it the rollback of all.
 CREATE TABLE IF NOT EXISTS sira_canary_fuse_trips (
@@ -473,7 +476,7 @@ CREATE OR REPLACE VIEW v_canary_health AS
                sum(requests) FILTER (WHERE arm = 'production') AS production_requests,
                sum(errors) FILTER (WHERE arm = 'production') AS production_errors
         FROM sira_canary_evidence e
-        WHERE e.rollout_id = c.rollout_id AND e.bucket_start > now() - interval '1 hour') e ON true
+        WHERE e.rollout_id = c.rollout_id AND e.phase >= 0 AND e.bucket_start > now() - interval '1 hour') e ON true
     WHERE c.status IN ('running', 'paused');
 
 CREATE OR REPLACE VIEW v_decision_distribution_daily AS

@@ -59,12 +59,17 @@ hours AS (
         latency = sira_histogram_add(h.latency, excluded.latency)
 ),
 error_halves AS (
-    INSERT INTO sira_production_errors AS e (product, bucket_start, half, requests, errors)
-    SELECT product, date_bin('30 s', created_at, 'epoch'), get_bit(uuid_send(prediction_id), 0), count(*),
-           count(*) FILTER (WHERE outcome <> 'ok')
-    FROM inserted WHERE arm = 'production' GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    INSERT INTO sira_production_errors AS e (product, bucket_start, half, requests, errors, latency)
+    SELECT product, bucket_start, half, sum(n), sum(failed),
+           coalesce(jsonb_object_agg(model_bin, n) FILTER (WHERE model_bin IS NOT NULL), '{}')
+    FROM (SELECT product, date_bin('30 s', created_at, 'epoch') AS bucket_start,
+                 get_bit(uuid_send(prediction_id), 0) AS half, model_bin, count(*) AS n,
+                 count(*) FILTER (WHERE outcome <> 'ok') AS failed
+          FROM inserted WHERE arm = 'production' GROUP BY 1, 2, 3, 4) AS bins
+    GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
     ON CONFLICT (product, bucket_start, half) DO UPDATE SET
-        requests = e.requests + excluded.requests, errors = e.errors + excluded.errors
+        requests = e.requests + excluded.requests, errors = e.errors + excluded.errors,
+        latency = sira_histogram_add(e.latency, excluded.latency)
 ),
 routed AS (
     -- A clock ahead counts now, a late row counts in the next open bucket.

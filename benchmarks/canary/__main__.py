@@ -26,7 +26,7 @@ def main(quick: bool, as_json: bool) -> None:
     """Simulate rollouts through the judge's own code. Exit status 1 if a figure is missed.
 
     200 requests/s, 10 % canary, a look every 5 s, 0.3 % errors, lognormal latency (median 12 ms, sigma 0.45).
-    Delays count from the step to 10 % to the end of the bucket that decided; sealing it and the next tick add
+    Delays count from the start at 10 % to the end of the bucket that decided; sealing it and the next tick add
     5 to 10 s. The seed is fixed: every run gives the same figures.
 
     \b

@@ -1,6 +1,6 @@
 """Simulated traffic of many rollouts side by side, as the observations that the judge absorbs.
 
-As in the runbook, a rollout is first configured at 0 %: ten minutes of it, then the step to 10 % at second 0.
+A rollout has production's ten minutes before it, and starts at 10 % at second 0.
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from canary.evidence import BUCKET_SECONDS, LATENCY_BINS, SCORE_BINS, latency_bin, latency_edge
+from canary.evidence import (
+    BEFORE_SECONDS,
+    BUCKET_SECONDS,
+    LATENCY_BINS,
+    PHASE_BEFORE,
+    SCORE_BINS,
+    latency_bin,
+    latency_edge,
+)
 from canary.observation import Observation
 from canary.sequential import FloatArray, IntArray, dispersion
 
@@ -24,7 +32,6 @@ _FASTEST_BIN = latency_bin(0.015)
 _SLOWEST_BIN = latency_bin(0.120)
 _BINS = slice(_FASTEST_BIN, _SLOWEST_BIN + 1)
 
-WARM_UP_SECONDS = 600
 _CHUNK_TICKS = 60
 _DAY_CELLS = 24 * 3600 // 30
 
@@ -48,13 +55,13 @@ class Traffic:
 
 
 def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> Iterator[Observation]:
-    """One observation of all replicas per 5 s tick, from the warm-up (phase 0) through `ticks` of the step (phase 1).
+    """One observation of all replicas per 5 s tick, from the time before through `ticks` of the step (phase 0).
 
     Requests are Poisson, so their latency bins are too.
     """
-    for first in range(-WARM_UP_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
-        warm_up = first < 0
-        expected = _expected_latency(traffic, 0.0 if warm_up else CANARY_PERCENT)
+    for first in range(-BEFORE_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
+        before = first < 0
+        expected = _expected_latency(traffic, 0.0 if before else CANARY_PERCENT)
         chunk = min(_CHUNK_TICKS, ticks - first)
         timed = rng.poisson(expected, size=(chunk, replicas, *expected.shape)).astype(np.int32)
         requests = timed.sum(axis=-1)
@@ -65,7 +72,7 @@ def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.
             latency[..., _BINS] = timed[tick]
             yield Observation(
                 start=(first + tick) * BUCKET_SECONDS,
-                phase=0 if warm_up else 1,
+                phase=PHASE_BEFORE if before else 0,
                 requests=requests[tick].astype(np.float64),
                 errors=errors[tick].astype(np.float64),
                 latency=latency,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.canary.traffic import CANARY_PERCENT, Traffic, estimate_dispersion, observe_traffic
 from canary.absorption import absorb_observation
 from canary.conditions import Inputs
-from canary.evidence import BUCKET_SECONDS
+from canary.evidence import BUCKET_SECONDS, PHASE_BEFORE
 from canary.judge_state import JudgeState
 from canary.plan import DEFAULT_LIMITS, Policy
 from canary.sequential import CANARY, PRODUCTION, FloatArray, log_evidence, paired_log_evidence
@@ -66,7 +66,7 @@ def one_replica(state: Any, replica: int) -> Any:
 
 def _run_batch(traffic: Traffic, replicas: int, seconds: int, rng: np.random.Generator, progress: Progress) -> Trial:
     phi: Any = estimate_dispersion(traffic, replicas, rng)
-    policies = [Policy(percent, dispersion=phi) for percent in (0.0, CANARY_PERCENT)]
+    policies = {phase: Policy(percent, dispersion=phi) for phase, percent in ((PHASE_BEFORE, 0.0), (0, CANARY_PERCENT))}
     trial = Trial(*(np.full(replicas, np.nan) for _ in range(3)))
     state: JudgeState | None = None
     for seen in observe_traffic(traffic, replicas, seconds // BUCKET_SECONDS, rng):

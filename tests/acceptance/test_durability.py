@@ -51,7 +51,7 @@ class Site:
         """Predictions of a rollout that its evidence does not count, or counts twice."""
         with connect(self.database_url, name="tests") as connection:
             row = connection.execute(
-                "SELECT abs((SELECT coalesce(sum(requests), 0) FROM sira_canary_evidence)"
+                "SELECT abs((SELECT coalesce(sum(requests), 0) FROM sira_canary_evidence WHERE phase >= 0)"
                 " - (SELECT count(*) FROM sira_predictions WHERE rollout_id IS NOT NULL))::int"
             ).fetchone()
         assert row is not None

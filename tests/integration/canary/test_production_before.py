@@ -1,0 +1,68 @@
+"""What a rollout knows of production before its first request."""
+
+from typing import TYPE_CHECKING
+
+from canary import store
+from canary.evidence import latency_bin
+from canary.judge_state import JudgeState, decode_state
+from canary.replay import Replayed, replay
+from canary.report import Report, make_report
+from runtime.postgres import Connection
+
+if TYPE_CHECKING:
+    from tests.integration.canary.conftest import Canary
+
+
+def add_production(connection: Connection, minutes_ago: range, errors: int = 3) -> None:
+    """Two halves of 300 requests of 10 ms in each half minute, as the shipper counts them."""
+    for ago in minutes_ago:
+        connection.execute(
+            "INSERT INTO sira_production_errors (product, bucket_start, half, requests, errors, latency) SELECT"
+            " 'fraud_score', date_bin('30 s', clock_timestamp(), 'epoch') - make_interval(mins => %s, secs => s),"
+            " half, 300, %s, jsonb_build_object(%s::text, 300)"
+            " FROM generate_series(0, 30, 30) AS s, generate_series(0, 1) AS half",
+            (ago, errors, latency_bin(0.01)),
+        )
+
+
+def production_since(connection: Connection, minutes: float) -> None:
+    connection.execute("ALTER TABLE siramodel_registry DISABLE TRIGGER siramodel_registry_guard")
+    since = "UPDATE siramodel_registry SET updated_at = clock_timestamp() - make_interval(secs => %s)"
+    connection.execute(since, (60 * minutes,))
+
+
+def test_a_canary_that_starts_is_compared_with_productions_last_ten_minutes(
+    canary: "Canary", connection: Connection
+) -> None:
+    production_since(connection, minutes=60)
+    add_production(connection, range(20))
+    rollout = canary.start()
+    canary.run(15)
+    state = remembered(canary)
+    # 19 to 21 half minutes, and two buckets of the rollout.
+    assert 19 * 600 <= state.production_requests - 2 * 900 <= 21 * 600
+    assert state.phase.number == 0
+    # The very first bucket had a p95 to be measured by.
+    assert state.phase.timed.tolist() == [1800.0, 200.0]
+    assert replay(connection, canary.now()) == Replayed(3, ())
+    report = make_report_of(connection, rollout.rollout_id)
+    assert sum(total.requests for total in report.totals) == 3 * 1000
+
+
+def remembered(canary: "Canary") -> JudgeState:
+    return decode_state(canary.now().judge_state or "")
+
+
+def make_report_of(connection: Connection, rollout_id: str) -> Report:
+    with connection.transaction():
+        (rollout,) = [one for one in store.all_rollouts(connection) if one.rollout_id == rollout_id]
+        return make_report(connection, rollout)
+
+
+def test_what_another_version_of_production_answered_is_no_comparison(canary: "Canary", connection: Connection) -> None:
+    production_since(connection, minutes=4)
+    add_production(connection, range(20))
+    canary.start()
+    canary.run(15)
+    state = remembered(canary)
+    assert 7 * 600 <= state.production_requests - 2 * 900 <= 9 * 600
