@@ -1,5 +1,6 @@
 """Which arm answers a key: sticky, the same in every process, monotone in the percentage."""
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
 
@@ -25,8 +26,15 @@ class Split(msgspec.Struct, frozen=True):
 
 def position(salt: bytes, routing_key: str) -> float:
     """Where a key lies in [0, 1]: uniform over keys, fixed for a salt. Keyed BLAKE2b (RFC 7693), 64 bits."""
-    digest = blake2b(routing_key.encode("utf-8", "surrogatepass"), digest_size=8, key=salt).digest()
-    return (int.from_bytes(digest) >> _DROPPED_BITS) * _SCALE
+    keyed = _keyed(salt).copy()
+    keyed.update(routing_key.encode("utf-8", "surrogatepass"))
+    return (int.from_bytes(keyed.digest()) >> _DROPPED_BITS) * _SCALE
+
+
+@lru_cache(256)
+def _keyed(salt: bytes) -> blake2b:
+    """The hash with its key already in it: half of what hashing a routing key costs."""
+    return blake2b(digest_size=8, key=salt)
 
 
 def choose_arm(split: Split, routing_key: str) -> Arm:

@@ -108,6 +108,10 @@ class LocalPostgres:
         (home / "port").write_text(str(port))
         return postgres
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def url(self, database: str) -> str:
         """Connection string of the owner, who may migrate."""
         return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self.port}/{database}"

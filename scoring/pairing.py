@@ -19,7 +19,9 @@ from scoring.telemetry import Telemetry
 
 MOST_WAITING = 2_000
 MOST_ROWS = 64
-PAUSE_SECONDS = 0.02
+# Long enough for a run and a commit of many rows, short against the five seconds after which evidence is sealed.
+PAUSE_SECONDS = 0.1
+BACKLOG_PAUSE_SECONDS = 0.005
 
 _Pair = tuple[Job, str, Row]
 
@@ -56,7 +58,7 @@ class Pairing:
 
     def _take_turn(self) -> None:
         pairs, self._waiting = self._waiting[:MOST_ROWS], self._waiting[MOST_ROWS:]
-        self._turn = self._loop.call_later(PAUSE_SECONDS / 4, self._take_turn) if self._waiting else None
+        self._turn = self._loop.call_later(BACKLOG_PAUSE_SECONDS, self._take_turn) if self._waiting else None
         groups: dict[OnnxModel, list[_Pair]] = {}
         for pair in pairs:
             groups.setdefault(_other(pair[0]), []).append(pair)
