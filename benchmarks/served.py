@@ -32,8 +32,8 @@ from runtime.postgres import Connection, connect
 REPOSITORY = Path(__file__).parent.parent
 READY_SECONDS = 60.0
 MOST_FROM_CACHE = 0.01
-# Postgres and the controller have machines of their own elsewhere. Here they share wrk's core and give way to it: a load
-# that waits for them measures them.
+# Elsewhere Postgres and the controller have machines of their own. Here they share wrk's core and give way to it: a
+# load that waits for them measures them.
 NICENESS = 10
 BENTO = ("-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", "{port}")
 
