@@ -2,6 +2,8 @@
 # `make image` on a Debian machine that has no container engine, and perhaps no registry either. Run it as root.
 #   scripts/build-image.sh          builds registry.molam/sira-inference:v1.0.0 into buildah's own store
 #   scripts/run-image.sh            then runs it as Kubernetes would
+# With the base there, `BUILDAH_ISOLATION=chroot bentoml containerize sira_inference:latest --backend buildah
+# --opt isolation=chroot` works as well; that image is nearly twice as large.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,15 +19,18 @@ make_base() {
   local root container
   root=$(mktemp -d)
   trap 'rm -rf "$root"' RETURN
-  debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$root" >/dev/null
+  debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$root" >/dev/null
   ln -s /usr/bin/python3 "$root/usr/local/bin/python"
+  # As in the official image, pip may install: `bentoml containerize` begins with it.
+  rm "$root"/usr/lib/python3.*/EXTERNALLY-MANAGED
   # What this machine trusts, its mirrors' certificates included.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   container=$(buildah from scratch)
   cp -a "$root/." "$(buildah mount "$container")/"
   buildah umount "$container" >/dev/null
-  buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 "$container"
+  buildah config --env PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin --cmd python3 \
+    --env SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt --env UV_SYSTEM_CERTS=true "$container"
   buildah commit --quiet --rm "$container" "$BASE"
 }
 
