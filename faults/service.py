@@ -84,6 +84,10 @@ class Service:
         except OSError:
             return Answer(0, {}, {})
 
+    def all_say(self, status: int) -> bool:
+        """Whether every worker's readiness is this, as far as a dozen connections reach them all."""
+        return all(self.readiness().status == status for _ in range(12))
+
     def metric(self, name: str, *labels: str) -> float:
         """Sum over the series of `name` that carry all of `labels`, each as it is printed: `reason="x"`."""
         try:
