@@ -14,7 +14,7 @@ from matplotlib.figure import Figure  # noqa: E402
 
 from benchmarks.latency import LatencyRun, by_second  # noqa: E402
 from benchmarks.open_loop import Recording  # noqa: E402
-from benchmarks.report import LIMIT, OURS, OURS_CANARY  # noqa: E402
+from benchmarks.report import LIMIT, OURS, OURS_CANARY, OURS_ONE_DISK  # noqa: E402
 from benchmarks.side_by_side import Outcome  # noqa: E402
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -26,7 +26,10 @@ def comparison(path: Path, outcomes: Sequence[Outcome], caption: str) -> None:
     """Requests/s and p99 of each contender that did not fail."""
     shown = sorted((one for one in outcomes if one.failed is None), key=lambda one: one.per_second)
     names = [one.title.replace("`", "").replace("*", "") for one in shown]
-    colors = [{OURS: BLUE, OURS_CANARY: PALE_BLUE, LIMIT: PALE_GREY}.get(one.name, GREY) for one in shown]
+    colors = [
+        {OURS: BLUE, OURS_CANARY: PALE_BLUE, OURS_ONE_DISK: PALE_BLUE, LIMIT: PALE_GREY}.get(one.name, GREY)
+        for one in shown
+    ]
     figure, (rate, tail) = pyplot.subplots(1, 2, figsize=(10, 0.55 * len(shown) + 1.4), sharey=True)
     for axes, values, title, text in (
         (rate, [one.per_second for one in shown], "requests/s on one core (more is better)", "{:,.0f}"),

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.side_by_side import Outcome, Plan
 
 RESULTS = Path(__file__).with_name("results.json")
-OURS, OURS_CANARY, LIMIT = "sira", "sira_canary", "uvicorn_empty"
+OURS, OURS_CANARY, OURS_ONE_DISK, LIMIT = "sira", "sira_canary", "sira_one_disk", "uvicorn_empty"
 DISTURBED = 0.05  # share of the core: less than the differences we speak of
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -35,6 +36,7 @@ MOST_FROM_CACHE = 0.01
 # Elsewhere Postgres and the controller have machines of their own. Here they share wrk's core and give way to it: a
 # load that waits for them measures them.
 NICENESS = 10
+MEMORY = Path("/dev/shm")
 BENTO = ("-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1", "--port", "{port}")
 
 
@@ -115,14 +117,15 @@ def serving(
     command: Sequence[str] = BENTO,
     cores: str = str(SERVER_CORE),
     settings: Mapping[str, str] = MappingProxyType({}),
+    one_disk: bool = False,
     seed: Callable[[Connection, ModelVersion], None] = lambda connection, production: None,
 ) -> Iterator[Sira]:
     """Postgres, migrations, both models registered, production promoted, then the processes; all gone on exit.
 
     `command` is what Python is to run, with {port}; `settings` go on top of the environment; `seed` may add to the
-    registry before anything serves.
+    registry before anything serves. With `one_disk` the service's log and Postgres are synced to the same disk.
     """
-    with LocalPostgres.start(folder / "postgres") as postgres:
+    with _postgres_home(folder, one_disk) as home, LocalPostgres.start(home) as postgres:
         os.setpriority(os.PRIO_PROCESS, postgres.pid, NICENESS)  # of every session from here on
         database_url = postgres.create_database("sira")
         with connect(database_url, name="benchmarks", autocommit=True) as connection:
@@ -148,6 +151,17 @@ def serving(
                 models=models,
                 bodies=write_bodies(folder / "bodies", map(EVENT.tail, workload.payloads)),
             )
+
+
+@contextmanager
+def _postgres_home(folder: Path, one_disk: bool) -> Iterator[Path]:
+    """On the service's disk, or in memory: what stands here for a disk of its own on another machine."""
+    if one_disk or not MEMORY.is_dir():
+        yield folder / "postgres"
+        return
+    with tempfile.TemporaryDirectory(prefix="sira-postgres-", dir=MEMORY) as elsewhere:
+        os.chmod(elsewhere, 0o755)  # Postgres is another user when root starts it
+        yield Path(elsewhere, "postgres")
 
 
 def _environment(database_url: str, folder: Path) -> dict[str, str]:

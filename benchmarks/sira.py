@@ -18,14 +18,15 @@ from benchmarks.served import Sira, serving
 def contenders() -> list[Contender]:
     wire = Wire(EVENT.head, EVENT.tail, _read)
     return [
-        Contender("sira", "**this service**, everything on", wire, partial(_start, canary_percent=0)),
+        Contender("sira", "**this service**, everything on", wire, _start),
         Contender("sira_canary", "**this service**, canary at 10 %", wire, partial(_start, canary_percent=10)),
+        Contender("sira_one_disk", "**this service**, Postgres on its disk", wire, partial(_start, one_disk=True)),
     ]
 
 
 @contextmanager
-def _start(workload: Workload, folder: Path, canary_percent: int) -> Iterator[Running]:
-    with serving(workload, folder) as sira:
+def _start(workload: Workload, folder: Path, *, canary_percent: int = 0, one_disk: bool = False) -> Iterator[Running]:
+    with serving(workload, folder, one_disk=one_disk) as sira:
         if not canary_percent:
             yield sira.running()
             return
