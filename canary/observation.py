@@ -23,13 +23,18 @@ class Observation(msgspec.Struct, frozen=True):
 def observe(bucket: Bucket) -> Observation:
     arms = (bucket.production, bucket.canary)
     paired = bucket.paired
+    latency = np.zeros((2, LATENCY_BINS), dtype=np.int32)
+    scores = np.zeros((2, SCORE_BINS), dtype=np.int64)
+    for number, arm in enumerate(arms):
+        _fill(latency[number], arm.latency)
+        _fill(scores[number], arm.scores)
     return Observation(
         start=bucket.start,
         phase=bucket.phase,
         requests=np.array([_routed(arm) for arm in arms], dtype=np.float64),
         errors=np.array([arm.errors for arm in arms], dtype=np.float64),
-        latency=np.stack([_dense(arm.latency, LATENCY_BINS) for arm in arms]).astype(np.int32),
-        scores=np.stack([_dense(arm.scores, SCORE_BINS) for arm in arms]),
+        latency=latency,
+        scores=scores,
         paired=np.array([paired.n11, paired.n10, paired.n01, paired.n00], dtype=np.int64),
     )
 
@@ -38,8 +43,6 @@ def _routed(arm: ArmBucket) -> int:
     return max(arm.requests, arm.errors)
 
 
-def _dense(histogram: Histogram, bins: int) -> IntArray:
-    dense = np.zeros(bins, dtype=np.int64)
+def _fill(dense: LatencyArray | IntArray, histogram: Histogram) -> None:
     if histogram:
         dense[list(histogram)] = list(histogram.values())
-    return dense

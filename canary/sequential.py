@@ -5,6 +5,7 @@ independent rollouts, so that the simulation and the judge run the very same fun
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from math import sqrt
 
 import msgspec
@@ -133,12 +134,19 @@ def paired_log_evidence(canary_only: ArrayLike, production_only: ArrayLike, both
     Each event multiplies the wealth of a bet b by 1 + b * (canary - rho * production). Counts (...) -> (...).
     Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686).
     """
-    bets = PAIRED_BETS / rho
+    canary, production, shared = _log_bets(rho)
     return log_evidence(
-        np.asarray(canary_only)[..., None] * np.log1p(bets)
-        + np.asarray(production_only)[..., None] * np.log1p(-bets * rho)
-        + np.asarray(both)[..., None] * np.log1p(bets * (1.0 - rho))
+        np.asarray(canary_only)[..., None] * canary
+        + np.asarray(production_only)[..., None] * production
+        + np.asarray(both)[..., None] * shared
     )
+
+
+@lru_cache
+def _log_bets(rho: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """What an event of the canary alone, of production alone, and of both adds to the log of each bet's wealth."""
+    bets = PAIRED_BETS / rho
+    return np.log1p(bets), np.log1p(-bets * rho), np.log1p(bets * (1.0 - rho))
 
 
 def dispersion(cells: Iterable[tuple[int, int, int, int]]) -> float | None:

@@ -40,8 +40,9 @@ ACTOR = "bench-canary-live"
 USUAL_ERRORS, FIVE_TIMES = 0.003, 0.015
 # Rounds of work: about 3 ms, and twice that.
 USUAL_ROUNDS, TWICE = 350, 700
-QUIET_SECONDS = 20.0
-CUT_SECONDS = 60.0
+# Of production alone, so that its last half minutes are known when the canary starts.
+QUIET_SECONDS = 75.0
+BEFORE_CUT_SECONDS, CUT_SECONDS = 20.0, 60.0
 SHIPPED_SECONDS = 3.0
 LIMITS = {"critical_alerts": "ignore"}
 PLAN = {"steps": [{"percent": 10, "gate": "manual"}, {"percent": 100}]}
@@ -151,7 +152,7 @@ class Bench:
         url = urlsplit(self._stage.environment["DATABASE_URL"])
         name = sql.Identifier(url.path.strip("/"))
         admin_url = url._replace(path="/postgres").geturl()
-        time.sleep(QUIET_SECONDS)
+        time.sleep(BEFORE_CUT_SECONDS)
         with connect(admin_url, name="cut", autocommit=True) as admin:
             admin.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
             try:
