@@ -10,13 +10,15 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edge.infer import BODY_LIMIT, CLOSE, InferEndpoint, encode, problem_response
-from edge.problems import BodyTooLarge
+from edge.problems import BodyTooLarge, TooManyRequests
 from scoring.job import Answer
 
 assert BODY_LIMIT <= HIGH_WATER_LIMIT  # reading pauses there, and a longer body is refused before
 
 # Where the lifespan's state names the endpoint.
 STATE_KEY = "sira.infer"
+# How long a connection that was told 429 is not read.
+REST_SECONDS = 0.05
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 _CLOSE = b"connection: close\r\n"
 
@@ -83,6 +85,16 @@ class DirectProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
             self._idle()
 
+    def rest(self) -> None:
+        """Read nothing for a moment: who asks again at once would be refused at the cost of those who are answered."""
+        if not self.transport.is_closing():
+            self.flow.pause_reading()
+            self.loop.call_later(REST_SECONDS, self._end_rest)
+
+    def _end_rest(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _unset_keepalive_if_required(self) -> None:
         """uvicorn cancels its timer at every request; ours runs on and looks whether there was one."""
 
@@ -145,6 +157,9 @@ class DirectCycle:
         """Wait for the body, or refuse it: what still comes of it is then passed over."""
         try:
             self._endpoint.admit(self, authorization)
+        except TooManyRequests as error:
+            self.set_exception(error)
+            self._protocol.rest()
         except Exception as error:
             self.set_exception(error)
 

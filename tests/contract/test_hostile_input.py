@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from edge.operations import OPERATIONS
+from edge.protocol import REST_SECONDS
 from faults.process import descriptors, resident_mib
 from faults.service import Service
 from runtime.local import LocalPostgres
@@ -288,6 +289,18 @@ def test_over_the_concurrency_limit_the_surplus_is_told_to_come_back_and_then_is
         assert (refused.status, "\r\nretry-after: 1" in refused.head) == (429, True)
         assert {read(connection).status for connection in held} == {408}
         assert target.infer(event()).status == 200
+
+
+def test_who_asks_again_at_once_is_refused_a_few_times_a_second_and_not_thousands(target: Target) -> None:
+    slow = post("/v1/infer", token=SERVICE_TOKEN, headers={"Content-Length": "100"})
+    seconds, refusals = BODY_SECONDS / 2, 0
+    with holding(target.port, slow, MAX_CONCURRENCY), connect(target.port) as connection:
+        started = time.monotonic()
+        while time.monotonic() - started < seconds:
+            connection.sendall(post("/v1/infer", event(), token=SERVICE_TOKEN))
+            assert target.fine(read(connection)).status == 429
+            refusals += 1
+    assert 1 < refusals <= seconds / REST_SECONDS + 1
 
 
 @contextlib.contextmanager
