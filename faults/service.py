@@ -75,7 +75,8 @@ class Service:
         """Workers that take connections: each holds a shared lock on one file. Source: proc(5), /proc/locks."""
         inode = (self.spool / "serving.lock").stat().st_ino
         lines = map(str.split, Path("/proc/locks").read_text().splitlines())
-        return sum(line[1] == "FLOCK" and line[-3].endswith(f":{inode}") for line in lines)
+        # By process: what changes while the list is read may stand in it twice.
+        return len({line[4] for line in lines if line[1] == "FLOCK" and line[5].endswith(f":{inode}")})
 
     def readiness(self) -> Answer:
         """Of whichever worker answers; status 0 when none does."""
