@@ -101,6 +101,9 @@ class SpoolFile:
         except OSError:
             os.close(lock_fd)
             return None
+        # Before SQLite opens it, which would let everyone read the payloads; its other files take after this one.
+        path.touch()
+        path.chmod(0o600)
         return cls(path, lock_fd)
 
     def batches(self, *, after_seq: int, most: int) -> list[Batch]:

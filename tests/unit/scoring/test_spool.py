@@ -62,6 +62,12 @@ def test_a_batch_is_on_disk_when_its_caller_is_told(spool: Spool) -> None:
         ]
 
 
+def test_only_the_owner_may_read_what_was_spooled(spool: Spool) -> None:
+    assert append(spool).get(timeout=5) is None
+    modes = {path.suffix: path.stat().st_mode & 0o777 for path in spool.file.path.parent.glob("spool-0.*")}
+    assert modes == {".sqlite": 0o600, ".sqlite-wal": 0o600, ".sqlite-shm": 0o600, ".lock": 0o600}
+
+
 def test_every_commit_is_synced_to_disk(spool: Spool) -> None:
     assert spool._writer.execute("PRAGMA synchronous").fetchone() == (2,)
     assert spool._writer.execute("PRAGMA journal_mode").fetchone() == ("wal",)
