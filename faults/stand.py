@@ -26,7 +26,7 @@ from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
 from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
-from scoring.spool import orphans
+from scoring.spool_file import orphans
 
 DATABASE = "sira"
 ROLE = "sira_service"

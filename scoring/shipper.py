@@ -10,7 +10,8 @@ import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
-from scoring.spool import Batch, Spool, SpoolFile, Target, orphans
+from scoring.spool import Spool
+from scoring.spool_file import Batch, SpoolFile, Target, orphans
 from scoring.store import prepare_shipping, ship
 
 log = logging.getLogger("sira.scoring.shipper")

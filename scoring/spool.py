@@ -4,25 +4,16 @@ One file per serving process, claimed by a lock on it. A process that died leave
 claims it and ships what it holds. Measured on a virtual disk: 0.24 ms median for a commit of 18 kB.
 """
 
-import fcntl
 import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, spooled_at REAL NOT NULL, target TEXT NOT NULL, rows INTEGER NOT NULL,
-    body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS refused (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, refused_at REAL NOT NULL, reason TEXT NOT NULL, target TEXT NOT NULL,
-    body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
-"""
+from scoring.spool_file import Batch, SpoolFile, Target, open_database, paths
 
 RETRY_SECONDS = 1.0
 # Of disk that rows never take: forgetting rows needs room too, and so does folding each worker's write-ahead log
@@ -47,28 +38,7 @@ class SpoolUnwritable(SpoolError):
         super().__init__(f"the spool cannot be written: {reason}")
 
 
-Target = Literal["predictions", "paired", "trips"]
 Committed = Callable[[SpoolError | None], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """`body` is `rows` lines of COPY text for the table `target` stands for; `spooled_at` is unix seconds."""
-
-    seq: int
-    spooled_at: float
-    target: Target
-    rows: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What waits to be shipped; `oldest_at` is unix seconds, None when nothing waits."""
-
-    rows: int
-    bytes: int
-    oldest_at: float | None
 
 
 @dataclass(slots=True)
@@ -81,60 +51,6 @@ class _Append:
 
     def columns(self) -> tuple[float, Target, int, bytes]:
         return self.spooled_at, self.target, self.rows, self.body
-
-
-class SpoolFile:
-    """A claimed spool file: holds its lock until closed. Reading and setting rows aside; not the hot path."""
-
-    def __init__(self, path: Path, lock_fd: int) -> None:
-        self.path = path
-        self._lock_fd = lock_fd
-        self._db = _open(path)
-        self._db.executescript(_SCHEMA)
-
-    @classmethod
-    def claim(cls, path: Path) -> Self | None:
-        """The file, or None when another live process holds it."""
-        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock_fd)
-            return None
-        # Before SQLite opens it, which would let everyone read the payloads; its other files take after this one.
-        path.touch()
-        path.chmod(0o600)
-        return cls(path, lock_fd)
-
-    def batches(self, *, after_seq: int, most: int) -> list[Batch]:
-        """The oldest waiting batches, in order."""
-        rows = self._db.execute(
-            "SELECT seq, spooled_at, target, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after_seq, most),
-        )
-        return [Batch(*row) for row in rows]
-
-    def backlog(self) -> Backlog:
-        rows, size, oldest = self._db.execute(
-            "SELECT coalesce(sum(rows), 0), coalesce(sum(length(body)), 0), min(spooled_at) FROM batches"
-        ).fetchone()
-        return Backlog(rows, size, oldest)
-
-    def forget(self, through_seq: int) -> None:
-        self._db.execute("DELETE FROM batches WHERE seq <= ?", (through_seq,))
-
-    def set_aside(self, target: Target, body: bytes, reason: str, now: float) -> None:
-        """Keep rows that Postgres will never take, out of the way of the others, for a person to look at."""
-        self._db.execute(
-            "INSERT INTO refused (refused_at, reason, target, body) VALUES (?, ?, ?, ?)", (now, reason, target, body)
-        )
-
-    def refused(self) -> int:
-        return int(self._db.execute("SELECT count(*) FROM refused").fetchone()[0])
-
-    def close(self) -> None:
-        self._db.close()
-        os.close(self._lock_fd)
 
 
 class Spool:
@@ -151,7 +67,7 @@ class Spool:
         self._failure: SpoolError | None = None
         self._full = False
         self._written_unlooked = LOOK_AGAIN_BYTES
-        self._writer = _open(file.path)
+        self._writer = open_database(file.path)
         self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="spool-writer", daemon=True)
         self._thread.start()
@@ -160,7 +76,7 @@ class Spool:
     def open(cls, directory: Path, *, limit_bytes: int) -> Self:
         """Claim the first free spool file of the folder, a dead process's before a new one."""
         directory.mkdir(parents=True, exist_ok=True)
-        for path in _paths(directory):
+        for path in paths(directory):
             if file := SpoolFile.claim(path):
                 return cls(file, limit_bytes=limit_bytes)
         raise AssertionError("unreachable: the paths never end")
@@ -278,29 +194,6 @@ class Spool:
         return None
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    # Some builds write zeros over what is deleted: each row a second time to the disk that answers wait for.
-    db.execute("PRAGMA secure_delete = OFF")
-    return db
-
-
 def _empty_bytes(db: sqlite3.Connection) -> int:
     pages, page_bytes = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
     return int(pages) * int(page_bytes)
-
-
-def _paths(directory: Path) -> Iterator[Path]:
-    number = 0
-    while True:
-        yield directory / f"spool-{number}.sqlite"
-        number += 1
-
-
-def orphans(directory: Path) -> Iterator[SpoolFile]:
-    """Spool files of dead processes, claimed one at a time; the caller closes each."""
-    for path in sorted(directory.glob("spool-*.sqlite")):
-        if file := SpoolFile.claim(path):
-            yield file

@@ -12,7 +12,7 @@ from psycopg.rows import class_row
 
 from runtime.postgres import Connection
 from runtime.queries import load_queries
-from scoring.spool import Target
+from scoring.spool_file import Target
 
 # Batches given to COPY at a time: each time it looks whether Postgres has something to say.
 TOGETHER = 32

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from scoring.prediction import PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
-from scoring.spool import Spool, SpoolError, Target
+from scoring.spool import Spool, SpoolError
+from scoring.spool_file import Target
 
 MODEL_ID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 

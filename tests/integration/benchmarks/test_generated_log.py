@@ -11,7 +11,7 @@ from demo.transactions import transactions
 from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
 from scoring.prediction import PairedPrediction, Prediction
-from scoring.spool import Target
+from scoring.spool_file import Target
 from scoring.store import find_prediction, prepare_shipping, ship
 from tests.table_model import table_model, version_of
 

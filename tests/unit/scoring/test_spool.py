@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.spool import Spool, SpoolError, SpoolFile, SpoolFull, SpoolUnwritable, orphans
+from scoring.spool import Spool, SpoolError, SpoolFull, SpoolUnwritable
+from scoring.spool_file import SpoolFile, orphans
 
 LIMIT = 1 << 20
 ROOT = Path(__file__).resolve().parents[3]
