@@ -11,7 +11,7 @@ from canary.conditions import Inputs
 from canary.decision_checks import LabelCounts
 from canary.evidence import ArmBucket, Bucket, Histogram, Paired
 from canary.fuse import FuseTrip
-from canary.judge_state import JudgeState, encode_state
+from canary.judge_state import JudgeState, Remembered
 from canary.store import QUERIES, StoredRollout, jsonb
 from canary.verdict import Verdict
 from registry.model_version import Status as ModelStatus
@@ -109,14 +109,14 @@ def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | 
     connection.execute(QUERIES["set_dispersion"], {"rollout_id": rollout_id, "dispersion": dispersion})
 
 
-def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
+def store_judgements(connection: Connection, judgements: Sequence[Judgement], remembered: Remembered) -> None:
     """The verdicts, and the seals: evidence before a span's end never changes; what is late counts after it."""
     verdicts = [_verdict_row(judgement) for judgement in judgements]
     connection.execute(QUERIES["insert_verdicts"], {"verdicts": jsonb(verdicts)})
     seals = {
         "rollout_ids": [judgement.rollout.rollout_id for judgement in judgements],
         "throughs": [judgement.span.through for judgement in judgements],
-        "states": [encode_state(judgement.state).decode() if judgement.state else None for judgement in judgements],
+        "states": [remembered.encode(j.rollout.rollout_id, j.state) if j.state else None for j in judgements],
     }
     connection.execute(QUERIES["seal"], seals)
 

@@ -15,6 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from canary import upkeep
 from canary.evidence import BUCKET_SECONDS
 from canary.gauges import Gauges
+from canary.judge_state import Remembered
 from canary.label_store import count_labels
 from canary.sources import Sources
 from canary.tick import tick
@@ -47,6 +48,7 @@ class Controller:
         self._retention_days = settings.retention_days
         self._maturity = timedelta(days=settings.label_maturity_days)
         self._gauges = Gauges()
+        self._remembered = Remembered()
         self._connection: Connection | None = None
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
@@ -94,7 +96,13 @@ class Controller:
         with self._ticking:
             try:
                 connection = self._connect()
-                judged = tick(connection, self._holder, self._sources, stale_seconds=STALE_TICKS * self._tick_seconds)
+                judged = tick(
+                    connection,
+                    self._holder,
+                    self._sources,
+                    stale_seconds=STALE_TICKS * self._tick_seconds,
+                    remembered=self._remembered,
+                )
             except psycopg.Error as error:
                 log.warning("tick_failed", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
                 self._disconnect()

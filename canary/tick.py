@@ -13,7 +13,7 @@ from canary.absorption import absorb
 from canary.conditions import Inputs
 from canary.evidence import BEFORE_SECONDS, sealed_before
 from canary.evidence_store import Judgement, PhasedBucket, Span, Standing
-from canary.judge_state import JudgeState, begin_phase, decode_state
+from canary.judge_state import JudgeState, Remembered, begin_phase
 from canary.rollout import Action, Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
 from canary.routing import UNJUDGED_SECONDS
 from canary.sources import Answers, Sources
@@ -43,8 +43,18 @@ class Judged:
     action: Action | None
 
 
-def tick(connection: Connection, holder: str, sources: Sources, *, stale_seconds: float) -> list[Judged] | None:
-    """Judge every live rollout; None when another controller holds the lease. `connection` is in autocommit."""
+def tick(
+    connection: Connection,
+    holder: str,
+    sources: Sources,
+    *,
+    stale_seconds: float,
+    remembered: Remembered | None = None,
+) -> list[Judged] | None:
+    """Judge every live rollout; None when another controller holds the lease. `connection` is in autocommit.
+
+    `remembered` is the same from tick to tick.
+    """
     if not evidence_store.take_lease(connection, holder, stale_seconds=stale_seconds):
         return None
     live = store.live_metrics(connection)
@@ -53,18 +63,21 @@ def tick(connection: Connection, holder: str, sources: Sources, *, stale_seconds
     # Asked outside the transaction: an answer that is slow to come must lock nothing.
     answers = sources.ask({metric.query for metrics in live.values() for metric in metrics})
     rollout_ids = list(live)
-    judged = _judge(connection, rollout_ids, answers)
+    remembered = remembered or Remembered()
+    judged = _judge(connection, rollout_ids, answers, remembered)
     if judged is None and len(rollout_ids) > 1:
-        alone = [_judge(connection, [rollout_id], answers) for rollout_id in rollout_ids]
+        alone = [_judge(connection, [rollout_id], answers, remembered) for rollout_id in rollout_ids]
         return [outcome for outcomes in alone for outcome in outcomes or ()]
     return judged or []
 
 
-def _judge(connection: Connection, rollout_ids: Sequence[str], answers: Answers) -> list[Judged] | None:
+def _judge(
+    connection: Connection, rollout_ids: Sequence[str], answers: Answers, remembered: Remembered
+) -> list[Judged] | None:
     """None when it failed; raises psycopg.Error when the connection is gone."""
     try:
         with connection.transaction():
-            return judge_rollouts(connection, rollout_ids, answers)
+            return judge_rollouts(connection, rollout_ids, answers, remembered)
     except Exception:
         if connection.closed:
             raise
@@ -72,7 +85,9 @@ def _judge(connection: Connection, rollout_ids: Sequence[str], answers: Answers)
         return None
 
 
-def judge_rollouts(connection: Connection, rollout_ids: Sequence[str], answers: Answers) -> list[Judged]:
+def judge_rollouts(
+    connection: Connection, rollout_ids: Sequence[str], answers: Answers, remembered: Remembered
+) -> list[Judged]:
     """In the caller's transaction; what has ended meanwhile is left out."""
     evidence_store.lock_evidence(connection, rollout_ids)
     rollouts = [rollout for rollout in store.lock_rollouts(connection, rollout_ids) if rollout.live]
@@ -90,13 +105,13 @@ def judge_rollouts(connection: Connection, rollout_ids: Sequence[str], answers: 
     judgements, actions = [], []
     for rollout, span in zip(current, spans, strict=True):
         standing = standings[rollout.rollout_id]
-        state = absorb_sealed(_state(rollout), sealed[rollout.rollout_id], rollout, span.through)
+        state = absorb_sealed(_state(rollout, remembered), sealed[rollout.rollout_id], rollout, span.through)
         inputs = _inputs(rollout, standing, answers)
         verdict = judge(state, rollout.policy(), inputs)
         action = next_action(rollout.place(), verdict, standing.now)
         judgements.append(Judgement(rollout, span, state, inputs, verdict, ACTION_NAMES[type(action)]))
         actions.append(action)
-    evidence_store.store_judgements(connection, judgements)
+    evidence_store.store_judgements(connection, judgements, remembered)
     return ended + [
         Judged(apply(connection, judgement.rollout, judgement.verdict, action), judgement.verdict, action)
         for judgement, action in zip(judgements, actions, strict=True)
@@ -120,8 +135,8 @@ def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
     return Span(rollout.rollout_id, first, max(sealed, sealed_before(standing.now)))
 
 
-def _state(rollout: StoredRollout) -> JudgeState | None:
-    return decode_state(rollout.judge_state) if rollout.judge_state else None
+def _state(rollout: StoredRollout, remembered: Remembered) -> JudgeState | None:
+    return remembered.decode(rollout.rollout_id, rollout.judge_state) if rollout.judge_state else None
 
 
 def absorb_sealed(

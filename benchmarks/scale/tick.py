@@ -15,6 +15,7 @@ from benchmarks.scale.room import QUERIES, Database, Room, milliseconds
 from benchmarks.scale.seed import ACTOR, add_version, first_version
 from canary import control, store
 from canary.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
+from canary.judge_state import Remembered
 from canary.request import parse_request
 from canary.sources import Sources
 from canary.store import jsonb
@@ -65,6 +66,7 @@ class Clock:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._remembered = Remembered()
         connection.execute(QUERIES["turn_clock"])
         self.began = self.now = bucket_start(time.time()) + 0.5
         self.turn(0)
@@ -76,7 +78,9 @@ class Clock:
     def tick(self, sources: Sources) -> float:
         """Milliseconds of a tick, five seconds after the one before."""
         self.turn(BUCKET_SECONDS)
-        return milliseconds(lambda: tick(self._connection, ACTOR, sources, stale_seconds=7.5))
+        return milliseconds(
+            lambda: tick(self._connection, ACTOR, sources, stale_seconds=7.5, remembered=self._remembered)
+        )
 
 
 @contextmanager

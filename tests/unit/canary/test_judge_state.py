@@ -6,7 +6,7 @@ import pytest
 
 from canary.absorption import absorb, absorb_observation
 from canary.evidence import ArmBucket, Bucket, Paired
-from canary.judge_state import JudgeState, decode_state, encode_state
+from canary.judge_state import JudgeState, Remembered, decode_state, encode_state
 from canary.observation import observe
 from canary.plan import Limits, Policy
 from canary.sequential import CANARY, PRODUCTION, log_evidence
@@ -38,6 +38,16 @@ def test_a_state_stored_after_every_tick_ends_bit_for_bit_like_one_that_was_neve
         stored = encode_state(absorb(None if stored is None else decode_state(stored), bucket, TEN))
     assert kept is not None
     assert encode_state(kept) == stored
+
+
+def test_a_state_that_another_stored_meanwhile_is_decoded_and_not_remembered(arm: MakeArm, absorbed: Absorbed) -> None:
+    remembered = Remembered()
+    ours, theirs = absorbed(arm(900, 3), arm(100, 0), buckets=2), absorbed(arm(900, 3), arm(100, 0), buckets=3)
+    encoded = remembered.encode("a", ours)
+    assert remembered.decode("a", encoded) is ours
+    remembered.encode("a", ours)
+    assert remembered.decode("a", encode_state(theirs).decode()).through == theirs.through
+    assert remembered.decode("b", encoded).through == ours.through
 
 
 def test_a_stored_state_is_small_and_has_no_null(arm: MakeArm, absorbed: Absorbed) -> None:
