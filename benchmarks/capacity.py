@@ -14,6 +14,7 @@ WORKERS_A_POD, CORES_A_POD = 2, 2  # k8s/deployment.yaml
 FEWEST_PODS = 2  # k8s/hpa.yaml
 SPOOL_BYTES = 2 << 30  # of a worker there
 RETENTION_DAYS = 400
+NEEDED = {"workers", "memory", "backlog"}  # of the scale's measurements
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Measured:
 
 
 def measured(results: Mapping[str, Any]) -> Measured:
-    """From the kept results; raises KeyError with the measurement that has not been run."""
+    """From the kept results, the profile and NEEDED among them."""
     scale = results["scale"]
     backlog = max(scale["backlog"]["rows"], key=lambda row: row["rows/s"])
     usual = next(row for row in scale["memory"]["rows"] if row["CACHE_MAX_ITEMS"] == 20_000)

@@ -32,7 +32,7 @@ def write(results: Results) -> None:
     for path, name, text in sections:
         if name in results:
             tables.fill(path, name, text(results[name]))
-    if {"profile", "scale"} <= results.keys():
+    if "profile" in results and results.get("scale", {}).keys() >= capacity.NEEDED:
         tables.fill(SCALE, "capacity", tables.table(capacity.needed(BILLION, capacity.measured(results))))
 
 
