@@ -81,7 +81,8 @@ def clock_stepped(trial: Trial) -> None:
         trial.settle(stand)
         trial.expect_no_refusal()
         ahead, behind = stand.log_span()
-        trial.expect(ahead > HOUR - 60 and behind > HOUR - 60, f"the log saw the steps: {ahead:.0f}, {behind:.0f} s")
+        # Rows of the hour ahead have come closer by three steps and the settling.
+        trial.expect(ahead > HOUR - 300 and behind > HOUR - 300, f"the log saw the steps: {ahead:.0f}, {behind:.0f} s")
 
 
 def _faked_clock(offset: Path) -> dict[str, str]:
