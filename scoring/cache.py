@@ -1,8 +1,17 @@
 """Scores of inputs seen before: bounded, keyed by model and canonical row, least recently used out."""
 
+import marshal
 from collections import OrderedDict
 
 from scoring.signature import Row
+
+
+def cache_key(model: bytes, row: Row) -> bytes:
+    """Bytes, because Python's garbage collector looks through every tuple, and 10,000 rows at a time held calls up.
+
+    marshal's version 2 writes equal values of equal types alike; it never leaves this process.
+    """
+    return model + marshal.dumps(row, 2)
 
 
 class ScoreCache:
@@ -10,19 +19,18 @@ class ScoreCache:
 
     def __init__(self, most_items: int) -> None:
         self._most_items = most_items
-        self._scores: OrderedDict[tuple[str, Row], float] = OrderedDict()
+        self._scores: OrderedDict[bytes, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._scores)
 
-    def get(self, model: str, row: Row) -> float | None:
-        key = (model, row)
+    def get(self, key: bytes) -> float | None:
         score = self._scores.get(key)
         if score is not None:
             self._scores.move_to_end(key)
         return score
 
-    def put(self, model: str, row: Row, score: float) -> None:
-        self._scores[model, row] = score
+    def put(self, key: bytes, score: float) -> None:
+        self._scores[key] = score
         if len(self._scores) > self._most_items:
             self._scores.popitem(last=False)

@@ -33,7 +33,10 @@ class Reply(Protocol):
 
 
 class Job(msgspec.Struct, eq=False):
-    """`model` and `row` are whose turn it is; `outcome` is how its arm did; `settled` once nothing more can change."""
+    """`model` and `row` are whose turn it is, `key` what the cache knows them by; `outcome` is how its arm did.
+
+    `settled` once nothing more can change.
+    """
 
     event: Event
     slot: ProductSlot
@@ -45,6 +48,7 @@ class Job(msgspec.Struct, eq=False):
     arrived_at: float
     started: float
     reply: Reply
+    key: bytes = b""
     outcome: Outcome = "ok"
     score: float | None = None
     cached: bool = False

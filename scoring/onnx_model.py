@@ -56,7 +56,7 @@ class OnnxModel:
         self.version = version
         # What a score depends on besides the row: one file may be registered with either of its classes as fraud.
         signature = version.signature
-        self.cache_key = f"{version.sha256} {signature.output_name} {signature.positive!r}"
+        self.cache_key = f"{version.sha256} {signature.output_name} {signature.positive!r}\0".encode()
         self.reader = PayloadReader(version.signature)
         self._output = [version.signature.output_name]
         try:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from canary.fuse import Fuse
 from canary.routing import choose_arm
-from scoring.cache import ScoreCache
+from scoring.cache import ScoreCache, cache_key
 from scoring.event import Event, EventRefused, ScoringError
 from scoring.job import Answer, Job, Reply
 from scoring.lanes import Lanes
@@ -128,7 +128,8 @@ class Scorer:
         settled: list[Job] = []
         groups: dict[OnnxModel, list[Job]] = {}
         for job in jobs:
-            score = self._cache.get(job.model.cache_key, job.row)
+            job.key = cache_key(job.model.cache_key, job.row)
+            score = self._cache.get(job.key)
             self._telemetry.cache(job.event.product, hit=score is not None)
             if score is None:
                 groups.setdefault(job.model, []).append(job)
@@ -175,7 +176,7 @@ class Scorer:
                 continue
             if score is not None and valid(score) and not late:
                 job.settle(score, model_seconds=model_seconds)
-                keep(model.cache_key, job.row, score)
+                keep(job.key, score)
                 settled.append(job)
             elif self._failed(job, "timeout" if late else "error" if score is None else "non_finite"):
                 settled.append(job)

@@ -20,8 +20,8 @@ from edge.infer import encode
 from registry.model_check import check_model
 from registry.model_version import ModelVersion, Status, Thresholds
 from runtime.auth import ServiceTokens
-from scoring.cache import ScoreCache
-from scoring.event import Event, parse_event, parse_json
+from scoring.cache import ScoreCache, cache_key
+from scoring.event import Event, read_event
 from scoring.job import Answer, Job
 from scoring.model_slots import ProductSlot
 from scoring.onnx_model import OnnxModel
@@ -60,10 +60,8 @@ class _Line:
         model, tokens = self.model, ServiceTokens("s" * 43)
         header = b"Bearer " + b"s" * 43
         yield self._each("compare the service token", lambda _: tokens.accept(header), self.bodies)
-        decoded = [parse_json(body) for body in self.bodies]
-        yield self._each("parse the body's JSON", parse_json, self.bodies)
-        events = [parse_event(one) for one in decoded]
-        yield self._each("check the event, write its payload canonically", parse_event, decoded)
+        events = [read_event(body) for body in self.bodies]
+        yield self._each("parse and check the body, write its payload canonically", read_event, self.bodies)
         payloads = [event.payload for event in events]
         rows = [model.reader.row(payload) for payload in payloads]
         yield self._each("check the payload against the signature", model.reader.row, payloads)
@@ -142,8 +140,9 @@ def load(path: Path) -> OnnxModel:
 
 
 def _through(cache: ScoreCache, model: OnnxModel, row: Any) -> None:
-    if cache.get(model.cache_key, row) is None:
-        cache.put(model.cache_key, row, 0.25)
+    key = cache_key(model.cache_key, row)
+    if cache.get(key) is None:
+        cache.put(key, 0.25)
 
 
 def _answer(row: Prediction) -> Answer:
