@@ -161,14 +161,15 @@ class Spool:
 
     def _no_room(self) -> SpoolError | None:
         """Less than the reserve is left, on the disk and in pages of the file that hold nothing any more."""
+        needed_bytes = bytes_to_leave(self._bytes, refusing=self._failure is not None)
         disk = os.statvfs(self.file.path)
         free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes < RESERVE_BYTES:
+        if free_bytes < needed_bytes:
             try:
                 free_bytes += _empty_bytes(self._writer)
             except sqlite3.Error as error:
                 return SpoolUnwritable(str(error))
-        return None if free_bytes >= RESERVE_BYTES else SpoolUnwritable("its disk is full")
+        return None if free_bytes >= needed_bytes else SpoolUnwritable("its disk is full")
 
     def _commit(self, group: Sequence[_Append]) -> SpoolError | None:
         db = self._writer
@@ -192,6 +193,14 @@ class Spool:
                 db.execute("ROLLBACK")
             return SpoolUnwritable(str(error))
         return None
+
+
+def bytes_to_leave(waiting_bytes: int, *, refusing: bool) -> int:
+    """What a disk must have left for rows to be taken: more to begin again than to go on, while many still wait.
+
+    Otherwise the next look at the disk would find it full again.
+    """
+    return RESERVE_BYTES + (LOOK_AGAIN_BYTES if refusing and waiting_bytes > LOOK_AGAIN_BYTES else 0)
 
 
 def _empty_bytes(db: sqlite3.Connection) -> int:

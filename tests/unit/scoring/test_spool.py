@@ -14,7 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from scoring.spool import Spool, SpoolError, SpoolFull, SpoolUnwritable
+from scoring.spool import (
+    LOOK_AGAIN_BYTES,
+    RESERVE_BYTES,
+    Spool,
+    SpoolError,
+    SpoolFull,
+    SpoolUnwritable,
+    bytes_to_leave,
+)
 from scoring.spool_file import SpoolFile, orphans
 
 LIMIT = 1 << 20
@@ -151,6 +159,13 @@ def test_the_last_of_a_disk_is_kept_for_forgetting_rows(spool: Spool, monkeypatc
         spool.shipped(spool.file.batches(after_seq=0, most=1))
         assert wait_until(lambda: spool.file.backlog().rows == 0)
     assert wait_until(lambda: spool.writable)
+
+
+def test_a_full_disk_must_have_more_left_to_begin_again_than_to_go_on() -> None:
+    much = 2 * LOOK_AGAIN_BYTES
+    assert bytes_to_leave(much, refusing=False) == RESERVE_BYTES
+    assert bytes_to_leave(much, refusing=True) == RESERVE_BYTES + LOOK_AGAIN_BYTES
+    assert bytes_to_leave(0, refusing=True) == RESERVE_BYTES, "what others fill cannot keep an empty spool away"
 
 
 def test_batches_refused_by_the_disk_do_not_come_back_later(spool: Spool) -> None:
