@@ -97,10 +97,10 @@ def run(
     ]
 
 
-def one_round(running: Running, seconds: float, offset: int) -> Round:
+def one_round(running: Running, seconds: float, offset: int, connections: int = wrk.CONNECTIONS) -> Round:
     """`offset`: how many bodies to pass over, so that no cache is warm."""
     started, cpu_before, core_before = time.monotonic(), running.server.cpu_seconds(), core_busy_seconds(SERVER_CORE)
-    load = wrk.drive(running.target, seconds, offset=offset)
+    load = wrk.drive(running.target, seconds, offset=offset, connections=connections)
     backlog_seconds = running.server.quiesce()
     cpu_seconds = running.server.cpu_seconds() - cpu_before
     others_seconds = core_busy_seconds(SERVER_CORE) - core_before - cpu_seconds
