@@ -34,8 +34,10 @@ def main(quick: bool, names: Sequence[str], as_json: bool, docs: bool, minutes: 
     outcomes = run(chosen, quick=quick, quiet=as_json, long_run_minutes=minutes)
     if as_json:
         click.echo(json.dumps([asdict(outcome) | {"passed": outcome.passed} for outcome in outcomes], indent=1))
-    else:
+    elif sys.stdout.isatty():
         Console().print(report.table(outcomes))
+    else:
+        click.echo(report.markdown(outcomes))
     if docs:
         report.keep(outcomes)
         report.write_docs(NAMES)

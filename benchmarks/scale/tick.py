@@ -160,3 +160,5 @@ def _add_evidence(connection: Connection, first: float, until: float) -> None:
     for query in ("add_arm_evidence", "add_paired_evidence", "add_production_errors"):
         connection.execute(QUERIES[query], span)
     connection.execute("VACUUM ANALYZE sira_canary_evidence, sira_canary_paired_evidence, sira_production_errors")
+    # What was written at once here came day by day: the disk is not to be busy with it still.
+    connection.execute("CHECKPOINT")
