@@ -117,6 +117,7 @@ class Serving:
             await asyncio.sleep(PUBLISH_SECONDS)
             self.infer.sweep(time.monotonic())
             metrics.http_in_flight.set(self.infer.in_flight)
+            metrics.workers_ready.set(not self.not_ready_because())
             self.telemetry.publish()
 
 

@@ -237,12 +237,12 @@ def limited(trial: Trial) -> None:
     """Away for so long that the spool reaches its limit."""
     with _served(trial, {"SPOOL_MAX_BYTES": str(SPOOL_LIMIT_BYTES)}) as (stand, service):
         stand.database.behave(Behaviour(refuse=True))
-        wait_until(lambda: service.all_say(503), 60.0, "the spools are full, and no worker is ready")
+        wait_until(service.none_ready, 60.0, "the spools are full, and no worker is ready")
         trial.wait(trial.length(**HALF_A_MINUTE), "the spool is full")
         trial.expect(set(trial.ledger.refused) == {503}, f"it answers 503, not {dict(trial.ledger.refused)}")
-        trial.expect(service.all_say(503), "no worker is ready")
+        trial.expect(service.none_ready(), "no worker is ready")
         stand.database.behave(Behaviour())
-        seconds = wait_until(lambda: service.all_say(200), 90.0, "every worker is ready again")
+        seconds = wait_until(service.all_ready, 90.0, "every worker is ready again")
         before = trial.answered()
         trial.wait(2.0, "load")
         trial.expect(trial.answered() > before, "it answers again")

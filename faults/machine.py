@@ -48,13 +48,13 @@ def _spooling_to_volume(trial: Trial) -> Iterator[tuple[Stand, Service, Volume]]
 def _refused_until(trial: Trial, service: Service, mend: Callable[[], None]) -> None:
     """It refuses with 503 and is not ready while nothing can be written, and by itself answers again after."""
     # One worker's file may still hold pages to fill when the other's holds none.
-    wait_until(lambda: service.all_say(503), 120.0, "the spool's disk is full, and no worker is ready")
+    wait_until(service.none_ready, 120.0, "the spool's disk is full, and no worker is ready")
     trial.wait(trial.length(full=30, quick=5), "the spool's disk is full")
     trial.expect(set(trial.ledger.refused) == {503}, f"it answers 503, not {dict(trial.ledger.refused)}")
-    trial.expect(service.all_say(503), "no worker is ready")
+    trial.expect(service.none_ready(), "no worker is ready")
     mend()
     mended = time.monotonic()
-    wait_until(lambda: service.all_say(200), 90.0, "every worker is ready again")
+    wait_until(service.all_ready, 90.0, "every worker is ready again")
     refused = sum(trial.ledger.refused.values())
     trial.note(f"ready {time.monotonic() - mended:.1f} s after")
     before = trial.answered()

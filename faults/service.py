@@ -85,9 +85,12 @@ class Service:
         except OSError:
             return Answer(0, {}, {})
 
-    def all_say(self, status: int) -> bool:
-        """Whether every worker's readiness is this, as far as a dozen connections reach them all."""
-        return all(self.readiness().status == status for _ in range(12))
+    def all_ready(self) -> bool:
+        """By their own word of the last second: a probe may reach the same worker every time."""
+        return self.metric("sira_workers_ready") == len(self.workers())
+
+    def none_ready(self) -> bool:
+        return self.metric("sira_workers_ready") == 0
 
     def metric(self, name: str, *labels: str) -> float:
         """Sum over the series of `name` that carry all of `labels`, each as it is printed: `reason="x"`."""

@@ -62,6 +62,11 @@ score_psi = Gauge(
     ["product", "variant"],
     multiprocess_mode="livemostrecent",
 )
+workers_ready = Gauge(
+    "sira_workers_ready",
+    "Serving processes that are ready; a probe asks only the one that takes its connection.",
+    multiprocess_mode="livesum",
+)
 spool_rows = Gauge("sira_log_spool_rows", "Rows waiting for Postgres.", multiprocess_mode="livesum")
 spool_bytes = Gauge("sira_log_spool_bytes", "Bytes waiting for Postgres.", multiprocess_mode="livesum")
 spool_limit_bytes = Gauge("sira_log_spool_limit_bytes", "Bytes at which answers stop.", multiprocess_mode="livesum")

@@ -4,6 +4,7 @@ One file per serving process, claimed by a lock on it. A process that died leave
 claims it and ships what it holds. Measured on a virtual disk: 0.24 ms median for a commit of 18 kB.
 """
 
+import contextlib
 import os
 import queue
 import sqlite3
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scoring.spool_file import Batch, SpoolFile, Target, open_database, paths
+from scoring.spool_file import Batch, SpoolFile, Target, open_database, paths, shrink
 
 RETRY_SECONDS = 1.0
 # Of disk that rows never take: forgetting rows needs room too, and so does folding each worker's write-ahead log
@@ -162,14 +163,21 @@ class Spool:
     def _no_room(self) -> SpoolError | None:
         """Less than the reserve is left, on the disk and in pages of the file that hold nothing any more."""
         needed_bytes = bytes_to_leave(self._bytes, refusing=self._failure is not None)
-        disk = os.statvfs(self.file.path)
-        free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes < needed_bytes:
-            try:
-                free_bytes += _empty_bytes(self._writer)
-            except sqlite3.Error as error:
-                return SpoolUnwritable(str(error))
-        return None if free_bytes >= needed_bytes else SpoolUnwritable("its disk is full")
+        if _free_bytes(self.file.path) >= needed_bytes:
+            return None
+        try:
+            empty_bytes = _empty_bytes(self._writer)
+            if self._bytes < LOOK_AGAIN_BYTES < empty_bytes:
+                # What this file keeps for itself is room that those of other workers lack. Where there is no room for
+                # that either, its empty pages are at least its own.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    shrink(self._writer)
+                empty_bytes = _empty_bytes(self._writer)
+        except sqlite3.Error as error:
+            return SpoolUnwritable(str(error))
+        return (
+            None if _free_bytes(self.file.path) + empty_bytes >= needed_bytes else SpoolUnwritable("its disk is full")
+        )
 
     def _commit(self, group: Sequence[_Append]) -> SpoolError | None:
         db = self._writer
@@ -201,6 +209,11 @@ def bytes_to_leave(waiting_bytes: int, *, refusing: bool) -> int:
     Otherwise the next look at the disk would find it full again.
     """
     return RESERVE_BYTES + (LOOK_AGAIN_BYTES if refusing and waiting_bytes > LOOK_AGAIN_BYTES else 0)
+
+
+def _free_bytes(path: Path) -> int:
+    disk = os.statvfs(path)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _empty_bytes(db: sqlite3.Connection) -> int:

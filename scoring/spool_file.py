@@ -101,7 +101,15 @@ def open_database(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA synchronous = FULL")
     # Some builds write zeros over what is deleted: each row a second time to the disk that answers wait for.
     db.execute("PRAGMA secure_delete = OFF")
+    # Shrinking writes a temporary copy, and /tmp may be read-only.
+    db.execute("PRAGMA temp_store = MEMORY")
     return db
+
+
+def shrink(db: sqlite3.Connection) -> None:
+    """Give empty pages, and the write-ahead log, back to the disk. Costs as much as what the file still holds."""
+    db.execute("VACUUM")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def paths(directory: Path) -> Iterator[Path]:

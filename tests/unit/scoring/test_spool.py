@@ -168,6 +168,29 @@ def test_a_full_disk_must_have_more_left_to_begin_again_than_to_go_on() -> None:
     assert bytes_to_leave(0, refusing=True) == RESERVE_BYTES, "what others fill cannot keep an empty spool away"
 
 
+def test_on_a_full_disk_a_file_keeps_no_empty_pages_from_those_of_other_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool.open(tmp_path, limit_bytes=1 << 30)
+    try:
+        for _ in range(4):
+            assert append(spool, b"x" * LOOK_AGAIN_BYTES).get(timeout=5) is None
+        spool.shipped(spool.file.batches(after_seq=0, most=4))
+        assert append(spool, b"kept\n").get(timeout=5) is None, "the commit with which shipped rows leave the file"
+        assert spool.file.path.stat().st_size > 4 * LOOK_AGAIN_BYTES
+        with monkeypatch.context() as patched:
+            patched.setattr("scoring.spool.RESERVE_BYTES", 1 << 62)
+            assert isinstance(append(spool, b"x" * LOOK_AGAIN_BYTES).get(timeout=5), SpoolUnwritable)
+            assert isinstance(append(spool).get(timeout=5), SpoolUnwritable)
+        held = sum(file.stat().st_size for file in tmp_path.iterdir())
+        assert held < LOOK_AGAIN_BYTES
+        assert [batch.body for batch in spool.file.batches(after_seq=0, most=9)] == [b"kept\n"]
+        assert wait_until(lambda: spool.writable)
+        assert append(spool).get(timeout=5) is None
+    finally:
+        spool.close()
+
+
 def test_batches_refused_by_the_disk_do_not_come_back_later(spool: Spool) -> None:
     with largest_file(64 << 10):
         told = [append(spool, b"x" * (100 << 10)) for _ in range(3)]
