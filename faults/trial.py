@@ -119,7 +119,6 @@ class Trial:
         """Wait until every answered row is in Postgres, then draw up the account; seconds it took."""
         ids = list(self.ledger.answers)
         with stand.owner() as connection:
-            connection.execute("SET statement_timeout = 0")
             try:
                 seconds = wait_until(
                     lambda: log_store.count_logged(connection, ids) >= len(ids), SETTLE_SECONDS, "the log is whole"
