@@ -9,7 +9,6 @@ One thread over epoll; a request costs about 25 us, so it must be checked agains
 import gc
 import json
 import os
-import secrets
 import select
 import socket
 import subprocess
@@ -22,7 +21,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from benchmarks.wrk import Target
+from benchmarks.wrk import Target, new_tag
 
 CONNECTIONS = 128
 GRACE_SECONDS = 10.0  # for the last answers, after the last request was due
@@ -76,7 +75,7 @@ class _Generator:
     def __init__(self, target: Target, schedule: Schedule, connections: int) -> None:
         url = urlsplit(target.url)
         self._requests = _requests(target)
-        self._tag = secrets.token_hex(5)
+        self._tag = new_tag()
         self._schedule = schedule
         address = (url.hostname or "", url.port or 80)
         self._connections = {one.socket.fileno(): one for one in (_Connection(address) for _ in range(connections))}

@@ -1,6 +1,6 @@
 -- One request per call, each with an event id never sent before; the payloads cycle through a file.
 -- From the environment: BENCH_BODIES (a file, one body a line after its event id), BENCH_HEAD (what stands
--- before the id), BENCH_TAG (10 characters, new for each run), BENCH_OFFSET (how many bodies to pass over first),
+-- before the id), BENCH_TAG (see wrk.py), BENCH_OFFSET (how many bodies to pass over first),
 -- BENCH_TOKEN (bearer, may be empty).
 
 local ffi = require("ffi")
@@ -42,8 +42,9 @@ end
 function request()
   local at = (offset + sent) % count
   local length = starts[at + 1] - starts[at] - 1
+  local number = string.format("%09d", sent)
   sent = sent + 1
-  return heads[length] .. string.format("%09d", sent) .. ffi.string(bodies + starts[at], length)
+  return heads[length] .. number .. ffi.string(bodies + starts[at], length)
 end
 
 function done(summary, latency, requests)

@@ -3,13 +3,13 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from typing import Any
 
 from faults.ledger import Answered, Ledger
-from faults.log_store import Logged
+from faults.log_store import Counted, Logged
 
 BATCH_ROWS = 1_000
 
@@ -57,6 +57,16 @@ def reconcile(ledger: Ledger, rows: Iterable[Logged], sent: SentPayload, recompu
         wrong=wrong,
         canary_errors=canary_errors,
         unheard=len(times.keys() - ledger.answers.keys()),
+    )
+
+
+def add_counted(account: Account, answered: int, found: Counted) -> Account:
+    """With events that were sent once each, of which only how many were answered is known."""
+    return replace(
+        account,
+        answered=account.answered + answered,
+        lost=account.lost + max(0, answered - found.ids),
+        doubled=account.doubled + found.rows - found.ids,
     )
 
 

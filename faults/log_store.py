@@ -31,11 +31,22 @@ class Logged:
     arm: str
 
 
-def logged(connection: Connection) -> Iterator[Logged]:
-    """Every row, streamed: an hour's log need not fit into memory."""
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Rows of events that a model has scored, and their different prediction ids."""
+
+    rows: int
+    ids: int
+
+
+def logged(connection: Connection, *, one_in: int = 1) -> Iterator[Logged]:
+    """Every row of callers who keep their answers, and one in so many of the others (up to 256).
+
+    Streamed: an hour's log need not fit into memory.
+    """
     with connection.transaction(), connection.cursor("logged", row_factory=class_row(Logged)) as cursor:
         cursor.itersize = 5_000
-        cursor.execute(QUERIES["logged"])
+        cursor.execute(QUERIES["logged"], {"one_in": one_in})
         yield from cursor
 
 
@@ -43,6 +54,14 @@ def count_logged(connection: Connection, ids: Sequence[str]) -> int:
     row = connection.execute(QUERIES["count_logged"], {"ids": list(ids)}).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def count_events(connection: Connection, prefix: str) -> Counted:
+    """Of the events whose id begins so."""
+    with connection.cursor(row_factory=class_row(Counted)) as cursor:
+        found = cursor.execute(QUERIES["count_events"], {"like": f"{prefix}%"}).fetchone()
+    assert found is not None
+    return found
 
 
 def differences(connection: Connection) -> int:

@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from faults.account import add_counted
 from faults.models import PRODUCT
 from faults.process import descriptors, resident_mib
 from faults.service import Service, ask
 from faults.stand import Stand
+from faults.traffic import half_load, shipped
 from faults.trial import Scenario, Trial
 
-PER_SECOND = 300.0
+PER_SECOND = 200.0
+RECOMPUTED_ONE_IN = 256  # of the traffic; of the callers' events, all
 TURN_SECONDS = 10.0
 LABELS = 200
 # Caches fill and pools grow at first; what grows after that is a leak.
@@ -35,7 +38,10 @@ def lived(trial: Trial) -> None:
     with trial.stand() as stand:
         controller = stand.control()
         service = stand.serve()
-        with trial.load(stand, service.port, per_second=PER_SECOND):
+        with (
+            trial.load(stand, service.port, per_second=PER_SECOND),
+            half_load(trial, stand, service.port, seconds) as traffic,
+        ):
             ending, started = time.monotonic() + seconds, time.monotonic()
             for turn in itertools.count():
                 if time.monotonic() > ending:
@@ -44,9 +50,13 @@ def lived(trial: Trial) -> None:
                 pids = [*service.process.family(), controller.pid]
                 samples.append(Sample(sum(map(resident_mib, pids)), sum(map(descriptors, pids))))
                 trial.wait(TURN_SECONDS, f"{time.monotonic() - started:,.0f} of {seconds:,.0f} s")
-        trial.settle(stand)
+        trial.settle(stand, one_in=RECOMPUTED_ONE_IN)
+        trial.account = add_counted(trial.account, traffic.answered, shipped(traffic, stand))
+        trial.ledger.sent += traffic.sent
         trial.expect_no_refusal()
+        trial.expect(traffic.answered == traffic.sent, f"all is answered: {traffic.answered:,} of {traffic.sent:,}")
         trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
+    trial.note(f"{traffic.rate:,.0f} requests/s, half of {traffic.limit:,.0f}; p99 {traffic.p99_seconds * 1e3:.0f} ms")
     _expect_flat(trial, samples)
 
 

@@ -2,6 +2,11 @@
 SELECT prediction_id::text, event_id, payload::text AS payload, payload_sha256, model_id::text, artifact_sha256, score,
        decision, review_threshold, block_threshold, variant, arm
 FROM sira_predictions
+WHERE event_id LIKE 'event-%%' OR get_byte(uuid_send(prediction_id), 15) %% %(one_in)s = 0
+
+-- name: count_events
+SELECT count(*) AS rows, count(DISTINCT prediction_id) AS ids
+FROM sira_predictions WHERE event_id LIKE %(like)s AND score IS NOT NULL
 
 -- name: count_logged
 SELECT count(*) FROM sira_predictions WHERE prediction_id = ANY (%(ids)s::uuid[])
