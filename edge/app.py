@@ -9,8 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
-from edge.infer import send_problem
-from edge.problems import HttpError, MethodNotAllowed
+from edge.problems import HttpError, MethodNotAllowed, send_problem
 from edge.protocol import STATE_KEY
 from edge.server import SIBLINGS_KEY, Siblings
 from edge.serving import READY_SECONDS, Serving

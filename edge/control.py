@@ -19,8 +19,8 @@ from starlette.responses import Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.infer import read_body, send_problem
-from edge.problems import BodyTooLarge, Forbidden, HttpError, MethodNotAllowed
+from edge.infer import read_body
+from edge.problems import BodyTooLarge, Forbidden, HttpError, MethodNotAllowed, send_problem
 from edge.routes import Access, Call, Reply, Resources, Route
 from runtime.auth import Authenticator, Caller
 from scoring.event import parse_json

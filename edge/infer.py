@@ -1,36 +1,19 @@
 """POST /v1/infer and /v1/infer/batch: the direct path, before any framework."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 import msgspec
+from starlette.types import Receive, Scope, Send
 
-from edge.problems import (
-    CONTENT_TYPE,
-    BodyTooLarge,
-    Forbidden,
-    HttpError,
-    MethodNotAllowed,
-    Problem,
-    TooManyRequests,
-    map_error,
-    problem,
-)
+from edge.problems import BodyTooLarge, Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from runtime.auth import Authenticator
 from scoring.event import EventRefused, Violation, parse_event, parse_json, read_event
 from scoring.job import Answer, Reply
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
-
-log = logging.getLogger("sira.edge.infer")
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 BODY_LIMIT = 64 << 10
 BATCH_BODY_LIMIT = 1 << 20
@@ -38,9 +21,6 @@ MOST_EVENTS = 1_000
 
 encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
-_PROBLEM = (b"content-type", CONTENT_TYPE.encode())
-_RETRY_AFTER = b"retry-after"
-CLOSE = (b"connection", b"close")
 
 
 class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -200,18 +180,11 @@ def _events(body: object) -> list[object]:
 
 async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
     if isinstance(waiting, Exception):
-        return BatchItem(error=_problem_of(waiting))
+        return BatchItem(error=document(waiting))
     try:
         return BatchItem(answer=await waiting)
     except Exception as error:
-        return BatchItem(error=_problem_of(error))
-
-
-def _problem_of(error: Exception) -> Problem:
-    if mapped := map_error(error):
-        return mapped[1]
-    log.error("request_failed", exc_info=error)
-    return problem(500, "an error of this service: its log says more")
+        return BatchItem(error=document(error))
 
 
 def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -238,28 +211,3 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     if len(body) > limit:
         raise BodyTooLarge(limit)
     return body
-
-
-def problem_response(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and body of a problem document; an error not ours is a 500 whose text stays in the log."""
-    mapped = map_error(error)
-    document = mapped[1] if mapped else _problem_of(error)
-    body = encode(document)
-    headers = [_PROBLEM, (b"content-length", b"%d" % len(body))]
-    if mapped and mapped[0].retry_after_seconds:
-        headers.append((_RETRY_AFTER, b"%d" % mapped[0].retry_after_seconds))
-    if document.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if document.status in (408, 413):
-        headers.append(CLOSE)
-    return document.status, headers, body
-
-
-async def send_problem(send: Send, error: Exception) -> int:
-    """Answer with a problem document; gives its status."""
-    status, headers, body = problem_response(error)
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-    return status

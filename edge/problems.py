@@ -1,9 +1,11 @@
 """Every error as an RFC 9457 problem document. One table maps errors to HTTP."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+from starlette.types import Send
 
 from canary.control import ProductNotFound
 from canary.labels import LabelsInvalid
@@ -19,7 +21,12 @@ from scoring.event import BodyNotJson, EventRefused, Violation
 from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
 from scoring.spool import SpoolError, SpoolFull
 
+log = logging.getLogger("sira.edge.problems")
+
 CONTENT_TYPE = "application/problem+json"
+CLOSE = (b"connection", b"close")
+_CONTENT = (b"content-type", CONTENT_TYPE.encode())
+_encode = msgspec.json.Encoder().encode
 
 TITLES = {
     400: "The body cannot be read",
@@ -126,6 +133,39 @@ def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
         if isinstance(error, kind):
             return mapped, problem(mapped.status, _detail(error), _violations(error))
     return None
+
+
+def document(error: Exception) -> Problem:
+    """Of any error; one that is not ours is a 500 whose text stays in the log."""
+    if mapped := map_error(error):
+        return mapped[1]
+    log.error("request_failed", exc_info=error)
+    return problem(500, "an error of this service: its log says more")
+
+
+def problem_response(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of an error's problem document."""
+    mapped = map_error(error)
+    told = mapped[1] if mapped else document(error)
+    body = _encode(told)
+    headers = [_CONTENT, (b"content-length", b"%d" % len(body))]
+    if mapped and mapped[0].retry_after_seconds:
+        headers.append((b"retry-after", b"%d" % mapped[0].retry_after_seconds))
+    if told.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if told.status in (408, 413):
+        headers.append(CLOSE)
+    return told.status, headers, body
+
+
+async def send_problem(send: Send, error: Exception) -> int:
+    """Answer with a problem document; gives its status."""
+    status, headers, body = problem_response(error)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    return status
 
 
 def problem(status: int, detail: str, violations: Sequence[Violation] = ()) -> Problem:

@@ -9,8 +9,8 @@ import asyncio
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from edge.infer import BODY_LIMIT, CLOSE, InferEndpoint, encode, problem_response
-from edge.problems import BodyTooLarge, TooManyRequests
+from edge.infer import BODY_LIMIT, InferEndpoint, encode
+from edge.problems import CLOSE, BodyTooLarge, TooManyRequests, problem_response
 from scoring.job import Answer
 
 assert BODY_LIMIT <= HIGH_WATER_LIMIT  # reading pauses there, and a longer body is refused before
