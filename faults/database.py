@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psycopg
 
+from faults import log_store
 from faults.proxy import Behaviour
 from faults.service import Service, ask, wait_until
 from faults.stand import DATABASE, NONE, ROLE, Settings, Stand, set_password
@@ -190,11 +191,11 @@ def full(trial: Trial) -> None:
 
 def deadlocked(trial: Trial) -> None:
     """An operator's session and the shipper's wait for each other, again and again."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service):
-        before = stand.deadlocks()
+    with _served(trial) as (stand, service), _unnoticed(trial, service), stand.owner() as connection:
+        before = log_store.count_deadlocks(connection)
         for _ in trial.rounds(full=20, quick=4, doing="deadlocking"):
             _deadlock(stand)
-        found = stand.deadlocks() - before
+        found = log_store.count_deadlocks(connection) - before
         trial.expect(found > 0, "Postgres found a deadlock")
         trial.note(f"{found} deadlocks")
 

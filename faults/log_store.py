@@ -1,6 +1,6 @@
 """The account as Postgres has it, counted anew from the rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,24 +51,40 @@ def logged(connection: Connection, *, one_in: int = 1) -> Iterator[Logged]:
 
 
 def count_logged(connection: Connection, ids: Sequence[str]) -> int:
-    row = connection.execute(QUERIES["count_logged"], {"ids": list(ids)}).fetchone()
-    assert row is not None
-    return int(row[0])
+    return _number(connection, "count_logged", {"ids": list(ids)})
 
 
 def count_events(connection: Connection, prefix: str) -> Counted:
     """Of the events whose id begins so."""
     with connection.cursor(row_factory=class_row(Counted)) as cursor:
-        found = cursor.execute(QUERIES["count_events"], {"like": f"{prefix}%"}).fetchone()
+        found = cursor.execute(QUERIES["count_events"], {"prefix": prefix}).fetchone()
     assert found is not None
     return found
 
 
+def count_canary_failures(connection: Connection) -> int:
+    """Events whose canary failed."""
+    return _number(connection, "count_canary_failures")
+
+
+def span(connection: Connection) -> tuple[float, float]:
+    """Seconds that the newest row is ahead of Postgres' clock, and the oldest behind."""
+    row = connection.execute(QUERIES["span"]).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+def count_deadlocks(connection: Connection) -> int:
+    """That Postgres has found in this database, since ever."""
+    return _number(connection, "count_deadlocks")
+
+
 def differences(connection: Connection) -> int:
     """Groups of evidence, of pairs, of hours and of error halves that differ from a count of the predictions."""
-    found = 0
-    for name in _DIFFERENCES:
-        row = connection.execute(QUERIES[name]).fetchone()
-        assert row is not None
-        found += int(row[0])
-    return found
+    return sum(_number(connection, name) for name in _DIFFERENCES)
+
+
+def _number(connection: Connection, query: str, parameters: Mapping[str, object] | None = None) -> int:
+    row = connection.execute(QUERIES[query], parameters).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -2,11 +2,21 @@
 SELECT prediction_id::text, event_id, payload::text AS payload, payload_sha256, model_id::text, artifact_sha256, score,
        decision, review_threshold, block_threshold, variant, arm
 FROM sira_predictions
-WHERE event_id LIKE 'event-%%' OR get_byte(uuid_send(prediction_id), 15) %% %(one_in)s = 0
+WHERE starts_with(event_id, 'event-') OR get_byte(uuid_send(prediction_id), 15) %% %(one_in)s = 0
 
 -- name: count_events
 SELECT count(*) AS rows, count(DISTINCT prediction_id) AS ids
-FROM sira_predictions WHERE event_id LIKE %(like)s AND score IS NOT NULL
+FROM sira_predictions WHERE starts_with(event_id, %(prefix)s) AND score IS NOT NULL
+
+-- name: count_canary_failures
+SELECT count(*) FROM sira_predictions WHERE starts_with(outcome, 'canary')
+
+-- name: span
+SELECT extract(epoch FROM max(created_at) - now())::float8, extract(epoch FROM now() - min(created_at))::float8
+FROM sira_predictions
+
+-- name: count_deadlocks
+SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()
 
 -- name: count_logged
 SELECT count(*) FROM sira_predictions WHERE prediction_id = ANY (%(ids)s::uuid[])

@@ -100,31 +100,6 @@ class Stand:
         self.postgres = LocalPostgres.start(self.postgres.home)
         self.closing(self.postgres.stop)
 
-    def canary_failures(self) -> int:
-        """Events whose canary failed."""
-        with self.owner() as connection:
-            row = connection.execute("SELECT count(*) FROM sira_predictions WHERE outcome LIKE 'canary%'").fetchone()
-        assert row is not None
-        return int(row[0])
-
-    def log_span(self) -> tuple[float, float]:
-        """Seconds that the log's newest row is ahead of Postgres' clock, and its oldest behind."""
-        with self.owner() as connection:
-            row = connection.execute(
-                "SELECT extract(epoch FROM max(created_at) - now())::float8,"
-                " extract(epoch FROM now() - min(created_at))::float8 FROM sira_predictions"
-            ).fetchone()
-        assert row is not None
-        return row[0], row[1]
-
-    def deadlocks(self) -> int:
-        """That Postgres has found, since ever."""
-        with self.owner() as connection:
-            row = connection.execute(
-                "SELECT deadlocks FROM pg_stat_database WHERE datname = %s", (DATABASE,)
-            ).fetchone()
-        return int(row[0]) if row else 0
-
     def know_password(self, password: str) -> None:
         """What is started from now on uses it."""
         self.environment["DATABASE_URL"] = role_url(self.database.port, password)
