@@ -84,7 +84,7 @@ class Stand:
 
     def owner(self) -> Connection:
         """A connection of the database's owner, past the proxy."""
-        # Without a limit: the account of an hour's million rows takes its time.
+        # Without a limit: the account of an hour's rows takes its time.
         return connect(self.postgres.url(DATABASE), name="faults", autocommit=True, statement_timeout_ms=0)
 
     def postgres_answers(self) -> bool:

@@ -1,4 +1,4 @@
-"""Half of what the service can answer, without end: each event once, counted and not kept as callers keep theirs."""
+"""Half of what the service can answer, at a constant rate: each event once, counted where callers keep every answer."""
 
 import json
 from collections.abc import Iterator
