@@ -1,7 +1,6 @@
 """Far more calls at once than the service admits, and how those fare that it takes."""
 
 import json
-import shutil
 import statistics
 import subprocess
 import time
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from faults.models import PRODUCT
 from faults.service import Service
 from faults.stand import Stand
-from faults.trial import Scenario, Trial, Unavailable
+from faults.trial import Scenario, Trial, require_wrk
 
 # What a worker admits at once, at the default of MAX_CONCURRENCY; the crowd is twice that.
 ADMITTED = 256
@@ -62,8 +61,7 @@ def overloaded(trial: Trial) -> None:
 @contextmanager
 def _crowd(trial: Trial, stand: Stand, service: Service) -> Iterator[None]:
     """wrk, with twice as many connections as are admitted, each asking again as soon as it is answered."""
-    if not shutil.which("wrk"):
-        raise Unavailable("a crowd needs wrk (Debian: wrk)")
+    require_wrk()
     bodies, script = trial.folder / "bodies", trial.folder / "crowd.lua"
     events = ({"event_id": f"crowd-{n}", "product": PRODUCT, "payload": p} for n, p in enumerate(trial.payloads))
     bodies.write_text("".join(json.dumps(event) + "\n" for event in events))

@@ -16,7 +16,7 @@ from faults.log_store import Counted
 from faults.models import PRODUCT
 from faults.service import StandFailed, wait_until
 from faults.stand import Stand
-from faults.trial import SETTLE_SECONDS, Trial, Unavailable
+from faults.trial import SETTLE_SECONDS, Trial, require_wrk
 
 PREFIX = "traffic-"
 SHARE = 0.5
@@ -56,21 +56,27 @@ def half_load(trial: Trial, stand: Stand, port: int, seconds: float) -> Iterator
 
 def shipped(traffic: Traffic, stand: Stand) -> Counted:
     """What Postgres holds of it, as soon as that is all of it; or after a while, when something is missing."""
-    with stand.owner() as connection:
+    found = Counted(0, 0)
 
-        def is_whole() -> bool:
-            return log_store.count_events(connection, PREFIX).ids >= traffic.answered
+    def is_whole() -> bool:
+        nonlocal found
+        found = log_store.count_events(connection, PREFIX)
+        return found.ids >= traffic.answered
 
-        with suppress(StandFailed):
-            wait_until(is_whole, SETTLE_SECONDS, "the log is whole")
-        return log_store.count_events(connection, PREFIX)
+    with stand.owner() as connection, suppress(StandFailed):
+        wait_until(is_whole, SETTLE_SECONDS, "the log is whole")
+    return found
 
 
 def _limit(stand: Stand, port: int, bodies: Path, seconds: float) -> float:
+    require_wrk()
     try:
-        return wrk.drive(_target(stand, port, bodies, "limit-"), seconds).per_second
+        load = wrk.drive(_target(stand, port, bodies, "limit-"), seconds)
     except LoadFailed as failed:
-        raise Unavailable(str(failed)) from None
+        raise StandFailed(str(failed)) from None
+    if load.errors:
+        raise StandFailed(f"{load.errors} of {load.requests} calls failed while the limit was looked for")
+    return load.per_second
 
 
 def _target(stand: Stand, port: int, bodies: Path, prefix: str) -> Target:

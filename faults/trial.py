@@ -1,6 +1,7 @@
 """One scenario at work: where it works, for how long, what it expects, and the account at its end."""
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,12 @@ PAYLOADS = 50_000  # more than the cache holds
 
 class Unavailable(Exception):
     """This machine has not what the scenario needs; the message says what that is."""
+
+
+def require_wrk() -> None:
+    """Raises Unavailable where it is not installed; that it fails is another matter."""
+    if not shutil.which("wrk"):
+        raise Unavailable("load needs wrk (Debian: wrk)")
 
 
 @dataclass(frozen=True)
