@@ -1,8 +1,8 @@
 """Tensors of the Open Inference Protocol v2, as JSON and in the binary tensor extension.
 
-Sources: the protocol's Predict Protocol - Version 2 (inference_rest.md of open-inference-protocol) and the binary tensor
-data extension (extension_binary_data.md), in which a body is a JSON head of `Inference-Header-Content-Length` bytes
-followed by the tensors' bytes in the order of the inputs.
+Sources: the protocol's Predict Protocol - Version 2 (inference_rest.md of open-inference-protocol) and the binary
+tensor data extension (extension_binary_data.md), in which a body is a JSON head of `Inference-Header-Content-Length`
+bytes followed by the tensors' bytes in the order of the inputs.
 """
 
 import math
