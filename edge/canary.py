@@ -11,7 +11,8 @@ from canary.store import StoredRollout
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
-from scoring.event import EventRefused, Violation
+from runtime.reading import Violation
+from scoring.event import EventRefused
 
 Act = Callable[..., StoredRollout | None]
 

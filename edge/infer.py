@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 from edge.problems import BodyTooLarge, Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from runtime.auth import Authenticator
-from scoring.event import EventRefused, Violation, parse_event, parse_json, read_event
+from runtime.reading import Violation
+from scoring.event import EventRefused, parse_event, parse_json, read_event
 from scoring.job import Answer, Reply
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry

@@ -11,7 +11,8 @@ from registry.model_version import PROMOTE_TARGETS, Status
 from registry.registration import Declaration, register, register_stored
 from registry.store import LARGEST_PAGE
 from runtime.build import running_build
-from scoring.event import EventRefused, Violation
+from runtime.reading import Violation
+from scoring.event import EventRefused
 
 UPLOAD_LIMIT = 256 << 20
 DEFAULT_PAGE = 50

@@ -13,9 +13,10 @@ from canary.report import Report
 from edge.infer import MOST_EVENTS, BatchItem
 from edge.models import Registration
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
+from registry.signature import MAX_FIELDS
 from registry.store import LARGEST_PAGE
 from runtime.build import Build
-from scoring.event import LONGEST_ID, MOST_FIELDS
+from scoring.event import MAX_ID_LENGTH
 from scoring.job import Answer
 from scoring.store import StoredPrediction
 
@@ -76,7 +77,7 @@ class NotReady(msgspec.Struct):
     reasons: list[str]
 
 
-Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
 class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,7 +88,7 @@ class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
 
     event_id: Id
     product: Id
-    payload: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=MOST_FIELDS)]
+    payload: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=MAX_FIELDS)]
     routing_key: Id | None = None
 
 

@@ -17,7 +17,8 @@ from registry.model_version import ThresholdsInvalid
 from registry.signature import SignatureInvalid
 from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
 from runtime.auth import TokenRefused
-from scoring.event import BodyNotJson, EventRefused, Violation
+from runtime.reading import Violation
+from scoring.event import BodyNotJson, EventRefused
 from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
 from scoring.spool import SpoolError, SpoolFull
 

@@ -5,37 +5,25 @@ may die in any way that a hostile model can bring about: model_check.py, its par
 """
 
 import hashlib
-import math
-import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before the import it governs
 
 import msgspec
 import numpy as np
 import onnx
-import onnxruntime
 
+from registry.feed import Feed, InputFeed, Row
 from registry.model_check import Checked, Request
-from registry.onnx_graph import STANDARD_DOMAINS, Inputs, class_labels, metadata_of, read_inputs, safety_faults
-from registry.onnx_outputs import Output, choose_output, fraud_probability
-from registry.signature import Kind, Signature, SignatureInvalid, Value, warm_up_rows
+from registry.model_session import RUNTIME_VERSION, open_session
+from registry.onnx_graph import STANDARD_DOMAINS, class_labels, metadata_of, read_inputs, safety_faults
+from registry.onnx_outputs import choose_output
+from registry.signature import Inputs, Signature, SignatureInvalid, warm_up_rows
 
 # Rows scored together and alone may differ in the last bits of a float32.
 _SAME_SCORE = 1e-5
-
-_DTYPES: dict[Kind, Any] = {
-    "float": np.float32,
-    "double": np.float64,
-    "int32": np.int32,
-    "int64": np.int64,
-    "bool": np.bool_,
-    "string": np.object_,
-}
 
 
 class _Refused(Exception):
@@ -59,7 +47,7 @@ def check(path: Path, features: tuple[str, ...] | None, positive: str | None) ->
     facts = {
         "producer": _producer(model),
         "opset": {e.domain or "ai.onnx": e.version for e in model.opset_import if e.domain in STANDARD_DOMAINS},
-        "checked_with": f"onnxruntime {onnxruntime.__version__}",
+        "checked_with": RUNTIME_VERSION,
     }
     return Checked(hashlib.sha256(data).hexdigest(), len(data), signature, metadata.get("sira.thresholds"), facts)
 
@@ -70,12 +58,8 @@ def _producer(model: onnx.ModelProto) -> str:
 
 
 def _open(data: bytes) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return open_session(data)
     except Exception as error:
         raise _Refused([f"onnxruntime does not load it: {_first_line(error)}"]) from None
 
@@ -84,45 +68,27 @@ def _signature(
     session: Any, inputs: Inputs, labels: tuple[int | str, ...] | None, positive: str | None, metadata: dict[str, str]
 ) -> Signature:
     """Raises _Refused unless the warm-up rows score, together and alone alike, within [0, 1]."""
-    # The output half is not known yet; the input half makes the rows.
-    taken = _assemble(inputs, Output(name="", layout="probability", positive=1))
-    rows = warm_up_rows(taken)
+    if faults := inputs.faults():
+        raise SignatureInvalid(faults)
+    taken = InputFeed(inputs)
+    rows = [taken.row(payload) for payload in warm_up_rows(inputs)]
     together = _run(session, taken, rows)
     output = choose_output(together, len(rows), labels=labels, positive=positive, wanted=metadata.get("sira.output"))
-    scores = fraud_probability(output, together[output.name])
-    if not all(math.isfinite(score) and 0.0 <= score <= 1.0 for score in scores):
+    signature = Signature.of(inputs, output)
+    feed = Feed(signature)
+    scores = feed.scores(together[output.name], len(rows))
+    if np.isnan(scores).any():
         raise _Refused([f"output {output.name} is not a probability: a warm-up row scored outside [0, 1]"])
-    alone = [float(fraud_probability(output, _run(session, taken, [row])[output.name])[0]) for row in rows]
-    if any(abs(one - other) > _SAME_SCORE for one, other in zip(scores, alone, strict=True)):
+    alone = [float(feed.scores(_run(session, feed, [row])[output.name], 1)[0]) for row in rows]
+    if not np.allclose(scores, alone, rtol=0, atol=_SAME_SCORE):
         raise _Refused(["a row scores differently alone and beside others: rows must not depend on each other"])
-    return _assemble(inputs, output)
+    return signature
 
 
-def _assemble(inputs: Inputs, output: Output) -> Signature:
-    name, kind = inputs.tensor or (None, None)
-    return Signature(
-        layout="tensor" if inputs.tensor else "columns",
-        fields=inputs.fields,
-        output_name=output.name,
-        output_layout=output.layout,
-        positive=output.positive,
-        input_name=name,
-        input_type=kind,
-    )
-
-
-def _run(session: Any, signature: Signature, rows: Sequence[Mapping[str, Value]]) -> dict[str, Any]:
-    columns = {
-        field.name: np.array([row.get(field.name, field.missing) for row in rows], dtype=_DTYPES[field.kind])
-        for field in signature.fields
-    }
-    if signature.input_name is not None:
-        feed = {signature.input_name: np.stack(list(columns.values()), axis=1)}
-    else:
-        feed = {f.name: columns[f.name] if f.rank == 1 else columns[f.name].reshape(-1, 1) for f in signature.fields}
+def _run(session: Any, feed: InputFeed, rows: Sequence[Row]) -> dict[str, Any]:
     names = [output.name for output in session.get_outputs()]
     try:
-        return dict(zip(names, session.run(names, feed), strict=True))
+        return dict(zip(names, session.run(names, feed.inputs(rows)), strict=True))
     except Exception as error:
         reason = f'it does not score a warm-up row (zeros and "", ones and "1", or absent): {_first_line(error)}'
         raise _Refused([reason]) from None

@@ -11,15 +11,13 @@ Metadata that a model may carry (`model.metadata_props`):
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import onnx
 
-from registry.signature import Field, Kind, SignatureInvalid
+from registry.signature import MAX_FIELDS, Field, Inputs, Kind, SignatureInvalid
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-MOST_FIELDS = 4_096
 
 _Column = tuple[str, Kind, Literal[1, 2]]  # name, kind, rank
 _KINDS: dict[int, Kind] = {
@@ -30,14 +28,6 @@ _KINDS: dict[int, Kind] = {
     onnx.TensorProto.STRING: "string",
     onnx.TensorProto.BOOL: "bool",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """The input half of a signature. `tensor` is the name and type of the one tensor, None for one input a field."""
-
-    fields: tuple[Field, ...]
-    tensor: tuple[str, Kind] | None
 
 
 def safety_faults(model: onnx.ModelProto) -> list[str]:
@@ -75,8 +65,8 @@ def read_inputs(model: onnx.ModelProto, features: tuple[str, ...] | None = None)
     initialised = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialised]
     faults = [fault for value in inputs for fault in _input_faults(value)]
-    if not 1 <= len(inputs) <= MOST_FIELDS:
-        faults.append(f"{len(inputs)} inputs, not 1 to {MOST_FIELDS}")
+    if not 1 <= len(inputs) <= MAX_FIELDS:
+        faults.append(f"{len(inputs)} inputs, not 1 to {MAX_FIELDS}")
     if faults:
         raise SignatureInvalid(faults)
     metadata = metadata_of(model)
@@ -90,7 +80,9 @@ def read_inputs(model: onnx.ModelProto, features: tuple[str, ...] | None = None)
     if faults:
         raise SignatureInvalid(faults)
     fields = tuple(Field(name, kind, rank=rank, **rules.get(name, {})) for name, kind, rank in columns)
-    return Inputs(fields, (inputs[0].name, _kind(inputs[0])) if one_tensor else None)
+    if one_tensor:
+        return Inputs("tensor", fields, inputs[0].name, _kind(inputs[0]))
+    return Inputs("columns", fields)
 
 
 def _input_faults(value: onnx.ValueInfoProto) -> list[str]:
@@ -112,8 +104,8 @@ def _tensor_columns(value: onnx.ValueInfoProto, features: tuple[str, ...] | None
         faults.append(f"tensor {value.name} has {columns} without names: give the features, or sira.features")
     elif width is not None and len(features) != width:
         faults.append(f"{len(features)} feature names for {width} columns of {value.name}")
-    elif len(features) > MOST_FIELDS:
-        faults.append(f"{len(features)} features, not 1 to {MOST_FIELDS}")
+    elif len(features) > MAX_FIELDS:
+        faults.append(f"{len(features)} features, not 1 to {MAX_FIELDS}")
     return [(name, _kind(value), 2) for name in features or ()]
 
 

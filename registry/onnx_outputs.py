@@ -5,24 +5,14 @@ the values of a run are asked instead.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from registry.signature import SignatureInvalid
+from registry.signature import Output, SignatureInvalid
 
 FRAUD_LABELS = frozenset({"1", "fraud", "fraudulent", "positive", "true", "yes"})
 Label = int | str
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """The output half of a signature."""
-
-    name: str
-    layout: Literal["probabilities", "zipmap", "probability"]
-    positive: Label
 
 
 def choose_output(
@@ -55,15 +45,6 @@ def choose_output(
     if name in singles:
         return Output(name, "probability", 1)
     return Output(name, "probabilities", _positive_column(labels, positive, outputs))
-
-
-def fraud_probability(output: Output, value: Any) -> "np.ndarray[Any, np.dtype[np.float64]]":
-    """The chosen output's value -> (n,) float64."""
-    if output.layout == "zipmap":
-        return np.array([row[output.positive] for row in value], dtype=np.float64)
-    if output.layout == "probabilities":
-        return np.asarray(value[:, int(output.positive)], dtype=np.float64)
-    return np.asarray(value, dtype=np.float64).reshape(-1)
 
 
 def _is_pairs(value: Any, rows: int) -> bool:

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -16,8 +16,11 @@ Value = bool | int | float | str
 
 FLOATING: frozenset[Kind] = frozenset({"float", "double"})
 _INTEGER_BITS: dict[Kind, int] = {"int32": 32, "int64": 64}
-LONGEST_NAME = 128
-LARGEST_FLOAT = 3.4028234663852886e38  # IEEE 754 binary32
+# The most fields that a model may take and that a payload may hold: 2,048 numbers fit the 64 KiB of a request body.
+MAX_FIELDS = 2_048
+MAX_NAME_LENGTH = 128
+MAX_TEXT_LENGTH = 1_024
+MAX_FLOAT = 3.4028234663852886e38  # IEEE 754 binary32
 
 
 class SignatureInvalid(RegistryError):
@@ -40,7 +43,8 @@ class Field:
     kind: Kind
     nullable: bool = False
     default: Value | None = None
-    rank: Literal[1, 2] = 2  # of the field's own input: (n,) or (n, 1); unused when the model takes one tensor
+    rank: Literal[1, 2] = 2  # of the field's own input: (n,) or (n, 1); unused for a column of a tensor
+    input: str | None = None  # the model input it is fed to, where that has another name than the field
 
     @property
     def required(self) -> bool:
@@ -55,8 +59,8 @@ class Field:
 
     def faults(self) -> list[str]:
         found = []
-        if not 1 <= len(self.name) <= LONGEST_NAME:
-            found.append(f"a field name has {len(self.name)} characters, not 1 to {LONGEST_NAME}")
+        if not 1 <= len(self.name) <= MAX_NAME_LENGTH:
+            found.append(f"a field name has {len(self.name)} characters, not 1 to {MAX_NAME_LENGTH}")
         if not self.name.isprintable():  # neither a terminal nor jsonb takes every character
             found.append(f"field name {self.name} has characters that do not print")
         if isinstance(self.default, str) and not self.default.isprintable():
@@ -69,18 +73,75 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
-    """Inputs and output of one model version.
+class Inputs:
+    """What a model takes.
 
-    `layout` columns: one input per field, named as the field, shape (n, 1) or (n,). `layout` tensor: one input
-    `input_name` of shape (n, len(fields)), type `input_type`, fields in column order.
-
-    The fraud probability is in output `output_name`. `output_layout` probabilities: a tensor (n, 2), column
-    `positive`; zipmap: n maps from class label to probability, key `positive`; probability: a tensor (n,) or
-    (n, 1), the fraud probability itself, `positive` unused.
+    `layout` columns: one input per field, shape (n, 1) or (n,). `layout` tensor: one input `input_name` of shape
+    (n, len(fields)) and type `input_type`, fields in column order. `layout` mixed: every field names its `input`;
+    fields that name the same one are the columns of a tensor, in order.
     """
 
-    layout: Literal["columns", "tensor"]
+    layout: Literal["columns", "tensor", "mixed"]
+    fields: tuple[Field, ...]
+    input_name: str | None = None
+    input_type: Kind | None = None
+
+    def input_of(self, field: Field) -> str:
+        """Return the name of the model input that a field is fed to."""
+        if self.input_name is not None:
+            return self.input_name
+        return field.name if field.input is None else field.input
+
+    def faults(self) -> list[str]:
+        found = [fault for field in self.fields for fault in field.faults()]
+        if twice := _repeated(field.name for field in self.fields):
+            found.append(f"named twice: {', '.join(twice)}")
+        if not 1 <= len(self.fields) <= MAX_FIELDS:
+            found.append(f"{len(self.fields)} fields, not 1 to {MAX_FIELDS}")
+        if self.layout == "tensor":
+            if self.input_name is None or self.input_type is None:
+                found.append("a tensor needs input_name and input_type")
+            elif any(field.kind != self.input_type for field in self.fields):
+                found.append(f"every field of a {self.input_type} tensor must be {self.input_type}")
+        elif self.input_name is not None or self.input_type is not None:
+            found.append(f"layout {self.layout} has no input_name and no input_type of its own")
+        if self.layout == "columns" and (twice := _repeated(self.input_of(field) for field in self.fields)):
+            found.append(f"more than one field for input {', '.join(twice)}")
+        if self.layout == "mixed":
+            if any(field.input is None for field in self.fields):
+                found.append("every field of layout mixed must name its input")
+            kinds = {(field.input, field.kind) for field in self.fields}
+            if twice := _repeated(str(name) for name, _ in kinds):
+                found.append(f"fields of more than one type for input {', '.join(twice)}")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a model's fraud probability is: in output `name`.
+
+    `layout` probabilities: a tensor (n, 2), column `positive`; zipmap: n maps from class label to probability, key
+    `positive`; probability: a tensor (n,) or (n, 1), the fraud probability itself, `positive` unused.
+    """
+
+    name: str
+    layout: Literal["probabilities", "zipmap", "probability"]
+    positive: int | str = 1
+
+    def faults(self) -> list[str]:
+        found = []
+        if not (self.name.isprintable() and str(self.positive).isprintable()):
+            found.append("the output or its positive label has characters that do not print")
+        if self.layout == "probabilities" and self.positive not in (0, 1):
+            found.append("the positive column of two probabilities is 0 or 1")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What one model version takes and answers, as it is stored: the fields of Inputs and of Output."""
+
+    layout: Literal["columns", "tensor", "mixed"]
     fields: tuple[Field, ...]
     output_name: str
     output_layout: Literal["probabilities", "zipmap", "probability"]
@@ -89,28 +150,29 @@ class Signature:
     input_type: Kind | None = None
 
     def __post_init__(self) -> None:
-        if faults := self._faults():
+        if faults := self.inputs.faults() + self.output.faults():
             raise SignatureInvalid(faults)
 
-    def _faults(self) -> list[str]:
-        found = [fault for field in self.fields for fault in field.faults()]
-        twice = [name for name, times in Counter(field.name for field in self.fields).items() if times > 1]
-        if twice:
-            found.append(f"named twice: {', '.join(sorted(twice))}")
-        if not self.fields:
-            found.append("no field")
-        if not (self.output_name.isprintable() and str(self.positive).isprintable()):
-            found.append("the output or its positive label has characters that do not print")
-        if self.layout == "tensor":
-            if self.input_name is None or self.input_type is None:
-                found.append("a tensor needs input_name and input_type")
-            elif any(field.kind != self.input_type for field in self.fields):
-                found.append(f"every field of a {self.input_type} tensor must be {self.input_type}")
-        elif self.input_name is not None or self.input_type is not None:
-            found.append("one input per field has no input_name and no input_type of its own")
-        if self.output_layout == "probabilities" and self.positive not in (0, 1):
-            found.append("the positive column of two probabilities is 0 or 1")
-        return found
+    @classmethod
+    def of(cls, inputs: Inputs, output: Output) -> Self:
+        """Raises SignatureInvalid."""
+        return cls(
+            layout=inputs.layout,
+            fields=inputs.fields,
+            output_name=output.name,
+            output_layout=output.layout,
+            positive=output.positive,
+            input_name=inputs.input_name,
+            input_type=inputs.input_type,
+        )
+
+    @property
+    def inputs(self) -> Inputs:
+        return Inputs(self.layout, self.fields, self.input_name, self.input_type)
+
+    @property
+    def output(self) -> Output:
+        return Output(self.output_name, self.output_layout, self.positive)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a jsonb column and for HTTP; from_json reads them back."""
@@ -132,13 +194,17 @@ def fits(kind: Kind, value: Value) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if kind in FLOATING:
-        largest = LARGEST_FLOAT if kind == "float" else sys.float_info.max
+        largest = MAX_FLOAT if kind == "float" else sys.float_info.max
         return -largest <= value <= largest
     limit = 1 << (_INTEGER_BITS[kind] - 1)
     return isinstance(value, int) and -limit <= value < limit
 
 
-def warm_up_rows(signature: Signature) -> list[dict[str, Value]]:
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
+
+
+def warm_up_rows(signature: Inputs | Signature) -> list[dict[str, Value]]:
     """Payloads every such model must score: all zero, all one, and only what is required."""
     zero: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
     one: dict[Kind, Value] = {"string": "1", "bool": True, "int32": 1, "int64": 1, "float": 1.0, "double": 1.0}

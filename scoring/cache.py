@@ -3,7 +3,7 @@
 import marshal
 from collections import OrderedDict
 
-from scoring.signature import Row
+from registry.feed import Row
 
 
 def cache_key(model: bytes, row: Row) -> bytes:

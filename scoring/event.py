@@ -1,13 +1,15 @@
 """What a product service sends: one transaction to score, checked with every fault named at once."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import msgspec
 
-LONGEST_ID = 128
-LONGEST_TEXT = 1024
-MOST_FIELDS = 2048
+from registry.feed import PayloadInvalid
+from registry.signature import MAX_FIELDS
+from runtime.reading import Violation, pointer_part
+
+MAX_ID_LENGTH = 128
 
 Scalar = str | int | float | bool | None
 
@@ -16,20 +18,16 @@ class ScoringError(Exception):
     """Base of what scoring tells its caller."""
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """`pointer` is a JSON pointer into the body, e.g. `/payload/amount`; never a value."""
-
-    pointer: str
-    detail: str
-
-
 class EventRefused(ScoringError):
     """The body does not fit: `violations` names every wrong field."""
 
-    def __init__(self, violations: list[Violation]) -> None:
-        self.violations = violations
+    def __init__(self, violations: Sequence[Violation]) -> None:
+        self.violations = list(violations)
         super().__init__("; ".join(f"{v.pointer} {v.detail}" for v in violations))
+
+    @classmethod
+    def of_payload(cls, invalid: PayloadInvalid) -> Self:
+        return cls([Violation(f"/payload{v.pointer}", v.detail) for v in invalid.violations])
 
 
 class BodyNotJson(ScoringError):
@@ -105,7 +103,7 @@ def _event(event_id: str, product: str, payload: dict[str, Scalar], routing_key:
     """None where a part is empty, too long, or holds NUL: Postgres cannot store it, and it would stop the log."""
     if routing_key is None:
         routing_key = event_id
-    if 0 < len(event_id) <= LONGEST_ID and 0 < len(routing_key) <= LONGEST_ID and len(payload) <= MOST_FIELDS:
+    if 0 < len(event_id) <= MAX_ID_LENGTH and 0 < len(routing_key) <= MAX_ID_LENGTH and len(payload) <= MAX_FIELDS:
         canonical = _encode(payload)
         if b"\\u0000" not in canonical and "\0" not in event_id and "\0" not in routing_key:
             return Event(event_id, product, payload, routing_key, canonical)
@@ -113,7 +111,7 @@ def _event(event_id: str, product: str, payload: dict[str, Scalar], routing_key:
 
 
 def _violations(body: dict[str, Any]) -> list[Violation]:
-    found = [Violation(f"/{_pointer(name)}", "is not a field of an event") for name in body.keys() - _FIELDS]
+    found = [Violation(f"/{pointer_part(name)}", "is not a field of an event") for name in body.keys() - _FIELDS]
     found += _text_violations("event_id", body.get("event_id"))
     if body.get("routing_key") is not None:
         found += _text_violations("routing_key", body["routing_key"])
@@ -122,13 +120,13 @@ def _violations(body: dict[str, Any]) -> list[Violation]:
     if not isinstance(payload, dict):
         found.append(Violation("/payload", "is missing" if payload is None else "must be an object"))
         return sorted(found, key=lambda v: v.pointer)
-    if len(payload) > MOST_FIELDS:
-        found.append(Violation("/payload", f"has more than {MOST_FIELDS} fields"))
+    if len(payload) > MAX_FIELDS:
+        found.append(Violation("/payload", f"has more than {MAX_FIELDS} fields"))
     for name, value in payload.items():
         if type(value) not in _SCALARS:
-            found.append(Violation(f"/payload/{_pointer(name)}", "must be a string, a number, true, false or null"))
+            found.append(Violation(f"/payload/{pointer_part(name)}", "must be a string, a number, true, false or null"))
         elif "\0" in name or (isinstance(value, str) and "\0" in value):
-            found.append(Violation(f"/payload/{_pointer(name)}", "must not hold a NUL character"))
+            found.append(Violation(f"/payload/{pointer_part(name)}", "must not hold a NUL character"))
     if not found:
         # A literal backslash before "u0000" looks like an escaped NUL to the quick check.
         found.append(Violation("/payload", "must not hold the text \\u0000"))
@@ -140,13 +138,8 @@ def _text_violations(name: str, value: object) -> list[Violation]:
         return [Violation(f"/{name}", "is missing")]
     if not isinstance(value, str):
         return [Violation(f"/{name}", "must be a string")]
-    if not 0 < len(value) <= LONGEST_ID:
-        return [Violation(f"/{name}", f"must be 1 to {LONGEST_ID} characters long")]
+    if not 0 < len(value) <= MAX_ID_LENGTH:
+        return [Violation(f"/{name}", f"must be 1 to {MAX_ID_LENGTH} characters long")]
     if "\0" in value:
         return [Violation(f"/{name}", "must not hold a NUL character")]
     return []
-
-
-def _pointer(name: str) -> str:
-    """A field name as a JSON pointer part (RFC 6901), cut so that a hostile name cannot fill an answer."""
-    return name[:LONGEST_ID].replace("~", "~0").replace("/", "~1")

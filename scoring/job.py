@@ -4,12 +4,13 @@ from typing import Protocol
 
 import msgspec
 
+from registry.feed import Row
+from registry.model_session import RUNTIME_VERSION
 from scoring.decision import Decision
 from scoring.event import Event
 from scoring.model_slots import ProductSlot, Rollout
-from scoring.onnx_model import RUNTIME_VERSION, OnnxModel
+from scoring.onnx_model import OnnxModel
 from scoring.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
-from scoring.signature import Row
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):

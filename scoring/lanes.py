@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from registry.feed import Row
 from scoring.onnx_model import OnnxModel, Run
-from scoring.signature import Row
 
 Done = Callable[[Run], None]
 _Submission = tuple[Sequence[Row], Done]

@@ -1,27 +1,22 @@
 """One ONNX model in memory: open, warm up, score."""
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import Any
-
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import it governs
 
 import numpy as np
-import onnxruntime
 
+from registry.feed import Row
+from registry.model_session import ModelSession
 from registry.model_version import ModelVersion
+from registry.probability import Scores
 from registry.signature import warm_up_rows
 from scoring.decision import Decision, decide
 from scoring.event import ScoringError
-from scoring.signature import PayloadReader, Row
 
 log = logging.getLogger("sira.scoring.onnx_model")
-
-RUNTIME_VERSION = f"onnxruntime {onnxruntime.__version__}"
 
 # A model that needs longer than this for one row is scored off the event loop, so that others do not wait for it.
 INLINE_SECONDS = 0.002
@@ -57,10 +52,9 @@ class OnnxModel:
         # What a score depends on besides the row: one file may be registered with either of its classes as fraud.
         signature = version.signature
         self.cache_key = f"{version.sha256} {signature.output_name} {signature.positive!r}\0".encode()
-        self.reader = PayloadReader(version.signature)
-        self._output = [version.signature.output_name]
         try:
-            self._session = onnxruntime.InferenceSession(path, _options(), providers=["CPUExecutionProvider"])
+            self._session = ModelSession(signature, path)
+            self.feed = self._session.feed
             self.row_seconds = self._warm_up()
         except Exception as error:
             raise ModelUnusable(version.model_id, f"{type(error).__name__} while loading or warming up") from error
@@ -68,17 +62,9 @@ class OnnxModel:
         self._runs = 0
         self._slow_runs = 0
 
-    def score(self, rows: Sequence[Row]) -> "np.ndarray[Any, np.dtype[np.float64]]":
-        """Fraud probability per row: n rows -> (n,) float64; NaN where the model gave no probability."""
-        output = self._session.run(self._output, self.reader.feed(rows))[0]
-        signature = self.version.signature
-        if signature.output_layout == "probabilities":
-            scores = output[:, int(signature.positive)]
-        elif signature.output_layout == "zipmap":
-            scores = [probabilities[signature.positive] for probabilities in output]
-        else:
-            scores = output
-        return np.asarray(scores, dtype=np.float64).reshape(len(rows))
+    def score(self, rows: Sequence[Row]) -> Scores:
+        """Return the fraud probability of each row, (n,) float64; NaN where the model gave none."""
+        return self._session.score(rows)
 
     def run(self, rows: Sequence[Row]) -> Run:
         """Score n rows and say how it went; a row that the model raises on is a fact here, not an exception."""
@@ -112,8 +98,8 @@ class OnnxModel:
         return decide(score, self.version.thresholds)
 
     def _warm_up(self) -> float:
-        rows = [self.reader.row(payload) for payload in warm_up_rows(self.version.signature)]  # type: ignore[arg-type]
-        if not all(map(valid, self.score(rows).tolist())):
+        rows = [self.feed.row(payload) for payload in warm_up_rows(self.version.signature)]
+        if np.isnan(self.score(rows)).any():
             raise ValueError("a warm-up score is not a probability")
         seconds = []
         for _ in range(_WARM_UP_ROUNDS):
@@ -121,18 +107,3 @@ class OnnxModel:
             self.score(rows[:1])
             seconds.append(thread_time() - started)
         return min(seconds)
-
-
-def valid(score: float | None) -> bool:
-    """Whether it is a probability: neither NaN nor infinite, within [0, 1]."""
-    return score is not None and 0.0 <= score <= 1.0
-
-
-def _options() -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4  # its errors quote the values that a model choked on
-    return options

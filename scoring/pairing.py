@@ -8,12 +8,13 @@ import math
 import time
 from collections.abc import Callable
 
-from scoring.event import EventRefused, Scalar
+from registry.feed import PayloadInvalid, Row
+from registry.probability import is_probability
+from scoring.event import Scalar
 from scoring.job import Job
 from scoring.lanes import Lanes
-from scoring.onnx_model import OnnxModel, Run, valid
+from scoring.onnx_model import OnnxModel, Run
 from scoring.prediction import PairedPrediction, copy_text
-from scoring.signature import Row
 from scoring.spool import Spool
 from scoring.telemetry import Telemetry
 
@@ -44,8 +45,8 @@ class Pairing:
             self._telemetry.paired_dropped(job.event.product, 1)
             return
         try:
-            row = job.production_row if job.variant == "canary" else job.rollout.canary.reader.row(job.event.payload)
-        except EventRefused:
+            row = job.production_row if job.variant == "canary" else job.rollout.canary.feed.row(job.event.payload)
+        except PayloadInvalid:
             self._telemetry.paired_dropped(job.event.product, 1)
             return
         self._waiting.append((job, prediction_id, row))
@@ -76,7 +77,7 @@ class Pairing:
         rows = [
             _paired(job, prediction_id, score)
             for (job, prediction_id, _), score in zip(group, run.scores, strict=True)
-            if score is not None and valid(score)
+            if score is not None and is_probability(score)
         ]
         if dropped := len(group) - len(rows):
             self._telemetry.paired_dropped(group[0][0].event.product, dropped)

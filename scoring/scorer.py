@@ -12,12 +12,14 @@ from typing import Literal
 
 from canary.fuse import Fuse
 from canary.routing import choose_arm
+from registry.feed import PayloadInvalid
+from registry.probability import is_probability
 from scoring.cache import ScoreCache, cache_key
 from scoring.event import Event, EventRefused, ScoringError
 from scoring.job import Answer, Job, Reply
 from scoring.lanes import Lanes
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout
-from scoring.onnx_model import OnnxModel, Run, valid
+from scoring.onnx_model import OnnxModel, Run
 from scoring.pairing import Pairing
 from scoring.prediction import FuseTrip, Outcome, Prediction, copy_text
 from scoring.spool import Spool, SpoolError
@@ -99,15 +101,18 @@ class Scorer:
 
     def _route(self, event: Event, slot: ProductSlot, reply: Reply) -> Job:
         production, rollout = slot.production, slot.rollout
-        row = production.reader.row(event.payload)
+        try:
+            row = production.feed.row(event.payload)
+        except PayloadInvalid as invalid:
+            raise EventRefused.of_payload(invalid) from None
         job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), reply)
         if rollout is None or choose_arm(rollout.split, event.routing_key) == "production" or self._fuse(rollout).open:
             return job
         job.arm, job.model = "canary", rollout.canary
         if not rollout.same_fields:
             try:
-                job.row = rollout.canary.reader.row(event.payload)
-            except EventRefused:
+                job.row = rollout.canary.feed.row(event.payload)
+            except PayloadInvalid:
                 job.fall_back("canary_error")
         return job
 
@@ -174,7 +179,7 @@ class Scorer:
         for job, score in zip(group, run.scores, strict=True):
             if not _waits(job, model):
                 continue
-            if score is not None and valid(score) and not late:
+            if score is not None and is_probability(score) and not late:
                 job.settle(score, model_seconds=model_seconds)
                 keep(job.key, score)
                 settled.append(job)

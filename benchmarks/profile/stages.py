@@ -63,8 +63,8 @@ class _Line:
         events = [read_event(body) for body in self.bodies]
         yield self._each("parse and check the body, write its payload canonically", read_event, self.bodies)
         payloads = [event.payload for event in events]
-        rows = [model.reader.row(payload) for payload in payloads]
-        yield self._each("check the payload against the signature", model.reader.row, payloads)
+        rows = [model.feed.row(payload) for payload in payloads]
+        yield self._each("check the payload against the signature", model.feed.row, payloads)
         jobs = [self._job(event, row) for event, row in zip(events, rows, strict=True)]
         yield self._each("make the job", lambda event: self._job(event, rows[0]), events)
         cache = ScoreCache(REQUESTS // 2)
@@ -85,7 +85,7 @@ class _Line:
         return Job(event, self._slot, None, "production", self.model, row, row, arrived, started, self._reply)
 
     def _scoring(self, rows: Sequence[Any]) -> Iterator[Stage]:
-        feed = self._batched("arrays for the model", self.model.reader.feed, rows)
+        feed = self._batched("arrays for the model", self.model.feed.inputs, rows)
         whole = self._batched("", self.model.score, rows)
         yield feed
         yield Stage("onnxruntime, 300 trees", whole.microseconds - feed.microseconds)

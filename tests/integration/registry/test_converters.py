@@ -137,7 +137,7 @@ def serve(connection: Connection, tmp_path: Path) -> Callable[..., OnnxModel]:
 
 
 def scores(model: OnnxModel, payloads: list[dict[str, Any]]) -> Any:
-    return model.score([model.reader.row(payload) for payload in payloads])
+    return model.score([model.feed.row(payload) for payload in payloads])
 
 
 def payloads(rows: Any) -> list[dict[str, float]]:

@@ -263,7 +263,7 @@ def test_a_model_that_never_ends_is_given_up(write: Write) -> None:
 def test_ten_thousand_inputs_are_refused(write: Write) -> None:
     names = tuple(f"x{n}" for n in range(10_000))
     assert refusal(write(network([helper.make_node("Sigmoid", ["x0"], ["p"])], inputs=names))) == (
-        "10000 inputs, not 1 to 4096"
+        "10000 inputs, not 1 to 2048"
     )
 
 

@@ -43,14 +43,14 @@ def test_one_input_a_column_becomes_one_field_each_of_its_own_rank() -> None:
             }
         )
     )
-    assert inputs.tensor is None
+    assert inputs.layout == "columns"
     assert inputs.fields == (Field("amount", "float"), Field("country", "string"), Field("age", "int64", rank=1))
 
 
 @pytest.mark.parametrize("features", [["a", "b"], "a,b", "a, b"])
 def test_a_tensors_columns_are_named_by_its_metadata(features: object) -> None:
     inputs = read_inputs(model(TWO_COLUMNS, {"sira.features": features}))
-    assert inputs.tensor == ("X", "float")
+    assert (inputs.layout, inputs.input_name, inputs.input_type) == ("tensor", "X", "float")
     assert inputs.fields == (Field("a", "float"), Field("b", "float"))
 
 
@@ -66,8 +66,8 @@ def test_a_tensor_of_open_width_has_as_many_columns_as_names() -> None:
 
 def test_a_single_column_is_a_field_unless_features_make_it_a_tensor() -> None:
     single = model({"amount": (TensorProto.FLOAT, (None, 1))})
-    assert read_inputs(single).tensor is None
-    assert read_inputs(single, ("a",)).tensor == ("amount", "float")
+    assert read_inputs(single).layout == "columns"
+    assert read_inputs(single, ("a",)).input_name == "amount"
 
 
 def test_metadata_says_which_fields_may_be_absent() -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from registry.onnx_outputs import Output, choose_output, fraud_probability
-from registry.signature import SignatureInvalid
+from registry.feed import raw_scores
+from registry.onnx_outputs import choose_output
+from registry.signature import Output, SignatureInvalid
 
 PAIRS = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
 LABELS = np.array([0, 1])
@@ -37,7 +38,7 @@ def test_the_probability_is_found_and_read(
 ) -> None:
     output = choose_output(outputs, rows=2, labels=labels)
     assert output == expected
-    assert fraud_probability(output, outputs[output.name]) == pytest.approx([0.1, 0.8])
+    assert raw_scores(output, outputs[output.name], 2) == pytest.approx([0.1, 0.8])
 
 
 def refusal(outputs: dict[str, Any], **known: Any) -> str:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.event import (
-    LONGEST_ID,
-    MOST_FIELDS,
+    MAX_FIELDS,
+    MAX_ID_LENGTH,
     BodyNotJson,
     Event,
     EventRefused,
@@ -73,9 +73,9 @@ def test_a_payload_that_is_no_object_is_refused(payload: object) -> None:
 
 
 def test_ids_of_128_characters_are_taken_and_of_129_are_not() -> None:
-    longest = {**GOOD, "event_id": "é" * LONGEST_ID, "routing_key": "k" * LONGEST_ID}
-    assert parse_event(longest).event_id == "é" * LONGEST_ID
-    too_long = {**GOOD, "event_id": "é" * (LONGEST_ID + 1), "routing_key": "k" * (LONGEST_ID + 1)}
+    longest = {**GOOD, "event_id": "é" * MAX_ID_LENGTH, "routing_key": "k" * MAX_ID_LENGTH}
+    assert parse_event(longest).event_id == "é" * MAX_ID_LENGTH
+    too_long = {**GOOD, "event_id": "é" * (MAX_ID_LENGTH + 1), "routing_key": "k" * (MAX_ID_LENGTH + 1)}
     assert violations(too_long).keys() == {"/event_id", "/routing_key"}
 
 
@@ -98,15 +98,15 @@ def test_the_text_of_an_escaped_nul_is_refused_with_a_reason() -> None:
 
 
 def test_more_fields_than_any_model_takes_are_refused() -> None:
-    assert parse_event({**GOOD, "payload": {str(n): n for n in range(MOST_FIELDS)}})
-    too_many = {str(n): n for n in range(MOST_FIELDS + 1)}
-    assert violations({**GOOD, "payload": too_many}) == {"/payload": f"has more than {MOST_FIELDS} fields"}
+    assert parse_event({**GOOD, "payload": {str(n): n for n in range(MAX_FIELDS)}})
+    too_many = {str(n): n for n in range(MAX_FIELDS + 1)}
+    assert violations({**GOOD, "payload": too_many}) == {"/payload": f"has more than {MAX_FIELDS} fields"}
 
 
 def test_a_field_name_is_a_json_pointer_part_and_cut_when_it_is_long() -> None:
     found = violations({**GOOD, "payload": {"a/b~c": [], "n" * 1000: []}, "x" * 1000: 1})
     assert "/payload/a~1b~0c" in found
-    assert max(map(len, found)) <= len("/payload/") + LONGEST_ID
+    assert max(map(len, found)) <= len("/payload/") + MAX_ID_LENGTH
 
 
 def test_a_violation_never_tells_a_value() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoring.onnx_model import ModelUnusable, valid
+from scoring.onnx_model import ModelUnusable
 from tests.table_model import loaded, table_model
 
 
@@ -48,17 +48,6 @@ def test_what_a_model_choked_on_is_written_nowhere(
     written = capfd.readouterr()
     assert "4111" not in written.out + written.err
     assert [record.getMessage() for record in caplog.records] == ["model_raised"]
-
-
-@pytest.mark.parametrize(
-    ("score", "is_one"),
-    [
-        *((0.0, True), (1.0, True), (0.5, True)),
-        *((None, False), (math.nan, False), (math.inf, False), (-0.1, False), (1.1, False)),
-    ],
-)
-def test_a_probability_is_a_number_from_0_to_1(score: float | None, is_one: bool) -> None:
-    assert valid(score) is is_one
 
 
 def test_the_first_runs_after_a_load_are_no_measure_of_its_speed(tmp_path: Path) -> None:
