@@ -9,21 +9,20 @@ from edge.routes import Access, Call, Reply, Route
 from registry import store
 from registry.model_version import PROMOTE_TARGETS, Status
 from registry.registration import Declaration, register, register_stored
-from registry.store import LARGEST_PAGE
+from registry.store import DEFAULT_PAGE, MAX_PAGE
 from runtime.build import running_build
 from runtime.reading import Violation
 from scoring.event import EventRefused
 
 UPLOAD_LIMIT = 256 << 20
-DEFAULT_PAGE = 50
 
 
 def list_models(call: Call) -> Reply:
     """Versions, newest first, a page at a time."""
     faults: list[Violation] = []
     limit_text = call.query.get("limit", str(DEFAULT_PAGE))
-    if not limit_text.isdecimal() or not 1 <= int(limit_text) <= LARGEST_PAGE:
-        faults.append(Violation("limit", f"must be a whole number from 1 to {LARGEST_PAGE}"))
+    if not limit_text.isdecimal() or not 1 <= int(limit_text) <= MAX_PAGE:
+        faults.append(Violation("limit", f"must be a whole number from 1 to {MAX_PAGE}"))
     status_text = call.query.get("status")
     if status_text is not None and status_text not in set(Status):
         faults.append(Violation("status", f"must be one of {', '.join(Status)}"))

@@ -14,7 +14,7 @@ from edge.infer import MOST_EVENTS, BatchItem
 from edge.models import Registration
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from registry.signature import MAX_FIELDS
-from registry.store import LARGEST_PAGE
+from registry.store import MAX_PAGE
 from runtime.build import Build
 from scoring.event import MAX_ID_LENGTH
 from scoring.job import Answer
@@ -290,7 +290,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         query=(
             Parameter("product", {"type": "string"}, "Only of this product."),
             Parameter("status", {"enum": [str(status) for status in Status]}, "Only with this status."),
-            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": LARGEST_PAGE, "default": 50}, "Page size."),
+            Parameter("limit", {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50}, "Page size."),
             Parameter("cursor", {"type": "string"}, "next_cursor of the page before."),
         ),
         refuses=(422, 503),

@@ -2,9 +2,9 @@
 
 
 class RegistryError(Exception):
-    """Base of what the registry refuses; the message says what to do and may be shown to a caller."""
+    """Base of the registry's errors; the message says what to do and may be shown to a caller."""
 
 
 def printable(text: str) -> str:
-    """Text that quotes a file, fit for a terminal, a log and a row: the file may hold anything."""
+    """Return text that quotes a model file, made safe for a terminal, a log and a database row."""
     return "".join(letter if letter.isprintable() else "?" for letter in text[:500])

@@ -1,7 +1,7 @@
-"""Who changed what, when and why: rows chained by hash, so that an edit of the past shows.
+"""The audit log: who changed what, when and why, in rows chained by hash so that a later edit is detected.
 
-A row's hash covers the hash of the row before. Whoever can rewrite the whole table can rewrite the whole chain:
-keep the head that `audit verify` prints somewhere else, and give it back as the anchor.
+Each row's hash covers the hash of the previous row. Someone who can rewrite the whole table can rewrite the whole
+chain, so store the head that `audit verify` prints elsewhere and pass it back as the anchor.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Intact:
-    """Every row is as it was written; `head` is (seq, sha256) of the last, to be kept elsewhere."""
+    """No row was changed. `head` is (seq, sha256) of the last row, to be stored elsewhere."""
 
     rows: int
     head: tuple[int, str]
@@ -49,7 +49,7 @@ class Intact:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The first row that is not as it was written."""
+    """The first row that was changed."""
 
     seq: int
     kind: Literal["edited", "removed", "swapped"]
@@ -57,7 +57,7 @@ class Broken:
 
 
 def row_hash(row: AuditRow, *, seq: int | None = None, previous: str | None = None) -> str:
-    """sha256 of the row's canonical JSON, optionally as it would be at another place in the chain."""
+    """Return the sha256 of the row's canonical JSON, optionally as it would be at another position in the chain."""
     covered = [
         row.seq if seq is None else seq,
         row.at.astimezone(UTC).isoformat(timespec="microseconds"),
@@ -74,10 +74,10 @@ def row_hash(row: AuditRow, *, seq: int | None = None, previous: str | None = No
 
 
 def lock_writes(connection: Connection) -> None:
-    """Wait for every other writer of the registry and the chain, until this transaction ends.
+    """Lock out every other writer of the registry and the audit log until this transaction ends.
 
-    A change takes it before its first read, so that what it decides on cannot change under it. Rows of
-    sira_canary_config are locked before it, never after: the other order can deadlock.
+    A change takes this lock before its first read, so that its decision rests on current rows. Lock rows of
+    sira_canary_config before it, never after: the other order can deadlock.
     """
     connection.execute(QUERIES["lock_writes"])
 
@@ -85,11 +85,11 @@ def lock_writes(connection: Connection) -> None:
 def append(
     connection: Connection, *, actor: str, action: str, subject: str, before: Any, after: Any, reason: str | None = None
 ) -> AuditRow:
-    """Add a row to the chain in the caller's transaction."""
+    """Append a row in the caller's transaction."""
     lock_writes(connection)
     values = {"before": _jsonb(before), "after": _jsonb(after)}
     with connection.cursor(row_factory=dict_row) as cursor:
-        # The hash covers before and after as Postgres gives them back: jsonb writes numbers its own way.
+        # The hash covers before and after as Postgres returns them, because jsonb normalises numbers.
         following = cursor.execute(QUERIES["next_row"], values).fetchone()
         assert following is not None
         unsealed = AuditRow(actor=actor, action=action, subject=subject, reason=reason, sha256="", **following)
@@ -99,16 +99,16 @@ def append(
 
 
 def history(connection: Connection, *, subject: str | None = None, limit: int = 50) -> list[AuditRow]:
-    """The latest rows, newest first."""
+    """Return the latest rows, newest first."""
     with connection.cursor(row_factory=class_row(AuditRow)) as cursor:
         return cursor.execute(QUERIES["history"], {"subject": subject, "limit": limit}).fetchall()
 
 
 def verify(connection: Connection, anchor: tuple[int, str] | None = None) -> Intact | Broken:
-    """Read the whole chain in the caller's transaction, a few thousand rows in memory at a time.
+    """Verify the whole chain in the caller's transaction, with at most a few thousand rows in memory.
 
-    `anchor` is a head that was kept elsewhere: without it, rows removed from the end, and a chain rewritten as a
-    whole, do not show.
+    `anchor` is a head that was stored elsewhere. Without it, rows deleted from the end and a chain that was rewritten
+    as a whole are not detected.
     """
     last: AuditRow | None = None
     for row in _all_rows(connection, "audit_verify"):
@@ -143,7 +143,7 @@ def _fault(
 
 
 def _written_as(connection: Connection, row: AuditRow) -> int | None:
-    """The place at which this row's contents were written, when that is another row's place."""
+    """Return the seq that this row's contents were written with, if that is another row's; else None."""
     for other in _all_rows(connection, "audit_written_as"):
         moved_whole = row_hash(row, seq=other.seq) == row.sha256
         moved_contents = row_hash(row, seq=other.seq, previous=other.previous) == other.sha256

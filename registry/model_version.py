@@ -13,7 +13,7 @@ from registry.signature import Signature
 
 
 class Status(StrEnum):
-    """What a version may do. Traffic goes to production, and to the canary of a running rollout."""
+    """The role of a version. Traffic goes to production, and to the canary of a running rollout."""
 
     STAGING = "staging"
     CANARY = "canary"
@@ -23,7 +23,7 @@ class Status(StrEnum):
     ROLLED_BACK = "rolled_back"
 
 
-# Mirrors sira_registry_guard() of migration 001, which has the last word.
+# Mirrors sira_registry_guard() of migration 001, which decides.
 ALLOWED_CHANGES: dict[Status, frozenset[Status]] = {
     Status.STAGING: frozenset({Status.CANARY, Status.PRODUCTION, Status.ARCHIVED}),
     Status.CANARY: frozenset({Status.PRODUCTION, Status.STAGING, Status.ROLLED_BACK, Status.ARCHIVED}),
@@ -33,11 +33,13 @@ ALLOWED_CHANGES: dict[Status, frozenset[Status]] = {
     Status.ARCHIVED: frozenset(),
 }
 
-# What a person may ask for; retired and rolled_back follow from what happens to another version.
+# What a person may request; retired and rolled_back are set by a change to another version.
 PROMOTE_TARGETS = (Status.PRODUCTION, Status.CANARY, Status.STAGING, Status.ARCHIVED)
 
 
 class ThresholdsInvalid(RegistryError):
+    """Every fault of a pair of thresholds at once."""
+
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("thresholds: " + "; ".join(self.faults))
@@ -45,7 +47,7 @@ class ThresholdsInvalid(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Scores from `review` up are reviewed, from `block` up are blocked: 0 <= review <= block <= 1."""
+    """Scores of at least `review` are reviewed, of at least `block` are blocked: 0 <= review <= block <= 1."""
 
     review: float
     block: float
@@ -89,7 +91,7 @@ class NewVersion:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One row of siramodel_registry. Everything but `status` and `updated_at` is for ever."""
+    """One row of siramodel_registry. Only `status` and `updated_at` ever change."""
 
     model_id: str
     product: str
@@ -107,5 +109,5 @@ class ModelVersion:
     updated_at: datetime
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for HTTP and for `--json`; times in RFC 3339."""
+        """Return plain values for HTTP and for `--json`; times in RFC 3339."""
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""A file becomes a registered version: check, upload, insert. Safe to repeat."""
+"""Register a file as a version: inspect, upload, insert. Safe to repeat."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from registry import RegistryError, store
 from registry.artifacts import ArtifactStore, Progress
-from registry.model_check import DEFAULT_LIMITS, Checked, Limits, ModelRefused, check_model
+from registry.inspection.parent import DEFAULT_LIMITS, Inspected, InspectionLimits, ModelRefused, inspect_model
 from registry.model_version import ModelVersion, NewVersion, Thresholds, ThresholdsInvalid
 from runtime.postgres import Connection
 
@@ -27,7 +27,7 @@ class RegistrationRefused(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What the person who registers says of a version; the rest is read from the file.
+    """What the caller declares about a version; the rest is read from the file.
 
     `features` name a tensor's columns, `positive` is the class label that means fraud, `review` and `block` are the
     thresholds: each overrides the file's metadata.
@@ -44,7 +44,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """`created` is false when the very same version was registered before."""
+    """`created` is false when the same version was registered before."""
 
     version: ModelVersion
     created: bool
@@ -58,30 +58,30 @@ def register(
     *,
     actor: str,
     reason: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: InspectionLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
 ) -> Registered:
-    """Check a file, store it, and insert its row.
+    """Inspect a file, store it, and insert its row.
 
-    Uses short transactions of its own on `connection`, which must be in none: the check and the upload between them
-    may take minutes. Raises RegistrationRefused, VersionExists and ArtifactError.
+    `connection` must not be in a transaction: this uses short ones of its own, because the inspection and the upload
+    between them may take minutes. Raises RegistrationRefused, VersionExists and ArtifactError.
     """
-    checked, thresholds = _checked(path, declaration, limits)
+    inspected, thresholds = _inspect(path, declaration, limits)
     with connection.transaction():
         existing = store.find_version(connection, declaration.product, declaration.name, declaration.version)
     if existing:
-        store.check_same(existing, sha256=checked.sha256, signature=checked.signature, thresholds=thresholds)
-    key = artifacts.put(path, checked.sha256, progress)
+        store.check_same(existing, sha256=inspected.sha256, signature=inspected.signature, thresholds=thresholds)
+    key = artifacts.put(path, inspected.sha256, progress)
     new = NewVersion(
         product=declaration.product,
         name=declaration.name,
         version=declaration.version,
         storage_s3_key=key,
-        sha256=checked.sha256,
-        size_bytes=checked.size_bytes,
-        signature=checked.signature,
+        sha256=inspected.sha256,
+        size_bytes=inspected.size_bytes,
+        signature=inspected.signature,
         thresholds=thresholds,
-        metadata=checked.metadata,
+        metadata=inspected.metadata,
     )
     with connection.transaction():
         return Registered(*store.insert_version(connection, new, actor=actor, reason=reason))
@@ -95,39 +95,39 @@ def register_stored(
     *,
     actor: str,
     reason: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: InspectionLimits = DEFAULT_LIMITS,
 ) -> Registered:
-    """As `register`, of an artifact that is already in the store under any key; it is kept under its sha256 too."""
+    """Register an artifact that is in the store under any key, and copy it to its sha256 key; raises as `register`."""
     with tempfile.TemporaryDirectory(prefix="sira-register-") as folder:
         path = artifacts.download(key, limits.max_bytes, Path(folder))
         return register(connection, artifacts, path, declaration, actor=actor, reason=reason, limits=limits)
 
 
-def _checked(path: Path, declaration: Declaration, limits: Limits) -> tuple[Checked, Thresholds]:
+def _inspect(path: Path, declaration: Declaration, limits: InspectionLimits) -> tuple[Inspected, Thresholds]:
     faults = _identity_faults(declaration)
-    checked, thresholds = None, None
+    inspected, thresholds = None, None
     try:
-        checked = check_model(path, features=declaration.features, positive=declaration.positive, limits=limits)
-        thresholds = _thresholds(declaration, checked.thresholds)
+        inspected = inspect_model(path, features=declaration.features, positive=declaration.positive, limits=limits)
+        thresholds = _thresholds(declaration, inspected.thresholds)
     except (ModelRefused, ThresholdsInvalid) as refused:
         faults.extend(refused.faults)
-    if faults or checked is None or thresholds is None:
+    if faults or inspected is None or thresholds is None:
         raise RegistrationRefused(faults)
-    return checked, thresholds
+    return inspected, thresholds
 
 
 def _identity_faults(declaration: Declaration) -> list[str]:
     found = []
     if not _PRODUCT.fullmatch(declaration.product):
         found.append("product must be 1 to 64 of a-z 0-9 _ . - and start with a letter or digit")
-    for what, text, longest in (("name", declaration.name, 128), ("version", declaration.version, 64)):
-        if len(text) > longest or not _LABEL.fullmatch(text):
-            found.append(f"{what} must be 1 to {longest} of A-Z a-z 0-9 _ . : + - and start with a letter or digit")
+    for what, text, max_length in (("name", declaration.name, 128), ("version", declaration.version, 64)):
+        if len(text) > max_length or not _LABEL.fullmatch(text):
+            found.append(f"{what} must be 1 to {max_length} of A-Z a-z 0-9 _ . : + - and start with a letter or digit")
     return found
 
 
 def _thresholds(declaration: Declaration, metadata: str | None) -> Thresholds:
-    """Those of the declaration over those of the file; raises ThresholdsInvalid."""
+    """Return the declared thresholds, and those of the file where none is declared; raises ThresholdsInvalid."""
     try:
         values = json.loads(metadata) if metadata is not None else {}
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a model takes and what it answers: read once at registration, kept as JSON, enforced on every event."""
+"""What a model takes and answers: read once at registration, stored as JSON, enforced on every event."""
 
 import math
 import sys
@@ -35,8 +35,8 @@ class SignatureInvalid(RegistryError):
 class Field:
     """One payload field.
 
-    Absent: `default` stands in; without one, a nullable field is the model's missing value (NaN, or "" for a
-    string), and any other field is a violation. Null: as absent when nullable, else a violation.
+    An absent field takes `default`. Without a default, a nullable field takes the model's missing value (NaN, or ""
+    for a string), and any other field is a violation. Null counts as absent when nullable, else it is a violation.
     """
 
     name: str
@@ -52,23 +52,24 @@ class Field:
 
     @property
     def missing(self) -> Value:
-        """What the model sees for an absent field that is not required."""
+        """The value that the model receives for an absent field that is not required."""
         if self.default is not None:
             return self.default
         return "" if self.kind == "string" else math.nan
 
     def faults(self) -> list[str]:
+        """Return every fault, or nothing."""
         found = []
         if not 1 <= len(self.name) <= MAX_NAME_LENGTH:
             found.append(f"a field name has {len(self.name)} characters, not 1 to {MAX_NAME_LENGTH}")
-        if not self.name.isprintable():  # neither a terminal nor jsonb takes every character
+        if not self.name.isprintable():  # neither a terminal nor jsonb accepts every character
             found.append(f"field name {self.name} has characters that do not print")
         if isinstance(self.default, str) and not self.default.isprintable():
             found.append(f"the default of {self.name} has characters that do not print")
         if self.default is not None and not fits(self.kind, self.default):
-            found.append(f"the default of {self.name} is no {self.kind}")
+            found.append(f"the default of {self.name} is not a valid {self.kind}")
         if self.nullable and self.default is None and self.kind not in FLOATING | {"string"}:
-            found.append(f"{self.name} is nullable, but {self.kind} has no missing value: give it a default")
+            found.append(f"{self.name} is nullable, but {self.kind} has no missing value: set a default")
         return found
 
 
@@ -93,6 +94,7 @@ class Inputs:
         return field.name if field.input is None else field.input
 
     def faults(self) -> list[str]:
+        """Return every fault, or nothing."""
         found = [fault for field in self.fields for fault in field.faults()]
         if twice := _repeated(field.name for field in self.fields):
             found.append(f"named twice: {', '.join(twice)}")
@@ -129,11 +131,12 @@ class Output:
     positive: int | str = 1
 
     def faults(self) -> list[str]:
+        """Return every fault, or nothing."""
         found = []
         if not (self.name.isprintable() and str(self.positive).isprintable()):
             found.append("the output or its positive label has characters that do not print")
         if self.layout == "probabilities" and self.positive not in (0, 1):
-            found.append("the positive column of two probabilities is 0 or 1")
+            found.append("the positive column of two probabilities must be 0 or 1")
         return found
 
 
@@ -155,7 +158,7 @@ class Signature:
 
     @classmethod
     def of(cls, inputs: Inputs, output: Output) -> Self:
-        """Raises SignatureInvalid."""
+        """Join both halves; raises SignatureInvalid."""
         return cls(
             layout=inputs.layout,
             fields=inputs.fields,
@@ -175,12 +178,12 @@ class Signature:
         return Output(self.output_name, self.output_layout, self.positive)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a jsonb column and for HTTP; from_json reads them back."""
+        """Return plain values for a jsonb column and for HTTP; `from_json` reads them back."""
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Raises SignatureInvalid."""
+        """Read what `to_json` returned, also by an earlier version of this code; raises SignatureInvalid."""
         try:
             return msgspec.convert(value, cls)
         except msgspec.ValidationError as invalid:
@@ -188,7 +191,7 @@ class Signature:
 
 
 def fits(kind: Kind, value: Value) -> bool:
-    """Whether a JSON value is of `kind`: finite when floating, in range when integer; a bool is no number."""
+    """Return whether a JSON value is of `kind`: finite and in range; a bool is not a number."""
     if kind in ("string", "bool"):
         return isinstance(value, str if kind == "string" else bool)
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -205,7 +208,7 @@ def _repeated(names: Iterable[str]) -> list[str]:
 
 
 def warm_up_rows(signature: Inputs | Signature) -> list[dict[str, Value]]:
-    """Payloads every such model must score: all zero, all one, and only what is required."""
+    """Return payloads that every such model must score: all zero, all one, and only the required fields."""
     zero: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
     one: dict[Kind, Value] = {"string": "1", "bool": True, "int32": 1, "int64": 1, "float": 1.0, "double": 1.0}
     return [

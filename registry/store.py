@@ -1,4 +1,4 @@
-"""The registry's rows. Every function runs in the caller's transaction and commits nothing."""
+"""The rows of siramodel_registry. Every function runs in the caller's transaction and commits nothing."""
 
 import base64
 from collections.abc import Mapping
@@ -16,7 +16,8 @@ from registry.model_version import ALLOWED_CHANGES, ModelVersion, NewVersion, St
 from registry.signature import Signature
 from runtime.postgres import Connection
 
-LARGEST_PAGE = 500
+MAX_PAGE = 500
+DEFAULT_PAGE = 50
 
 
 class ModelNotFound(RegistryError):
@@ -25,7 +26,7 @@ class ModelNotFound(RegistryError):
 
 
 class VersionExists(RegistryError):
-    """The name is taken by other contents."""
+    """The name is taken by a version with other contents."""
 
     def __init__(self, existing: ModelVersion, differs: list[str]) -> None:
         self.existing = existing
@@ -45,12 +46,12 @@ class StatusChangeRefused(RegistryError):
 
 class CursorInvalid(RegistryError):
     def __init__(self) -> None:
-        super().__init__("cursor is not one this list gave: start without it")
+        super().__init__("the cursor is not one that this list returned: start without a cursor")
 
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Newest first. `total` counts all that match; `next_cursor` is None on the last page."""
+    """Versions, newest first. `total` counts all that match; `next_cursor` is None on the last page."""
 
     versions: tuple[ModelVersion, ...]
     total: int
@@ -69,7 +70,7 @@ class StatusChange:
 def insert_version(
     connection: Connection, new: NewVersion, *, actor: str, reason: str | None = None
 ) -> tuple[ModelVersion, bool]:
-    """The row, and whether it is new: the same version with the same contents is given back as it stands.
+    """Return the row and whether it is new; an existing version with the same contents is returned unchanged.
 
     Raises VersionExists when the name is taken by other contents.
     """
@@ -100,13 +101,13 @@ def insert_version(
 
 
 def check_same(existing: ModelVersion, **contents: object) -> None:
-    """Raises VersionExists naming each of `contents` that the existing version has otherwise."""
+    """Raise VersionExists naming each of `contents` that differs from the existing version."""
     if differs := [name for name, value in contents.items() if getattr(existing, name) != value]:
         raise VersionExists(existing, differs)
 
 
 def get_version(connection: Connection, model_id: str) -> ModelVersion:
-    """Raises ModelNotFound, for text that is no UUID too."""
+    """Return the version; raises ModelNotFound, also for text that is not a UUID."""
     version = _one(connection, "get_version", {"model_id": model_id}) if _is_uuid(model_id) else None
     if version is None:
         raise ModelNotFound(model_id)
@@ -114,11 +115,12 @@ def get_version(connection: Connection, model_id: str) -> ModelVersion:
 
 
 def find_version(connection: Connection, product: str, name: str, version: str) -> ModelVersion | None:
+    """Return the version, or None."""
     return _one(connection, "find_version", {"product": product, "name": name, "version": version})
 
 
 def resolve(connection: Connection, reference: str) -> ModelVersion:
-    """The version of a model_id or of `product/name/version`; raises ModelNotFound."""
+    """Return the version with a model_id or a `product/name/version`; raises ModelNotFound."""
     parts = reference.split("/")
     if len(parts) != 3:
         return get_version(connection, reference)
@@ -132,11 +134,11 @@ def list_versions(
     *,
     product: str | None = None,
     status: Status | None = None,
-    limit: int = 50,
+    limit: int = DEFAULT_PAGE,
     cursor: str | None = None,
 ) -> VersionPage:
-    """At most `limit` (1 to LARGEST_PAGE) versions; raises CursorInvalid."""
-    limit = min(max(limit, 1), LARGEST_PAGE)
+    """Return at most `limit` (1 to MAX_PAGE) versions; raises CursorInvalid."""
+    limit = min(max(limit, 1), MAX_PAGE)
     before, after_id = _read_cursor(cursor) if cursor else (None, None)
     matching = {"product": product, "status": status}
     page = _all(connection, "list_versions", {**matching, "before": before, "after_id": after_id, "limit": limit + 1})
@@ -149,20 +151,21 @@ def list_versions(
 
 
 def production_of(connection: Connection, product: str) -> ModelVersion | None:
+    """Return a product's production version, or None."""
     return _one(connection, "production_of", {"product": product})
 
 
 def serving_versions(connection: Connection) -> tuple[ModelVersion, ...]:
-    """What every worker must have loaded: each product's production version and each live rollout's canary."""
+    """Return each product's production version and each live rollout's canary: what every worker must load."""
     return tuple(_all(connection, "serving_versions", {}))
 
 
 def change_status(
     connection: Connection, model_id: str, target: Status, *, actor: str, reason: str | None = None
 ) -> StatusChange:
-    """Give a version another status; production retires the one before it in the same transaction.
+    """Set a version's status; promotion to production retires the current one in the same transaction.
 
-    Asking for the status it has changes nothing. Raises ModelNotFound and StatusChangeRefused.
+    Requesting the status that it already has changes nothing. Raises ModelNotFound and StatusChangeRefused.
     """
     audit.lock_writes(connection)
     version = get_version(connection, model_id)
@@ -179,12 +182,14 @@ def change_status(
 
 
 def _refusal(connection: Connection, version: ModelVersion, target: Status) -> str | None:
-    """What to do first, or None when the change may be made."""
+    """Return what must be done first, or None when the change is allowed."""
     if version.status is Status.PRODUCTION:
         return f"promote another version of {version.product} to production first, which retires this one"
     if target not in ALLOWED_CHANGES[version.status]:
         allowed = ", ".join(sorted(ALLOWED_CHANGES[version.status]))
-        return f"from {version.status} it may become {allowed}" if allowed else "archived is final: register it anew"
+        return (
+            f"from {version.status} it may become {allowed}" if allowed else "archived is final: register a new version"
+        )
     if target in (Status.ARCHIVED, Status.STAGING):
         with connection.cursor(row_factory=dict_row) as cursor:
             rollout = cursor.execute(QUERIES["rollout_using"], {"model_id": version.model_id}).fetchone()
@@ -224,7 +229,7 @@ def _one(connection: Connection, query: str, values: Mapping[str, Any]) -> Model
 
 
 def _from_row(row: Mapping[str, Any]) -> ModelVersion:
-    columns = {name: row[name] for name in ModelVersion.__slots__}  # a later migration may have added others
+    columns = {name: row[name] for name in ModelVersion.__slots__}  # a later migration may add columns
     return ModelVersion(
         **{
             **columns,

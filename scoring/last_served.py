@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from registry import RegistryError
-from registry.folder import rename_durably, temporary_file
+from registry.artifacts.folder import rename_durably, temporary_file
 from registry.model_version import ModelVersion, Status
 
 log = logging.getLogger("sira.scoring.last_served")

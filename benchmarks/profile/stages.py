@@ -17,7 +17,7 @@ import msgspec
 from benchmarks.contender import EVENT_HEAD, event_tail
 from benchmarks.model import PRODUCT, Workload
 from edge.infer import encode
-from registry.model_check import check_model
+from registry.inspection.parent import inspect_model
 from registry.model_version import ModelVersion, Status, Thresholds
 from runtime.auth import ServiceTokens
 from scoring.cache import ScoreCache, cache_key
@@ -119,19 +119,19 @@ class _Line:
 
 def load(path: Path) -> OnnxModel:
     """The model as the registry would describe it, without a registry."""
-    checked, now = check_model(path), datetime.now(UTC)
+    inspected, now = inspect_model(path), datetime.now(UTC)
     version = ModelVersion(
         model_id="00000000-0000-8000-8000-000000000113",
         product=PRODUCT,
         name="benchmark",
         version="profile",
         status=Status.PRODUCTION,
-        storage_s3_key=f"sha256/{checked.sha256}.onnx",
-        sha256=checked.sha256,
-        size_bytes=checked.size_bytes,
-        signature=checked.signature,
-        thresholds=Thresholds.from_json(msgspec.json.decode(checked.thresholds or "{}")),
-        metadata=checked.metadata,
+        storage_s3_key=f"sha256/{inspected.sha256}.onnx",
+        sha256=inspected.sha256,
+        size_bytes=inspected.size_bytes,
+        signature=inspected.signature,
+        thresholds=Thresholds.from_json(msgspec.json.decode(inspected.thresholds or "{}")),
+        metadata=inspected.metadata,
         created_at=now,
         created_by="benchmarks",
         updated_at=now,

@@ -75,7 +75,7 @@ def _verify(connection: Connection) -> None:
 
 def _cursor_after(database: Database, count: int) -> str | None:
     cursor = None
-    for _ in range(count // store.LARGEST_PAGE + 1):
-        page = store.list_versions(database.connection, limit=min(count, store.LARGEST_PAGE), cursor=cursor)
+    for _ in range(count // store.MAX_PAGE + 1):
+        page = store.list_versions(database.connection, limit=min(count, store.MAX_PAGE), cursor=cursor)
         cursor = page.next_cursor
     return cursor

@@ -161,7 +161,7 @@ def test_a_key_never_leaves_the_folder(tmp_path: Path, key: str) -> None:
 
 def test_a_models_folder_that_is_a_file_is_named(artifacts: ArtifactStore, file: Path) -> None:
     key = artifacts.put(file, SHA256)
-    with pytest.raises(ArtifactNotWritten, match="check its space and mode"):
+    with pytest.raises(ArtifactNotWritten, match="check its free space and mode"):
         artifacts.fetch(key, SHA256, len(CONTENTS), file)
 
 

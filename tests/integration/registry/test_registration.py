@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from registry import audit, store
 from registry.artifacts import ArtifactMissing, ArtifactStore, ArtifactTooLarge, open_store
-from registry.model_check import Limits, ModelRefused, check_model
+from registry.inspection.parent import InspectionLimits, ModelRefused, inspect_model
 from registry.model_version import Status, Thresholds
 from registry.registration import Declaration, RegistrationRefused, register, register_stored
 from runtime.postgres import Connection
@@ -64,9 +64,9 @@ def write(tmp_path: Path) -> Callable[[bytes], Path]:
 Write = Callable[[bytes], Path]
 
 
-def refusal(path: Path, limits: Limits | None = None) -> str:
+def refusal(path: Path, limits: InspectionLimits | None = None) -> str:
     with pytest.raises(ModelRefused) as refused:
-        check_model(path, limits=limits or Limits())
+        inspect_model(path, limits=limits or InspectionLimits())
     (fault,) = refused.value.faults
     return fault
 
@@ -130,7 +130,9 @@ def test_a_key_that_is_not_there_or_too_large_is_refused(
     (tmp_path / "artifacts").mkdir()
     (tmp_path / "artifacts" / "big.onnx").write_bytes(bytes(11))
     with pytest.raises(ArtifactTooLarge):
-        register_stored(connection, artifacts, "big.onnx", DECLARATION, actor="tests", limits=Limits(max_bytes=10))
+        register_stored(
+            connection, artifacts, "big.onnx", DECLARATION, actor="tests", limits=InspectionLimits(max_bytes=10)
+        )
 
 
 def test_thresholds_come_from_the_model_and_are_overridden_one_by_one(
@@ -209,7 +211,7 @@ def test_a_model_that_cannot_score_a_missing_value_may_not_call_its_field_nullab
     nullable = {"sira.signature": {"fields": {"amount": {"nullable": True}}}}
     assert "not a probability" in refusal(write(network(metadata=nullable)))
     with_default = {"sira.signature": {"fields": {"amount": {"nullable": True, "default": 0}}}}
-    assert check_model(write(network(metadata=with_default))).signature.fields[0].default == 0
+    assert inspect_model(write(network(metadata=with_default))).signature.fields[0].default == 0
 
 
 def test_control_characters_of_a_file_reach_no_terminal_and_no_row(
@@ -225,7 +227,7 @@ def test_control_characters_of_a_file_reach_no_terminal_and_no_row(
 
 
 def test_a_file_over_the_limit_is_not_even_opened(write: Write) -> None:
-    assert "over the limit of 10 (ARTIFACT_MAX_BYTES)" in refusal(write(network()), Limits(max_bytes=10))
+    assert "over the limit of 10 (ARTIFACT_MAX_BYTES)" in refusal(write(network()), InspectionLimits(max_bytes=10))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -256,7 +258,10 @@ def endless() -> bytes:
 
 def test_a_model_that_never_ends_is_given_up(write: Write) -> None:
     started = time.monotonic()
-    assert refusal(write(endless()), Limits(max_cpu_seconds=2)) == "takes longer than 2 s to load and score three rows"
+    assert (
+        refusal(write(endless()), InspectionLimits(max_cpu_seconds=2))
+        == "takes longer than 2 s to load and score three rows"
+    )
     assert time.monotonic() - started < 30
 
 
@@ -298,7 +303,7 @@ def test_weights_in_another_file_are_refused_before_anything_is_read(write: Writ
     secret.data_location = TensorProto.EXTERNAL
     secret.external_data.add(key="location", value="../../etc/passwd")
     model.graph.initializer.append(secret)
-    assert "weights lie in another file" in refusal(write(model.SerializeToString()))
+    assert "weights are in another file" in refusal(write(model.SerializeToString()))
 
 
 def test_the_check_hands_no_secret_to_the_child(monkeypatch: pytest.MonkeyPatch, write: Write, tmp_path: Path) -> None:

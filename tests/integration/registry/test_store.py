@@ -275,7 +275,7 @@ def test_the_allowed_changes_are_those_of_the_database(
     [
         (Status.STAGING, Status.RETIRED, "from staging it may become archived, canary, production"),
         (Status.ROLLED_BACK, Status.PRODUCTION, "from rolled_back it may become archived, staging"),
-        (Status.ARCHIVED, Status.STAGING, "archived is final: register it anew"),
+        (Status.ARCHIVED, Status.STAGING, "archived is final: register a new version"),
         (Status.PRODUCTION, Status.RETIRED, "promote another version of fraud_score to production first"),
     ],
 )

@@ -46,8 +46,8 @@ def test_every_fault_is_named_at_once() -> None:
             positive=2,
         )
     assert refused.value.faults == (
-        "a is nullable, but int64 has no missing value: give it a default",
-        "the default of a is no int64",
+        "a is nullable, but int64 has no missing value: set a default",
+        "the default of a is not a valid int64",
         "a field name has 0 characters, not 1 to 128",
         "named twice: a",
         "a tensor needs input_name and input_type",

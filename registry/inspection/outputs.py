@@ -1,7 +1,7 @@
-"""Which output of a binary classifier is the fraud probability, told from what a run gave back.
+"""Find the output of a binary classifier that holds the fraud probability.
 
-What a graph declares of its outputs is often wrong or missing (LightGBM's label of shape (1,), CatBoost's maps), so
-the values of a run are asked instead.
+What a graph declares about its outputs is often wrong or missing (LightGBM's label of shape (1,), CatBoost's maps), so
+this looks at the values of a trial run.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def choose_output(
     positive: str | None = None,
     wanted: str | None = None,
 ) -> Output:
-    """The output that holds P(fraud) for each of `rows` rows. Raises SignatureInvalid.
+    """Return the output that holds P(fraud) of each of `rows` rows. Raises SignatureInvalid.
 
     `labels` are the graph's class labels in column order, `positive` the label declared to mean fraud, `wanted` the
     output declared to hold the probability.
@@ -67,7 +67,6 @@ def _not_one(found: Mapping[str, Any], outputs: Mapping[str, Any], rows: int) ->
     shapes = [
         f"{name} {len(value[0])} classes"
         if isinstance(value, list) and value and isinstance(value[0], dict)
-        # The first dimension is ours: rows.
         else f"{name} {getattr(value, 'dtype', type(value).__name__)} {getattr(value, 'shape', '')}"
         for name, value in outputs.items()
     ]

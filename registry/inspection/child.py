@@ -1,7 +1,7 @@
-"""A child process that opens a model nobody vouches for: `python -m registry.onnx_check < request.json`.
+"""Child process that opens an untrusted model: `python -m registry.inspection.child < request.json`.
 
-It limits itself before it reads the first byte, prints one JSON object, {"checked": ...} or {"faults": [...]}, and
-may die in any way that a hostile model can bring about: model_check.py, its parent, makes a reason of that.
+It limits its own memory, processor time and file size before it reads the file, and prints one JSON object,
+{"inspected": ...} or {"faults": [...]}. A hostile model may crash it; the parent turns a crash into a refusal.
 """
 
 import hashlib
@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 
 from registry.feed import Feed, InputFeed, Row
-from registry.model_check import Checked, Request
+from registry.inspection.graph import STANDARD_DOMAINS, class_labels, metadata_of, read_inputs, safety_faults
+from registry.inspection.outputs import choose_output
+from registry.inspection.parent import Inspected, InspectionRequest
 from registry.model_session import RUNTIME_VERSION, open_session
-from registry.onnx_graph import STANDARD_DOMAINS, class_labels, metadata_of, read_inputs, safety_faults
-from registry.onnx_outputs import choose_output
 from registry.signature import Inputs, Signature, SignatureInvalid, warm_up_rows
 
 # Rows scored together and alone may differ in the last bits of a float32.
@@ -31,7 +31,7 @@ class _Refused(Exception):
         self.faults = list(faults)
 
 
-def check(path: Path, features: tuple[str, ...] | None, positive: str | None) -> Checked:
+def inspect(path: Path, features: tuple[str, ...] | None, positive: str | None) -> Inspected:
     """Raises _Refused or SignatureInvalid."""
     data = path.read_bytes()
     try:
@@ -49,11 +49,11 @@ def check(path: Path, features: tuple[str, ...] | None, positive: str | None) ->
         "opset": {e.domain or "ai.onnx": e.version for e in model.opset_import if e.domain in STANDARD_DOMAINS},
         "checked_with": RUNTIME_VERSION,
     }
-    return Checked(hashlib.sha256(data).hexdigest(), len(data), signature, metadata.get("sira.thresholds"), facts)
+    return Inspected(hashlib.sha256(data).hexdigest(), len(data), signature, metadata.get("sira.thresholds"), facts)
 
 
 def _producer(model: onnx.ModelProto) -> str:
-    # CatBoost puts its whole build log into its version.
+    # CatBoost writes its whole build log into its version.
     return " ".join(text for text in (model.producer_name, model.producer_version) if text and text.isprintable())[:128]
 
 
@@ -98,7 +98,7 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _limit(request: Request) -> None:
+def _limit(request: InspectionRequest) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (request.max_memory_bytes, request.max_memory_bytes))
     resource.setrlimit(resource.RLIMIT_CPU, (request.max_cpu_seconds, request.max_cpu_seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -106,11 +106,11 @@ def _limit(request: Request) -> None:
 
 
 def main() -> None:
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=InspectionRequest)
     _limit(request)
     answer: dict[str, Any]
     try:
-        answer = {"checked": check(Path(request.path), request.features, request.positive)}
+        answer = {"inspected": inspect(Path(request.path), request.features, request.positive)}
     except (_Refused, SignatureInvalid) as refused:
         answer = {"faults": list(refused.faults)}
     except MemoryError:

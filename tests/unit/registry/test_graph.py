@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from registry.onnx_graph import class_labels, read_inputs, safety_faults
+from registry.inspection.graph import class_labels, read_inputs, safety_faults
 from registry.signature import Field, SignatureInvalid
 
 Shape = Sequence[int | str | None]
@@ -152,7 +152,7 @@ def external_tensor() -> onnx.TensorProto:
 def test_weights_in_another_file_are_refused() -> None:
     made = model(TWO_COLUMNS)
     made.graph.initializer.append(external_tensor())
-    assert "weights lie in another file" in safety_faults(made)[0]
+    assert "weights are in another file" in safety_faults(made)[0]
 
 
 def branch(*nodes: onnx.NodeProto) -> onnx.NodeProto:
@@ -163,7 +163,7 @@ def branch(*nodes: onnx.NodeProto) -> onnx.NodeProto:
 def test_weights_in_another_file_are_found_inside_a_branch() -> None:
     made = model(TWO_COLUMNS)
     made.graph.node.append(branch(helper.make_node("Constant", [], ["y"], value=external_tensor())))
-    assert "weights lie in another file" in safety_faults(made)[0]
+    assert "weights are in another file" in safety_faults(made)[0]
 
 
 @pytest.mark.parametrize("nested", [False, True])

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from registry.place import CHUNK_BYTES, AccessDenied, ArtifactMissing, ArtifactNotWritten, Progress
+from registry.artifacts.backend import CHUNK_BYTES, AccessDenied, ArtifactMissing, ArtifactNotWritten, Progress
 
 
-class Folder:
+class FolderBackend:
+    """Keys are paths below one folder."""
+
     prefix = ""
 
     def __init__(self, root: Path) -> None:
@@ -48,7 +50,7 @@ class Folder:
 
 
 class _Counted:
-    """A file that reports what is read of it."""
+    """A file that reports how many bytes are read from it."""
 
     def __init__(self, file: BinaryIO, progress: Progress) -> None:
         self._file = file
@@ -62,7 +64,7 @@ class _Counted:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[Path]:
-    """A new empty file in `folder`, removed at the end unless it was renamed."""
+    """Create an empty file in `folder`; remove it at the end unless it was renamed."""
     folder.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=folder)
     os.close(handle)
@@ -73,7 +75,7 @@ def temporary_file(folder: Path) -> Iterator[Path]:
 
 
 def rename_durably(source: Path, target: Path) -> None:
-    """After a power cut either the whole file is there or none."""
+    """Rename a file so that after a power cut either the whole file is there or none of it."""
     source.chmod(0o644)
     with source.open("rb") as file:
         os.fsync(file.fileno())

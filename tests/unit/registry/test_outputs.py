@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from registry.feed import raw_scores
-from registry.onnx_outputs import choose_output
+from registry.inspection.outputs import choose_output
 from registry.signature import Output, SignatureInvalid
 
 PAIRS = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)

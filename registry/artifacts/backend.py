@@ -1,4 +1,4 @@
-"""What a place of artifacts does, and what may go wrong there."""
+"""What an artifact backend does, and its errors."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,7 +14,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class ArtifactError(RegistryError):
-    """Base of what keeps an artifact from being stored or fetched; `key` names it."""
+    """An artifact cannot be stored or fetched; `key` names it."""
 
     def __init__(self, key: str, message: str) -> None:
         self.key = key
@@ -22,8 +22,8 @@ class ArtifactError(RegistryError):
 
 
 class ArtifactMissing(ArtifactError):
-    def __init__(self, key: str, place: str) -> None:
-        super().__init__(key, f"not in {place}; check MODEL_BUCKET and the key")
+    def __init__(self, key: str, backend: str) -> None:
+        super().__init__(key, f"not in {backend}; check MODEL_BUCKET and the key")
 
 
 class ArtifactCorrupt(ArtifactError):
@@ -37,22 +37,22 @@ class ArtifactTooLarge(ArtifactError):
 
 
 class ArtifactStoreUnreachable(ArtifactError):
-    def __init__(self, key: str, place: str, cause: str) -> None:
-        super().__init__(key, f"{place} does not answer ({cause}); try again when it does")
+    def __init__(self, key: str, backend: str, cause: str) -> None:
+        super().__init__(key, f"{backend} does not answer ({cause}); try again when it does")
 
 
 class ArtifactNotWritten(ArtifactError):
     def __init__(self, key: str, folder: Path, cause: str) -> None:
-        super().__init__(key, f"cannot be written to {folder} ({cause}); check its space and mode")
+        super().__init__(key, f"cannot be written to {folder} ({cause}); check its free space and mode")
 
 
 class AccessDenied(ArtifactError):
-    def __init__(self, key: str, place: str) -> None:
-        super().__init__(key, f"{place} refuses access; check AWS_* and what they may do, or the folder's mode")
+    def __init__(self, key: str, backend: str) -> None:
+        super().__init__(key, f"{backend} refuses access; check AWS_* and their permissions, or the folder's mode")
 
 
-class Place(Protocol):
-    """Bytes by key; `prefix` stands before every key written here. Raises ArtifactError."""
+class Backend(Protocol):
+    """Bytes by key. `prefix` starts every key that is written. Methods raise ArtifactError."""
 
     prefix: str
 

@@ -1,4 +1,4 @@
-"""Whether a file may become a model version: asked of a child process, so that no model can hang or kill this one."""
+"""Inspect a model file in a child process, so that no model can hang or crash this one."""
 
 import signal
 import subprocess
@@ -14,7 +14,7 @@ import msgspec
 from registry import RegistryError, printable
 from registry.signature import Signature
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class ModelRefused(RegistryError):
@@ -26,23 +26,23 @@ class ModelRefused(RegistryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """How much a model may take: of a disk, and of a child's memory and processor to open and try it."""
+class InspectionLimits:
+    """The largest file, and the processor time of the child process that inspects it."""
 
     max_bytes: int = 256 << 20
     max_cpu_seconds: int = 60
 
     def memory_bytes(self, size_bytes: int) -> int:
-        # onnx and onnxruntime take 0.2 GiB of address space by themselves, then a few copies of the model.
+        """Return the child's address space: 0.2 GiB for the libraries, then several copies of the model."""
         return (1 << 30) + 8 * size_bytes
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = InspectionLimits()
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What the child is asked; `features` and `positive` as in registration.Declaration."""
+class InspectionRequest:
+    """The child's input; `features` and `positive` as in registration.Declaration."""
 
     path: str
     features: tuple[str, ...] | None
@@ -52,8 +52,8 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """What the child read. `thresholds` is the text of sira.thresholds, `metadata` who made and who opened the file."""
+class Inspected:
+    """What the child read. `thresholds` is the text of sira.thresholds; `metadata` names producer and runtime."""
 
     sha256: str
     size_bytes: int
@@ -62,21 +62,21 @@ class Checked:
     metadata: dict[str, Any]
 
 
-def check_model(
+def inspect_model(
     path: Path,
     *,
     features: tuple[str, ...] | None = None,
     positive: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-) -> Checked:
-    """Read, load and try a model; raises ModelRefused with the reasons."""
+    limits: InspectionLimits = DEFAULT_LIMITS,
+) -> Inspected:
+    """Read a model, load it and score warm-up rows; raises ModelRefused with the reasons."""
     try:
         size_bytes = path.stat().st_size
     except OSError as failed:
         raise ModelRefused([f"{path} cannot be read: {failed.strerror}"]) from None
     if size_bytes > limits.max_bytes:
         raise ModelRefused([f"{size_bytes} bytes, over the limit of {limits.max_bytes} (ARTIFACT_MAX_BYTES)"])
-    request = Request(
+    request = InspectionRequest(
         path=str(path.resolve()),
         features=features,
         positive=positive,
@@ -86,20 +86,20 @@ def check_model(
     answer = _ask_child(request)
     if "faults" in answer:
         raise ModelRefused(answer["faults"])
-    return msgspec.convert(answer["checked"], Checked)
+    return msgspec.convert(answer["inspected"], Inspected)
 
 
-def _ask_child(request: Request) -> dict[str, Any]:
+def _ask_child(request: InspectionRequest) -> dict[str, Any]:
     too_slow = ModelRefused([f"takes longer than {request.max_cpu_seconds} s to load and score three rows"])
     try:
-        with tempfile.TemporaryDirectory(prefix="sira-check-") as empty:
+        with tempfile.TemporaryDirectory(prefix="sira-inspect-") as empty:
             done = subprocess.run(
-                [sys.executable, "-m", "registry.onnx_check"],
+                [sys.executable, "-m", "registry.inspection.child"],
                 input=msgspec.json.encode(request),
                 capture_output=True,
-                timeout=2 * request.max_cpu_seconds,  # of the clock, for a model that sleeps
+                timeout=2 * request.max_cpu_seconds,  # wall time: a model may sleep
                 cwd=empty,
-                env={"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},  # no secret of ours
+                env={"PYTHONPATH": str(_ROOT), "PYTHONDONTWRITEBYTECODE": "1"},  # no secrets
                 check=False,
             )
     except subprocess.TimeoutExpired:
@@ -109,4 +109,4 @@ def _ask_child(request: Request) -> dict[str, Any]:
     if done.returncode == -signal.SIGXCPU:
         raise too_slow
     ending = signal.Signals(-done.returncode).name if done.returncode < 0 else f"exit code {done.returncode}"
-    raise ModelRefused([f"loading and scoring it ended the process that tried ({ending})"])
+    raise ModelRefused([f"loading and scoring it crashed the inspection process ({ending})"])

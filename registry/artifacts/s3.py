@@ -18,7 +18,7 @@ from botocore.exceptions import (
     PartialCredentialsError,
 )
 
-from registry.place import (
+from registry.artifacts.backend import (
     CHUNK_BYTES,
     AccessDenied,
     ArtifactError,
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
 
-class Bucket:
-    """Each call gives up after 3 tries of at most 3 s to connect and 10 s of silence."""
+class S3Backend:
+    """Each call is tried 3 times, with a timeout of 3 s to connect and of 10 s without data."""
 
     def __init__(self, bucket: str, folder: str) -> None:
         self.prefix = f"{folder}/" if folder else ""
         self._bucket = bucket
-        self._place = f"s3://{bucket}"
+        self._name = f"s3://{bucket}"
         self._client = _connect()
 
     @contextlib.contextmanager
@@ -64,21 +64,21 @@ class Bucket:
 
     def _named(self, key: str, failed: BaseException) -> ArtifactError:
         if isinstance(failed, NoCredentialsError | PartialCredentialsError):
-            return AccessDenied(key, self._place)
+            return AccessDenied(key, self._name)
         if not isinstance(failed, ClientError):
-            return ArtifactStoreUnreachable(key, self._place, type(failed).__name__)
+            return ArtifactStoreUnreachable(key, self._name, type(failed).__name__)
         status = failed.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         if status == 404:
-            return ArtifactMissing(key, self._place)
+            return ArtifactMissing(key, self._name)
         if status in (401, 403):
-            return AccessDenied(key, self._place)
-        return ArtifactStoreUnreachable(key, self._place, failed.response.get("Error", {}).get("Code", str(status)))
+            return AccessDenied(key, self._name)
+        return ArtifactStoreUnreachable(key, self._name, failed.response.get("Error", {}).get("Code", str(status)))
 
 
 def _connect() -> "S3Client":
-    found = _client("auto")
-    # Outside AWS, bucket.host is seldom a name that resolves.
-    return found if urlsplit(found.meta.endpoint_url).netloc.endswith("amazonaws.com") else _client("path")
+    client = _client("auto")
+    # Outside AWS, bucket.host seldom resolves.
+    return client if urlsplit(client.meta.endpoint_url).netloc.endswith("amazonaws.com") else _client("path")
 
 
 def _client(addressing_style: Literal["auto", "path"]) -> "S3Client":
@@ -86,10 +86,10 @@ def _client(addressing_style: Literal["auto", "path"]) -> "S3Client":
         connect_timeout=3,
         read_timeout=10,
         retries={"total_max_attempts": 3, "mode": "standard"},
-        # Not every S3 API knows AWS's newer checksums; the sha256 is verified here anyway.
+        # Not every S3 API supports AWS's newer checksums; the store verifies the sha256 anyway.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": addressing_style},
     )
-    # A session of its own: the default one is not safe to share between threads.
+    # The default session must not be shared between threads.
     return boto3.session.Session().client("s3", config=config)

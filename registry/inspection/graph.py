@@ -1,4 +1,4 @@
-"""What an ONNX graph says of itself: whether it may be loaded at all, and what it takes.
+"""What an ONNX graph declares: whether it may be loaded at all, and its inputs.
 
 Metadata that a model may carry (`model.metadata_props`):
 
@@ -31,12 +31,12 @@ _KINDS: dict[int, Kind] = {
 
 
 def safety_faults(model: onnx.ModelProto) -> list[str]:
-    """Why these bytes may not be given to a runtime."""
+    """Return the reasons not to give a model to the runtime."""
     if not model.ir_version or not model.graph.node:
         return ["not an ONNX model: no graph in it"]
     found = []
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
-        found.append("weights lie in another file: save it again with save_as_external_data=False")
+        found.append("its weights are in another file: save it again with save_as_external_data=False")
     own = {function.domain for function in model.functions}
     foreign = {node.domain for node in _nodes(model)} - STANDARD_DOMAINS - own
     if foreign:
@@ -45,11 +45,12 @@ def safety_faults(model: onnx.ModelProto) -> list[str]:
 
 
 def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the metadata entries by key."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def class_labels(model: onnx.ModelProto) -> tuple[int | str, ...] | None:
-    """The class labels that the graph's classifiers name, in column order; None when they name none, or several."""
+    """Return the class labels of the graph's classifiers in column order; None without labels or when they differ."""
     found: set[tuple[int | str, ...]] = set()
     for node in _nodes(model):
         for attribute in node.attribute:
@@ -61,7 +62,7 @@ def class_labels(model: onnx.ModelProto) -> tuple[int | str, ...] | None:
 
 
 def read_inputs(model: onnx.ModelProto, features: tuple[str, ...] | None = None) -> Inputs:
-    """Fields as the graph and its metadata name them; `features` overrides sira.features. Raises SignatureInvalid."""
+    """Return the model's inputs; `features` overrides sira.features. Raises SignatureInvalid."""
     initialised = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in initialised]
     faults = [fault for value in inputs for fault in _input_faults(value)]
@@ -121,7 +122,7 @@ def _own_columns(
 
 
 def _field_rules(metadata: dict[str, str], faults: list[str]) -> dict[str, dict[str, Any]]:
-    """`fields` of sira.signature, each with a bool `nullable` and a scalar `default`, both optional."""
+    """Return `fields` of sira.signature: each may have a bool `nullable` and a scalar `default`."""
     if "sira.signature" not in metadata:
         return {}
     try:
@@ -161,7 +162,7 @@ def _kind(value: onnx.ValueInfoProto) -> Kind:
 
 
 def _width(value: onnx.ValueInfoProto) -> int | None:
-    """Columns of (n, columns), 1 for (n,); None when the graph leaves it open."""
+    """Return the number of columns: 1 for (n,), None when the graph does not fix it."""
     columns = list(value.type.tensor_type.shape.dim)[1:]
     if not columns:
         return 1
@@ -169,7 +170,7 @@ def _width(value: onnx.ValueInfoProto) -> int | None:
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """The graph and every graph inside its nodes' attributes, those of functions too."""
+    """Yield the graph and every graph in an attribute of a node, including nodes of functions."""
     pending = [model.graph]
     nodes = [node for function in model.functions for node in function.node]
     while pending or nodes:

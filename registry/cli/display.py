@@ -1,4 +1,4 @@
-"""The registry as people read it in a terminal."""
+"""Tables and cards for the terminal."""
 
 import sys
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from registry.model_version import ModelVersion, Status
 from registry.signature import Field
 from registry.store import VersionPage
 
-_WIDE = 220  # a pipe has no width: an id must not be cut there
+_PIPE_WIDTH = 220  # a pipe has no width, and ids must not be cut there
 _STYLES = {
     Status.PRODUCTION: "bold green",
     Status.CANARY: "yellow",
@@ -24,7 +24,8 @@ _STYLES = {
 
 
 def console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else _WIDE)
+    """Return a console that is wide enough for ids even in a pipe."""
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def versions_table(page: VersionPage) -> RenderableType:

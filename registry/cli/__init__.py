@@ -1,0 +1,1 @@
+"""`python -m registry`: the commands and what they print."""

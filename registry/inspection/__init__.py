@@ -1,0 +1,1 @@
+"""Whether a file may become a model version: opened and scored in a child process."""
