@@ -51,7 +51,7 @@ def test_every_fault_is_named_at_once() -> None:
         "a field name has 0 characters, not 1 to 128",
         "named twice: a",
         "a tensor needs input_name and input_type",
-        "the positive column of two probabilities is 0 or 1",
+        "the positive column of two probabilities must be 0 or 1",
     )
 
 
