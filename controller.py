@@ -17,6 +17,7 @@ from canary.scheduler import Controller
 from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
+from edge.protocol import DirectProtocol
 from edge.routes import Resources
 from registry.artifacts import open_store
 from runtime import metrics
@@ -61,7 +62,11 @@ def main() -> None:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
     controller = Controller(settings)
     config = uvicorn.Config(
-        _app(settings, controller), log_config=None, access_log=False, timeout_graceful_shutdown=DRAIN_SECONDS
+        _app(settings, controller),
+        http=DirectProtocol,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     # uvicorn raises its signal again when it has stopped serving: that must not end the process before the jobs have.
     for ending in (signal.SIGTERM, signal.SIGINT):

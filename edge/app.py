@@ -4,7 +4,8 @@ import logging
 from collections.abc import MutableMapping
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import api, openapi
 from edge.control import control_app
@@ -78,4 +79,24 @@ class Edge:
         if self._inner is None:
             await send_problem(send, HttpError(404, "no such path: see /docs"))
             return
-        await self._inner(scope, receive, send)
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+        elif scope["path"] == "/":
+            await RedirectResponse("/docs", 308)(scope, receive, send)
+        else:
+            await _with_problems(self._inner, scope, receive, send)
+
+
+async def _with_problems(inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """BentoML's own routes, with a problem document in place of its plain answer to a path it does not have either."""
+    refused = False
+
+    async def answer(message: Message) -> None:
+        nonlocal refused
+        if message["type"] == "http.response.start" and message["status"] in (404, 405):
+            refused = True
+            await send_problem(send, HttpError(404, "no such path: see /docs"))
+        elif not refused:
+            await send(message)
+
+    await inner(scope, receive, answer)

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -43,6 +43,7 @@ def control_app(
     for route in routes:
         paths.setdefault(route.path, {})[route.method] = _endpoint(route, resources, authenticator, observe)
     app = Starlette(routes=[_Path(path, methods, observe) for path, methods in paths.items()])
+    app.router.routes.append(StarletteRoute("/", _to_docs, methods=["GET", "HEAD"], include_in_schema=False))
     app.add_exception_handler(404, _no_such_path)
     app.router.redirect_slashes = False
     return app
@@ -177,6 +178,10 @@ def _response(reply: Reply) -> Response:
     if reply.text is not None:
         return Response(reply.text, reply.status, media_type=reply.media_type)
     return Response(msgspec.json.encode(reply.content), reply.status, media_type=reply.media_type)
+
+
+async def _to_docs(request: Request) -> Response:
+    return RedirectResponse("/docs", 308)
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:

@@ -29,19 +29,23 @@ CLOSE = (b"connection", b"close")
 _CONTENT = (b"content-type", CONTENT_TYPE.encode())
 _encode = msgspec.json.Encoder().encode
 
+# The status phrases, as RFC 9457 (4.2.1) wants them of a problem without a type of its own.
 TITLES = {
-    400: "The body cannot be read",
-    401: "Who you are is not known",
-    403: "Your role does not allow this",
-    404: "There is no such thing",
-    405: "This path has no such method",
-    408: "The body did not arrive in time",
-    409: "This cannot be done as things stand",
-    413: "The body is too large",
-    422: "Some fields are wrong",
-    429: "Too many requests at once",
-    500: "This failed here",
-    503: "Not ready",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    408: "Request Timeout",
+    409: "Conflict",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
 }
 
 
@@ -137,11 +141,11 @@ def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
 
 
 def document(error: Exception) -> Problem:
-    """Of any error; one that is not ours is a 500 whose text stays in the log."""
+    """Problem document for an exception; an unexpected one becomes a 500 without details."""
     if mapped := map_error(error):
         return mapped[1]
     log.error("request_failed", exc_info=error)
-    return problem(500, "an error of this service: its log says more")
+    return problem(500, "internal error; see the service log")
 
 
 def problem_response(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:

@@ -10,15 +10,30 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from edge.infer import BODY_LIMIT, InferEndpoint, encode
-from edge.problems import CLOSE, BodyTooLarge, TooManyRequests, problem_response
+from edge.problems import CLOSE, BodyTooLarge, HttpError, TooManyRequests, problem_response
+from edge.request_head import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_TARGET_BYTES,
+    EncodingNotSupported,
+    HeaderRepeated,
+    HeadersTooLarge,
+    HostMissing,
+    NotHttp,
+    TargetTooLong,
+)
 from scoring.job import Answer
 
 assert BODY_LIMIT <= HIGH_WATER_LIMIT  # reading pauses there, and a longer body is refused before
 
 # Where the lifespan's state names the endpoint.
 STATE_KEY = "sira.infer"
-# How long a connection that was told 429 is not read.
+# How long a connection that was answered 429 is not read.
 REST_SECONDS = 0.05
+# How long what a refused caller still sends is read and dropped: closing at once could destroy the answer on its way.
+LINGER_SECONDS = 1.0
+# What one read may hold beyond the end of a head: uvloop reads up to this much at once.
+_READ_BYTES = 256 << 10
 _OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 _CLOSE = b"connection: close\r\n"
 
@@ -28,6 +43,13 @@ class DirectProtocol(HttpToolsProtocol):
 
     _idle_since = 0.0
     _authorization: bytes | None = None
+    _host = False
+    _header_bytes = 0
+    # Received since the head began, while it is not complete; -1 outside of a head.
+    _head_bytes = -1
+    _declared_bytes = 0
+    # What the connection is closed with.
+    _refusal: HttpError | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -38,21 +60,72 @@ class DirectProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEADER_BYTES + _READ_BYTES:
+                self._refusal = HeadersTooLarge()
+                self.send_400_response("")
+                return
+        super().data_received(data)
+
     def on_message_begin(self) -> None:
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
         self._authorization = None
+        self._host = False
+        self._header_bytes = self._head_bytes = self._declared_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
-        length = len(name)  # tells nearly all of them apart
-        if length == 13 and self._authorization is None and name.lower() == b"authorization":
-            self._authorization = value
+        length = len(name)  # differs for nearly all of them
+        self._header_bytes += length + len(value)
+        if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refuse(HeadersTooLarge())
+        if length == 13:
+            if name.lower() == b"authorization":
+                if self._authorization is not None:
+                    self._refuse(HeaderRepeated("Authorization"))
+                self._authorization = value
+        elif length == 14:
+            if name.lower() == b"content-length" and value.isdigit():
+                self._declared_bytes = int(value)
+        elif length == 16:
+            if name.lower() == b"content-encoding" and value.strip().lower() not in (b"identity", b""):
+                self._refuse(EncodingNotSupported())
+        elif length == 4:
+            if name.lower() == b"host":
+                if self._host:
+                    self._refuse(HeaderRepeated("Host"))
+                self._host = True
         elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
+    def _refuse(self, error: HttpError) -> None:
+        """End the parsing of a request that no route may see: `send_400_response` answers it."""
+        self._refusal = error
+        raise error
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer a refused request, or what is not HTTP, with a problem document; then close, but not at once."""
+        self._refusal = refusal = self._refusal or NotHttp()
+        status, headers, body = problem_response(refusal)
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers if header != CLOSE])
+        defaults = _default_lines.of(self.server_state.default_headers)
+        self.transport.write(STATUS_LINE[status] + defaults + lines + _CLOSE + b"\r\n" + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
     def on_headers_complete(self) -> None:
+        self._head_bytes = -1
+        if len(self.url) > MAX_TARGET_BYTES:
+            self._refuse(TargetTooLong())
+        if not self._host and self.parser.get_http_version() == "1.1":
+            self._refuse(HostMissing())
         endpoint = self.app_state.get(STATE_KEY)
         if (
             endpoint is not None
@@ -63,6 +136,8 @@ class DirectProtocol(HttpToolsProtocol):
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
         ):
+            if self._declared_bytes > BODY_LIMIT:
+                self._refuse(BodyTooLarge(BODY_LIMIT))
             cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive() and not self._leaving)
             self.cycle = cycle  # type: ignore[assignment]
             cycle.begin(self._authorization)
