@@ -17,10 +17,10 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: .venv/.run ## set up, then serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL_PORT, SIRA_HOME, WORKERS)
-	@exec $(PY) -m demo.run
+	@exec $(PY) -m lab.demo.run
 
 demo: .venv/.run ## three canaries under live traffic: a good one, one that throws, one that turns slow
-	@exec $(PY) -m demo
+	@exec $(PY) -m lab.demo
 
 test: lint tools ## lint, then every test: unit, integration, contract, acceptance
 	$(PY) -m pytest
@@ -32,25 +32,25 @@ lint: .venv/.dev ## ruff, mypy --strict, import-linter
 	.venv/bin/lint-imports --cache-dir .import_linter_cache
 
 bench: .venv/.dev ## side by side with the alternatives, on the same model and payloads
-	@exec $(PY) -m benchmarks
+	@exec $(PY) -m lab.benchmarks
 
 bench-quick: .venv/.dev ## the same in under two minutes
-	@exec $(PY) -m benchmarks --quick
+	@exec $(PY) -m lab.benchmarks --quick
 
 bench-latency: .venv/.dev ## the tail at a constant arrival rate, a promote in the middle: ten minutes
-	@exec $(PY) -m benchmarks latency
+	@exec $(PY) -m lab.benchmarks latency
 
 bench-profile: .venv/.dev ## where the microseconds of one request go
-	@exec $(PY) -m benchmarks profile
+	@exec $(PY) -m lab.benchmarks profile
 
 bench-scale: .venv/.dev ## how each part grows: half an hour, 30 GB of disk
-	@exec $(PY) -m benchmarks scale
+	@exec $(PY) -m lab.benchmarks scale
 
 bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, simulated, with the baselines
-	@exec $(PY) -m benchmarks.canary
+	@exec $(PY) -m lab.benchmarks.canary
 
 faults: .venv/.dev ## kill, cut and fill things under load; count what was lost, doubled or wrong
-	@exec $(PY) -m faults
+	@exec $(PY) -m lab.faults
 
 bento: .venv/.run ## build the Bento sira_inference; it says its version and commit
 	.venv/bin/bentoml build --label version=$(VERSION) --label commit=$(COMMIT)
@@ -63,7 +63,7 @@ sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of what the image holds
 	.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements-image.lock
 
 licences: .venv/.dev ## write docs/licences.md: the licences of what the image holds
-	$(PY) scripts/licences.py
+	$(PY) lab/scripts/licences.py
 
 audit: .venv/.dev ## ask the public advisories about what the image holds (needs the network)
 	.venv/bin/pip-audit --require-hashes --disable-pip --requirement requirements-image.lock
@@ -75,17 +75,17 @@ lock: ## resolve pyproject.toml into the three locks again (needs uv)
 	$(UV) -o requirements-image.lock
 	$(UV) --extra local -c requirements-image.lock -o requirements.lock
 	$(UV) --extra local --extra dev -c requirements.lock -o requirements-dev.lock
-	$(PYTHON) -m demo.bootstrap --seal
+	$(PYTHON) -m lab.bootstrap --seal
 
 clean: ## remove caches and builds; .venv and .sira stay
 	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 .venv/.run: requirements.lock pyproject.toml
-	@$(PYTHON) -m demo.bootstrap $< $@
+	@$(PYTHON) -m lab.bootstrap $< $@
 
 .venv/.dev: requirements-dev.lock pyproject.toml
-	@$(PYTHON) -m demo.bootstrap $< $@
+	@$(PYTHON) -m lab.bootstrap $< $@
 
 # Debian packages whose programs some tests drive. Where they cannot be had those tests are skipped, with the reason.
 tools:

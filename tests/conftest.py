@@ -15,11 +15,11 @@ os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "4"
 import boto3
 import pytest
 
+from lab.postgres import LocalPostgres
 from migrations import runner
-from runtime.local import LocalPostgres
 from runtime.postgres import connect
 from runtime.settings import Settings
-from tests.served import Served, serve
+from tests.support.served import Served, serve
 
 JWT_SECRET = "a-jwt-secret-for-tests-of-forty-characters"
 SERVICE_TOKEN = "a-service-token-for-tests-of-forty-chars"

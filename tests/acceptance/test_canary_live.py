@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from demo.traffic import Traffic
+from lab.demo.traffic import Traffic
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register
 from registry.store import change_status
 from runtime.postgres import Connection, connect
-from tests.served import Served
-from tests.table_model import table_model
+from tests.support.served import Served
+from tests.support.table_model import table_model
 
 AMOUNTS = 100
 SCORES = [n / (2 * AMOUNTS) for n in range(AMOUNTS)]
@@ -120,7 +120,8 @@ def test_a_slow_canary_is_out_within_thirty_seconds_while_a_healthy_one_goes_up_
     slow = run("live_slow", table_model(SCORES, spins=USUAL_SPINS), table_model(SCORES, spins=TWICE), rate=100)
     assert slow.until_ended(60) == "rolled_back"
     requests, seconds = slow.exposure()
-    # Thirty seconds of requests at full rate; a busy machine sends them more slowly (benchmarks.canary.live times it).
+    # Thirty seconds of requests at full rate; a busy machine sends them more slowly.
+    # lab.benchmarks.canary.live measures the time.
     assert requests < 600
     assert seconds < 60
     deadline = time.time() + 60

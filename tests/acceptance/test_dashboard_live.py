@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.served import Served, free_port
-from tests.table_model import table_model
+from tests.support.served import Served, free_port
+from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
 PRODUCT = "dashboard"

@@ -1,6 +1,6 @@
 """Nothing answered is ever lost: a worker killed again and again, and Postgres gone, under load.
 
-`python -m faults` does the same and more for as long as one likes; SIRA_KILLS=50 makes this file do it longer.
+`python -m lab.faults` does the same and more for as long as one likes; SIRA_KILLS=50 makes this file do it longer.
 """
 
 import os
@@ -13,18 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from faults.background import Background
-from faults.ledger import Ledger
-from faults.load import Callers, calling
-from faults.service import Service, ask
+from lab.faults.background import Background
+from lab.faults.ledger import Ledger
+from lab.faults.load import Callers, calling
+from lab.faults.service import Service, ask
+from lab.postgres import LocalPostgres
 from registry.model_version import Status
-from runtime.local import LocalPostgres
 from runtime.postgres import connect
-from tests.bare import add_version, person, serving
 from tests.conftest import SERVICE_TOKEN
-from tests.database_away import away
-from tests.log_rows import wait_until
-from tests.table_model import table_model
+from tests.support.bare import add_version, person, serving
+from tests.support.database_away import away
+from tests.support.log_rows import wait_until
+from tests.support.table_model import table_model
 
 KILLS = int(os.environ.get("SIRA_KILLS", "3"))
 SCORES = [0.1, 0.6, 0.95, 0.3]

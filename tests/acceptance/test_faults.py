@@ -2,8 +2,8 @@
 
 import pytest
 
-from faults.__main__ import SCENARIOS, run
-from faults.trial import Outcome
+from lab.faults.__main__ import SCENARIOS, run
+from lab.faults.trial import Outcome
 
 CHOSEN = ("killed-while-cut", "rolling-restart")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from demo.bootstrap import BootstrapError, check_lock, declared_digest, seal
-from tests.served import ROOT, Served, free_port, gone_within, processes_of, serve, start
+from lab.bootstrap import BootstrapError, check_lock, declared_digest, seal
+from tests.support.served import ROOT, Served, free_port, gone_within, processes_of, serve, start
 
 EXPECTED = {"prediction_id", "score", "decision", "model_id", "model_version", "variant", "cached"}
 
@@ -172,7 +172,7 @@ def test_every_lock_of_this_checkout_is_fresh_and_names_no_index(name: str) -> N
 def test_a_missing_index_is_one_line(tmp_path: Path) -> None:
     for name in ("pyproject.toml", "Makefile", "requirements.lock"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    (tmp_path / "demo").symlink_to(ROOT / "demo")
+    (tmp_path / "lab").symlink_to(ROOT / "lab")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
     # No index, no cache, no configuration: what a machine without a network has.
     environment |= {

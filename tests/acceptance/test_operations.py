@@ -17,16 +17,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from demo.child import Child
+from lab.demo.child import Child
+from lab.postgres import LocalPostgres, postgres_binaries
 from registry import store
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
-from runtime.local import LocalPostgres, postgres_binaries
 from runtime.postgres import Connection, connect
-from tests.served import free_port
-from tests.table_model import table_model
+from tests.support.served import free_port
+from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a-password-of-the-handbook"

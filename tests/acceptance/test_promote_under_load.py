@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from faults.background import Background
-from faults.ledger import Ledger
-from faults.load import Callers, calling
-from faults.service import Service, ask
+from lab.faults.background import Background
+from lab.faults.ledger import Ledger
+from lab.faults.load import Callers, calling
+from lab.faults.service import Service, ask
+from lab.postgres import LocalPostgres
 from registry.model_version import Status
-from runtime.local import LocalPostgres
 from runtime.postgres import connect
-from tests.bare import add_version, person, serving
 from tests.conftest import SERVICE_TOKEN
-from tests.log_rows import wait_until
-from tests.table_model import table_model
+from tests.support.bare import add_version, person, serving
+from tests.support.log_rows import wait_until
+from tests.support.table_model import table_model
 
 PAYLOADS = [{"amount": n % 4} for n in range(1000)]
 PER_SECOND = 300.0

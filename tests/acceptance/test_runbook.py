@@ -24,13 +24,13 @@ from typing import Any
 import boto3
 import pytest
 
-from demo.child import Child
-from demo.recipes import Recipe
-from demo.train import train
+from lab.demo.child import Child
+from lab.demo.recipes import Recipe
+from lab.demo.train import train
+from lab.postgres import LocalPostgres, postgres_binaries
 from runtime.auth import Role, mint_token
-from runtime.local import LocalPostgres, postgres_binaries
-from tests.served import free_port
-from tests.table_model import table_model
+from tests.support.served import free_port
+from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
 JWT_SECRET = "a-jwt-secret-for-the-runbook-of-40-chars"

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from faults.process import free_port
-from faults.service import Service, ask
+from lab.faults.process import free_port
+from lab.faults.service import Service, ask
+from lab.postgres import LocalPostgres
 from registry.model_version import Status
-from runtime.local import LocalPostgres
 from runtime.postgres import connect
-from tests.bare import add_version, command, environment, person, serving, starting
 from tests.conftest import SERVICE_TOKEN
-from tests.database_away import away
-from tests.log_rows import wait_until
-from tests.table_model import table_model
+from tests.support.bare import add_version, command, environment, person, serving, starting
+from tests.support.database_away import away
+from tests.support.log_rows import wait_until
+from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
 SCORES = [0.1, 0.6, 0.95]

@@ -10,10 +10,10 @@ import jwt
 import pytest
 
 from edge.operations import OPERATIONS
+from lab.postgres import LocalPostgres
 from runtime.auth import Role, mint_token
-from runtime.local import LocalPostgres
-from tests.bare import PREVIOUS_TOKEN, controlling, serving
 from tests.conftest import JWT_SECRET, SERVICE_TOKEN
+from tests.support.bare import PREVIOUS_TOKEN, controlling, serving
 
 # `in` is any answer but 401 and 403: what the route then says of an empty request is not asked here.
 TABLE = """

@@ -44,7 +44,7 @@ def source_files(*packages: str) -> set[str]:
 
 def test_the_bento_holds_every_file_of_our_packages_and_no_other(bento: Path) -> None:
     packed = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*") if path.is_file()}
-    expected = source_files(*PACKAGES, "service.py", "controller.py") - {"runtime/local.py"}
+    expected = source_files(*PACKAGES, "service.py", "controller.py")
     assert packed - {"bentofile.yaml"} == expected
 
 

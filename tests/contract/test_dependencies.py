@@ -17,7 +17,7 @@ BINDING = re.compile(r"\b(A?GPL|GNU (Affero )?General Public|SSPL|not said)", re
 
 @pytest.fixture(scope="module")
 def licences() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("licences", ROOT / "scripts" / "licences.py")
+    spec = importlib.util.spec_from_file_location("licences", ROOT / "lab" / "scripts" / "licences.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

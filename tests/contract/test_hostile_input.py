@@ -16,13 +16,13 @@ import pytest
 
 from edge.operations import OPERATIONS
 from edge.protocol import REST_SECONDS
-from faults.process import descriptors, resident_mib
-from faults.service import Service
-from runtime.local import LocalPostgres
-from tests.bare import add_version, person, serving
+from lab.faults.process import descriptors, resident_mib
+from lab.faults.service import Service
+from lab.postgres import LocalPostgres
 from tests.conftest import SERVICE_TOKEN
-from tests.raw_http import Spoken, connect, post, read, say
-from tests.table_model import table_model
+from tests.support.bare import add_version, person, serving
+from tests.support.raw_http import Spoken, connect, post, read, say
+from tests.support.table_model import table_model
 
 # In every hostile request; in no answer and in no log line.
 SECRET = "4111222233334444"

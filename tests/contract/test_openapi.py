@@ -27,8 +27,8 @@ from schemathesis.specs.openapi.checks import (
 from edge import api, openapi
 from edge.health import health_routes
 from edge.operations import OPERATIONS
-from tests.served import Served
-from tests.table_model import table_model
+from tests.support.served import Served
+from tests.support.table_model import table_model
 
 LABELLED_AT = "2026-01-31T08:00:00Z"
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from runtime.local import LocalPostgres
+from lab.postgres import LocalPostgres
 from runtime.postgres import PostgresSilent, connect
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from lab.postgres import postgres_binaries
 from migrations import runner
-from runtime.local import postgres_binaries
 from runtime.postgres import connect
 
 FILE = runner.FOLDER / "001_sira_inference.sql"

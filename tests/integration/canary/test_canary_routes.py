@@ -17,7 +17,7 @@ from registry.model_version import ModelVersion, Status
 from runtime.auth import Authenticator, Role, mint_token
 from runtime.postgres import Connection
 from runtime.settings import Settings
-from tests.asgi import Answered, request
+from tests.support.asgi import Answered, request
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Behaviour, Canary

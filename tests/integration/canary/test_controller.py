@@ -14,7 +14,7 @@ import pytest
 
 from runtime.postgres import Connection, connect
 from runtime.settings import Settings
-from tests.served import free_port
+from tests.support.served import free_port
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Canary

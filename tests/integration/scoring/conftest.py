@@ -11,7 +11,7 @@ from registry import store
 from registry.artifacts import ArtifactStore, open_store
 from registry.model_version import ModelVersion, NewVersion, Status
 from runtime.postgres import Connection, connect
-from tests.table_model import version_of
+from tests.support.table_model import version_of
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ import psycopg
 import pytest
 
 from canary.routing import choose_arm
+from lab.postgres import LocalPostgres
 from registry.artifacts import ArtifactStore, open_store
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
-from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
 from scoring import model_sync
 from scoring.model_slots import ModelSlots, Snapshot
 from scoring.model_sync import ModelSync
-from tests.database_away import away
-from tests.log_rows import wait_until
-from tests.table_model import table_model
+from tests.support.database_away import away
+from tests.support.log_rows import wait_until
+from tests.support.table_model import table_model
 
 Register = Callable[..., ModelVersion]
 StartRollout = Callable[..., str]

@@ -16,16 +16,16 @@ import pytest
 from psycopg import sql
 
 from canary.evidence import latency_bin, score_bin
+from lab.postgres import LocalPostgres
 from registry.model_version import ModelVersion, Status
-from runtime.local import LocalPostgres
 from runtime.postgres import Connection, connect
 from scoring.prediction import FuseTrip, Outcome, Prediction, copy_text
 from scoring.shipper import Shipper
 from scoring.spool import Spool
 from scoring.store import find_prediction, prepare_shipping, ship
-from tests.database_away import away
-from tests.log_rows import append, new_id, paired, prediction, wait_until
-from tests.table_model import table_model
+from tests.support.database_away import away
+from tests.support.log_rows import append, new_id, paired, prediction, wait_until
+from tests.support.table_model import table_model
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -391,8 +391,8 @@ ABANDON = """
 import os, sys, time
 from pathlib import Path
 from scoring.spool import Spool
-from tests.database_away import away
-from tests.log_rows import append, prediction
+from tests.support.database_away import away
+from tests.support.log_rows import append, prediction
 spool = Spool.open(Path(sys.argv[1]), limit_bytes=1 << 26)
 append(spool, [prediction(f"abandoned{n}") for n in range(50)])
 os.kill(os.getpid(), 9)

@@ -3,7 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchmarks.canary.__main__ import main
+from lab.benchmarks.canary.__main__ import main
 
 
 @pytest.mark.timeout(900)

@@ -15,7 +15,7 @@ from edge.routes import Access, Call, Reply, Resources, Route
 from registry.artifacts import open_store
 from runtime.auth import Authenticator
 from runtime.settings import Settings
-from tests.asgi import GONE, NEVER, Answered, request
+from tests.support.asgi import GONE, NEVER, Answered, request
 
 TOKEN = {"authorization": "Bearer " + "s" * 40}
 FORM = {**TOKEN, "content-type": "multipart/form-data; boundary=cut"}

@@ -12,9 +12,9 @@ import pytest
 from edge.infer import BATCH_BODY_LIMIT, BODY_LIMIT, MOST_EVENTS, InferEndpoint
 from runtime.auth import Authenticator
 from runtime.settings import Settings
-from tests.asgi import GONE, NEVER, Answered, request
-from tests.serving_room import Room, in_room
-from tests.table_model import loaded, table_model
+from tests.support.asgi import GONE, NEVER, Answered, request
+from tests.support.serving_room import Room, in_room
+from tests.support.table_model import loaded, table_model
 
 T = TypeVar("T")
 TOKEN = "s" * 40

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scoring.lanes import Lanes
 from scoring.onnx_model import Run
-from tests.table_model import loaded, table_model
+from tests.support.table_model import loaded, table_model
 
 
 def test_submissions_that_wait_share_the_next_run_and_each_gets_its_own_rows(tmp_path: Path) -> None:

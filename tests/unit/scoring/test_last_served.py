@@ -10,7 +10,7 @@ import pytest
 from registry.model_version import ModelVersion, Status
 from scoring import last_served
 from scoring.last_served import FILE_NAME, LONGEST_SECONDS, LastServed
-from tests.table_model import version_of
+from tests.support.table_model import version_of
 
 CARDS, WALLETS = version_of(b"first"), replace(version_of(b"second", product="wallets"), metadata={"trees": 40})
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scoring.onnx_model import ModelUnusable
-from tests.table_model import loaded, table_model
+from tests.support.table_model import loaded, table_model
 
 
 def test_scores_come_back_a_row_each(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from scoring.onnx_model import OnnxModel
 from scoring.prediction import payload_sha256, prediction_id
 from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
 from scoring.spool import SpoolFull
-from tests.serving_room import ROLLOUT_ID, Room, in_room
-from tests.table_model import loaded, table_model, version_of
+from tests.support.serving_room import ROLLOUT_ID, Room, in_room
+from tests.support.table_model import loaded, table_model, version_of
 
 # By amount: 0 and 1 are what warm-up asks for; 4 and up raise where the table ends.
 PRODUCTION = [0.1, 0.6, 0.95, 0.2, 0.3, 0.4, 0.5]

@@ -1,1 +1,0 @@
-"""What the README's figures come from: one command each, see `python -m benchmarks --help`."""

@@ -1,1 +1,0 @@
-"""How each part grows: one file a measurement, `python -m benchmarks scale`."""

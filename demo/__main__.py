@@ -1,5 +1,0 @@
-"""`make demo`."""
-
-from demo.live import main
-
-main()

@@ -1,0 +1,160 @@
+"""The table of figures: each case simulated, measured and set against what it must reach."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from canary.fuse import Fuse
+from lab.benchmarks.canary.baselines import BASELINES
+from lab.benchmarks.canary.traffic import Traffic, count_errors
+from lab.benchmarks.canary.trial import Progress, run_trial
+
+SEED = 20_261_123
+_DAY = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is simulated: replicas and seconds of the healthy cases, replicas of the failing ones."""
+
+    healthy_replicas: int
+    healthy_seconds: int
+    failing_replicas: int
+    fuses: int
+
+
+FULL = Size(healthy_replicas=400, healthy_seconds=_DAY, failing_replicas=2000, fuses=400)
+QUICK = Size(healthy_replicas=100, healthy_seconds=3 * 3600, failing_replicas=1000, fuses=50)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure, which must not exceed its limit."""
+
+    case: str
+    what: str
+    measured: float
+    limit: float
+
+    @property
+    def reached(self) -> bool:
+        return self.measured <= self.limit
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Another method: the share of healthy canaries it rolls back, and the median seconds to twice the errors."""
+
+    method: str
+    false_rollbacks: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    measure: Callable[[str, Size, Progress], list[Figure]]
+
+    def run(self, size: Size, progress: Progress) -> list[Figure]:
+        return self.measure(self.name, size, progress)
+
+
+def _healthy(traffic: Traffic) -> Callable[[str, Size, Progress], list[Figure]]:
+    def measure(case: str, size: Size, progress: Progress) -> list[Figure]:
+        trial = run_trial(traffic, size.healthy_replicas, size.healthy_seconds, SEED, progress)
+        hours = size.healthy_seconds / 3600
+        what = f"% rolled back in {hours:g} h, of {size.healthy_replicas}"
+        return [Figure(case, what, 100.0 * trial.rolled_back / size.healthy_replicas, 1.0)]
+
+    return measure
+
+
+def _failing(
+    traffic: Traffic, seconds: int, median: float, p95: float, requests: float | None = None
+) -> Callable[[str, Size, Progress], list[Figure]]:
+    """Rolled back within `seconds`, or counted as never; limits on the delay, and on the canary requests exposed."""
+
+    def measure(case: str, size: Size, progress: Progress) -> list[Figure]:
+        trial = run_trial(traffic, size.failing_replicas, seconds, SEED, progress)
+        delays = np.where(np.isnan(trial.rollback_seconds), np.inf, trial.rollback_seconds)
+        found = [
+            Figure(case, "seconds, median", float(np.median(delays)), median),
+            Figure(case, "seconds, p95", float(np.percentile(delays, 95, method="higher")), p95),
+        ]
+        if requests is not None:
+            found.append(Figure(case, "canary requests, median", float(np.median(trial.rollback_requests)), requests))
+        return found
+
+    return measure
+
+
+def _blocks_tripled(case: str, size: Size, progress: Progress) -> list[Figure]:
+    """The canary keeps nine in ten of production's blocks, and adds twice as many of its own."""
+    traffic = Traffic(paired=(0.009, 0.021, 0.001, 0.969))
+    trial = run_trial(traffic, size.failing_replicas, 3600, SEED, progress)
+    return [Figure(case, "paired events, median", float(np.median(trial.rollback_requests)), 7700)]
+
+
+def _fuse_trips(case: str, size: Size, progress: Progress) -> list[Figure]:
+    fuse = Fuse()
+    requests = 1
+    while fuse.observe_canary(failed=True, now=0.0) is None:
+        requests += 1
+    progress(1.0)
+    return [Figure(case, "requests per process", requests, 4)]
+
+
+def _fuse_holds(case: str, size: Size, progress: Progress) -> list[Figure]:
+    """A canary at the very edge of what the fuse tolerates: 5 % errors."""
+    rng = np.random.default_rng(SEED)
+    tripped = 0
+    for number in range(size.fuses):
+        fuse = Fuse()
+        for failed in (rng.random(20_000) < 0.05).tolist():
+            fuse.observe_canary(failed, 0.0)
+        tripped += fuse.open
+        progress((number + 1) / size.fuses)
+    return [Figure(case, f"% tripped, of {size.fuses}", 100.0 * tripped / size.fuses, 1.0)]
+
+
+def _go(case: str, size: Size, progress: Progress) -> list[Figure]:
+    """Well before the 24 hours of the default plan's first step."""
+    trial = run_trial(Traffic(), size.failing_replicas // 10, 3 * 3600, SEED, progress)
+    went = np.where(np.isnan(trial.go_seconds), np.inf, trial.go_seconds)
+    return [Figure(case, "seconds, p95", float(np.percentile(went, 95, method="higher")), 2 * 3600)]
+
+
+def _no_go(case: str, size: Size, progress: Progress) -> list[Figure]:
+    trial = run_trial(Traffic(errors=1.5), size.healthy_replicas, 3 * 3600, SEED, progress)
+    return [Figure(case, "% ever let on in 3 h", 100.0 * trial.let_go / size.healthy_replicas, 5.0)]
+
+
+CASES = (
+    Case("healthy canary", _healthy(Traffic())),
+    Case("allowed 1.2x errors", _healthy(Traffic(errors=1.2))),
+    Case("bursty errors phi = 3, healthy", _healthy(Traffic(burst=2.0))),
+    Case("errors 0.3 % -> 0.6 %", _failing(Traffic(errors=2.0), 7200, median=635, p95=1370)),
+    Case("errors 0.3 % -> 1.5 %", _failing(Traffic(errors=5.0), 1800, median=50, p95=110, requests=1100)),
+    Case("errors -> 100 %, one process", _fuse_trips),
+    Case("errors -> 100 %, all processes", _failing(Traffic(errors=np.inf), 60, median=5, p95=5)),
+    Case("fuse at 5 % errors, 20,000 requests", _fuse_holds),
+    Case("p95 x 1.35", _failing(Traffic(latency=1.35), 7200, median=585, p95=1230)),
+    Case("p95 x 1.6", _failing(Traffic(latency=1.6), 600, median=15, p95=30)),
+    Case("p95 x 2", _failing(Traffic(latency=2.0), 600, median=10, p95=15)),
+    Case("paired block rate 1 % -> 3 %", _blocks_tripled),
+    Case("healthy canary earns its next step", _go),
+    Case("errors 1.5x earn no next step", _no_go),
+)
+
+
+def run_baselines(size: Size) -> Iterator[Baseline]:
+    """The usual methods on a healthy canary, and on one that fails twice as often."""
+    rng = np.random.default_rng(SEED)
+    ticks = size.healthy_seconds // 5
+    healthy = count_errors(Traffic(), size.healthy_replicas, ticks, rng)
+    failing = count_errors(Traffic(errors=2.0), size.healthy_replicas, ticks, rng)
+    for method, rolls_back in BASELINES.items():
+        false = float(np.isfinite(rolls_back(*healthy)).mean())
+        delays = rolls_back(*failing)
+        yield Baseline(method, false, float(np.median(np.where(np.isnan(delays), np.inf, delays))))

@@ -1,0 +1,62 @@
+"""What the figures were measured on."""
+
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from lab.benchmarks.others import CONTENDERS
+
+TELLING = ("bentoml", "fastapi", "mlserver", "onnxruntime", "uvicorn", "uvloop", "httptools")
+OURS = ("bentoml", "httptools", "msgspec", "numpy", "onnxruntime", "psycopg", "uvicorn", "uvloop")
+
+
+@dataclass(frozen=True)
+class Machine:
+    cpu: str
+    cores: int
+    memory_gib: int
+    kernel: str
+    python: str
+    wrk: str
+    versions: dict[str, dict[str, str]]  # contender -> package -> version, from its lock; ours from what is installed
+
+    def __str__(self) -> str:
+        system = f"Linux {self.kernel}, Python {self.python}, {self.wrk}"
+        return f"{self.cpu}, {self.cores} cores, {self.memory_gib} GiB, {system}"
+
+
+def describe() -> Machine:
+    locks = {path.parent.name: path.read_text() for path in sorted(CONTENDERS.glob("*/requirements.lock"))}
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count() or 0,
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        wrk=_first_words("wrk", "--version"),
+        versions={name: locked(lock) for name, lock in locks.items()}
+        | {"sira": {name: version(name) for name in OURS}},
+    )
+
+
+def locked(lock: str) -> dict[str, str]:
+    """Versions of the packages that matter to speed, from the text of a lock."""
+    pins = dict(re.findall(r"^([a-z0-9_.-]+)==([^ ;\\]+)", lock, re.MULTILINE))
+    return {name: pins[name] for name in TELLING if name in pins}
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _first_words(*command: str) -> str:
+    """`wrk --version` exits with 1 and says its version all the same."""
+    run = subprocess.run(command, capture_output=True, text=True)
+    return " ".join((run.stdout + run.stderr).split()[:2])

@@ -1,0 +1,128 @@
+"""The other contenders: each a folder under contenders/ with its own lock and its own virtual environment."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lab.benchmarks.contender import EVENT_HEAD, Contender, Running, Scored, Wire, event_tail
+from lab.benchmarks.model import PRODUCT, Row, Workload
+from lab.benchmarks.process import Server, free_port
+from lab.benchmarks.wrk import Target, write_bodies
+
+HERE = Path(__file__).parent
+CONTENDERS, VENVS = HERE / "contenders", HERE / ".venvs"
+
+
+@dataclass(frozen=True)
+class Other:
+    """`command` and `environment` may hold {bin}, {port}, {port2} and {port3}."""
+
+    name: str
+    command: tuple[str, ...]
+    wire: Wire
+    path: str
+    ready: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def start(self, workload: Workload, folder: Path) -> Iterator[Running]:
+        ports = {"port": free_port(), "port2": free_port(), "port3": free_port(), "bin": virtual_environment(self.name)}
+        environment = {name: value.format_map(ports) for name, value in self.environment.items()}
+        environment |= {
+            "MODEL_PATH": str(workload.model_path),
+            "ORT_DISABLE_TELEMETRY": "1",
+            "BENTOML_DO_NOT_TRACK": "1",
+        }
+        server = Server(
+            self.name,
+            [part.format_map(ports) for part in self.command],
+            cwd=CONTENDERS / self.name,
+            env=environment,
+            log=folder / "server.log",
+        )
+        base = f"http://127.0.0.1:{ports['port']}"
+        try:
+            server.wait_ready(base + self.ready)
+            bodies = write_bodies(folder / "bodies", map(self.wire.tail, workload.payloads))
+            yield Running(server, Target(base + self.path, self.wire.head, bodies))
+        finally:
+            server.stop()
+
+
+def virtual_environment(name: str) -> Path:
+    """The bin folder of lab/benchmarks/.venvs/NAME, made from the contender's lock when that is new or has changed."""
+    lock, venv = CONTENDERS / name / "requirements.lock", VENVS / name
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    stamp = venv / "lock.sha256"
+    if not stamp.exists() or stamp.read_text() != digest:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
+        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True)
+        stamp.write_text(digest)
+    return venv / "bin"
+
+
+def lock() -> None:
+    """Resolves every contender's requirements.in anew; needs uv on the PATH."""
+    options = ["--quiet", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
+    options += ["--custom-compile-command", "python -m lab.benchmarks lock", "--output-file", "requirements.lock"]
+    for folder in sorted(path.parent for path in CONTENDERS.glob("*/requirements.in")):
+        subprocess.run(["uv", "pip", "compile", "requirements.in", *options], cwd=folder, check=True)
+
+
+def _tensor_tail(payload: Row) -> str:
+    """Open Inference Protocol V2, one tensor a column."""
+    inputs = [
+        {"name": name, "shape": [1, 1], "datatype": "BYTES" if isinstance(value, str) else "FP32", "data": [value]}
+        for name, value in payload.items()
+    ]
+    return '","inputs":' + json.dumps(inputs, separators=(",", ":")) + "}"
+
+
+def _read_event(answer: Any) -> Scored:
+    return Scored(answer["score"])
+
+
+def _read_tensor(answer: Any) -> Scored:
+    return Scored(answer["outputs"][0]["data"][0])
+
+
+EVENT = Wire(EVENT_HEAD, event_tail, _read_event)
+UVICORN = ("{bin}/python", "-m", "uvicorn", "app:app", "--port", "{port}", "--no-access-log", "--log-level", "warning")
+
+OTHERS = {
+    "BentoML, `@bentoml.api`": Other(
+        "bentoml_documented",
+        ("{bin}/bentoml", "serve", "service:FraudScore", "--host", "127.0.0.1", "--port", "{port}"),
+        EVENT,
+        path="/infer",
+        ready="/readyz",
+        environment={"BENTOML_HOME": "{bin}/../home"},
+    ),
+    "FastAPI + onnxruntime": Other("fastapi_onnxruntime", UVICORN, EVENT, path="/infer", ready="/openapi.json"),
+    "MLServer, custom runtime": Other(
+        "mlserver",
+        ("{bin}/mlserver", "start", "."),
+        Wire('{"id":"', _tensor_tail, _read_tensor),
+        path=f"/v2/models/{PRODUCT}/infer",
+        ready=f"/v2/models/{PRODUCT}/ready",
+        environment={
+            "MLSERVER_HTTP_PORT": "{port}",
+            "MLSERVER_GRPC_PORT": "{port2}",
+            "MLSERVER_METRICS_PORT": "{port3}",
+        },
+    ),
+    "uvicorn, empty answer (the limit)": Other(
+        "uvicorn_empty", UVICORN, Wire(EVENT_HEAD, event_tail, None), path="/infer", ready="/"
+    ),
+}
+
+
+def contenders() -> list[Contender]:
+    return [Contender(other.name, title, other.wire, other.start) for title, other in OTHERS.items()]

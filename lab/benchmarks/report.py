@@ -1,0 +1,100 @@
+"""Results as JSON, as a markdown table and as a plot: what the README shows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.benchmarks.side_by_side import Outcome, Plan
+
+RESULTS = Path(__file__).with_name("results.json")
+OURS, OURS_CANARY, OURS_ONE_DISK, LIMIT = "sira", "sira_canary", "sira_one_disk", "uvicorn_empty"
+DISTURBED = 0.05  # share of the core: less than the differences we speak of
+
+
+@dataclass(frozen=True)
+class Goal:
+    what: str
+    wanted: float
+    got: float
+    at_most: bool = False
+
+    @property
+    def reached(self) -> bool:
+        return self.got <= self.wanted if self.at_most else self.got >= self.wanted
+
+
+def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
+    """Those of the goals that this run's contenders let us judge."""
+    ok = {one.name: one for one in outcomes if one.failed is None}
+    if OURS not in ok:
+        return []
+    ours = ok[OURS]
+    found = [
+        Goal("requests/s on one core, everything on", 10_000, ours.per_second),
+        Goal("p99 at that rate, ms", 10, ours.p99_ms, at_most=True),
+        Goal("largest process, MiB", 300, ours.largest_mib, at_most=True),
+    ]
+    times = {"bentoml_documented": 10.0, "fastapi_onnxruntime": 3.0, "mlserver": 5.0, LIMIT: 0.4}
+    found += [
+        Goal(f"times {ok[name].title}", wanted, ours.per_second / ok[name].per_second)
+        for name, wanted in times.items()
+        if name in ok
+    ]
+    if OURS_CANARY in ok:
+        found.append(Goal("canary at 10 %, of the rate without", 0.9, ok[OURS_CANARY].per_second / ours.per_second))
+    return found
+
+
+def markdown(outcomes: Sequence[Outcome]) -> str:
+    lines = [
+        "| one core, 32 connections | requests/s | p50 ms | p95 ms | p99 ms | CPU µs/request | peak MiB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in outcomes:
+        if one.failed is not None:
+            lines.append(f"| {one.title} | failed: {_one_line(one.failed)} | | | | | |")
+            continue
+        lines.append(
+            f"| {one.title} | {one.per_second:,.0f} | {one.p50_ms:.1f} | {one.p95_ms:.1f} | {one.p99_ms:.1f}"
+            f" | {one.cpu_us:,.0f} | {one.total_mib:,.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def remarks(outcomes: Sequence[Outcome]) -> list[str]:
+    """What a reader must know before he trusts the figures."""
+    return [
+        f"{one.title}: other processes took {one.disturbed:.0%} of its core; measure again on a quiet machine"
+        for one in outcomes
+        if one.failed is None and one.disturbed > DISTURBED
+    ] + [
+        f"{one.title}: {one.backlog_seconds:.1f} s of work were left when the load ended"
+        for one in outcomes
+        if one.failed is None and one.backlog_seconds > 2
+    ]
+
+
+def section(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
+    """The comparison as it is kept in the results."""
+    return {
+        "plan": asdict(plan),
+        "contenders": [asdict(one) for one in outcomes],
+        "goals": [asdict(goal) | {"reached": goal.reached} for goal in goals(outcomes)],
+        "remarks": remarks(outcomes),
+    }
+
+
+def merge(path: Path, section: str, content: Mapping[str, object]) -> None:
+    """Replaces a section of the results and leaves the others."""
+    path.write_text(json.dumps(kept(path) | {section: content}, indent=1, ensure_ascii=False) + "\n")
+
+
+def kept(path: Path) -> dict[str, Any]:
+    """The results by section, none before the first run."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:120].replace("|", "/")

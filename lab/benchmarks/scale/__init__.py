@@ -1,0 +1,1 @@
+"""How each part grows: one file a measurement, `python -m lab.benchmarks scale`."""

@@ -1,0 +1,101 @@
+"""A prediction log of any size, made inside Postgres, with the sums and the evidence that shipping leaves."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from uuid import UUID
+
+import msgspec
+
+from canary import control
+from canary.request import parse_request
+from canary.sources import Sources
+from canary.tick import tick
+from lab.benchmarks.model import Row
+from lab.benchmarks.scale.room import QUERIES
+from lab.benchmarks.scale.seed import ACTOR, add_version
+from registry.model_version import ModelVersion, Status
+from runtime.postgres import Connection
+
+PRODUCTS = tuple(f"product_{number}" for number in range(5))
+ROLLED_OUT = PRODUCTS[0]
+PAYLOADS = 1_000
+ROLLOUT_DAYS = 7
+UNJUDGED = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class GeneratedLog:
+    """Filled a day at a time, yesterday first. The first product has had a canary at 10 % for the last seven days."""
+
+    connection: Connection
+    last_day: date
+    rows_a_day: int
+
+    def days(self, count: int) -> Iterator[int]:
+        """How many days there are now, after each."""
+        for ago in range(count):
+            self._add_day(self.last_day - timedelta(days=ago))
+            yield ago + 1
+
+    def judge(self) -> None:
+        """The verdicts of a week: one that the judge makes, and repetitions of it."""
+        sources = Sources(alertmanager_url=None, prometheus_url=None)
+        tick(self.connection, ACTOR, sources, stale_seconds=7.5)
+        sources.close()
+        end = _midnight(self.last_day + timedelta(days=1))
+        span = {"since": end - timedelta(days=ROLLOUT_DAYS), "until": end}
+        self.connection.execute(QUERIES["repeat_verdict"], span)
+
+    def some_predictions(self, count: int, days: int) -> Iterator[str]:
+        """Ids of rows spread over the last `days`; an id is drawn from its event, see the query."""
+        for number in range(count):
+            day = self.last_day - timedelta(days=number % days)
+            event_id = f"{day:%Y%m%d}-{number * 7919 % self.rows_a_day:09d}"
+            yield str(UUID(hashlib.md5(event_id.encode()).hexdigest()))
+
+    def _add_day(self, day: date) -> None:
+        values = {"day": day, "rows": self.rows_a_day, "products": len(PRODUCTS), "payloads": PAYLOADS}
+        queries = ["generate_day", "add_hours_of_day"]
+        if day > self.last_day - timedelta(days=ROLLOUT_DAYS):
+            queries += ["pair_day", "add_evidence_of_day", "add_paired_evidence_of_day", "label_day"]
+        self.connection.execute(QUERIES["make_log_partitions"], {"first": day, "last": day})
+        with self.connection.transaction():
+            for query in ("plan_whole_days", *queries):
+                self.connection.execute(QUERIES[query], values)
+
+
+def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], *, rows_a_day: int) -> GeneratedLog:
+    last_day = datetime.now(UTC).date() - timedelta(days=1)
+    connection.execute(QUERIES["make_log_sources"])
+    for number, product in enumerate(PRODUCTS):
+        production = add_version(connection, first, product, "1", Status.PRODUCTION)
+        values = {"number": number, "product": product, "artifact_sha256": production.sha256}
+        values |= {"production_model_id": production.model_id}
+        rollout: dict[str, object] = {"canary_model_id": None, "rollout_id": None, "rollout_from": None}
+        if product == ROLLED_OUT:
+            canary = add_version(connection, first, product, "2", Status.STAGING)
+            rollout = _start(connection, canary, last_day - timedelta(days=ROLLOUT_DAYS - 1))
+        connection.execute(QUERIES["add_log_product"], values | rollout)
+    for number, payload in enumerate(payloads[:PAYLOADS]):
+        text = msgspec.json.encode(payload, order="sorted")
+        digest = hashlib.sha256(text).hexdigest()
+        stored = {"number": number, "payload": text.decode(), "payload_sha256": digest}
+        connection.execute(QUERIES["add_log_payload"], stored)
+    return GeneratedLog(connection, last_day, rows_a_day)
+
+
+def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[str, object]:
+    """A rollout that began on a day and was judged until shortly before the end of the log."""
+    request = parse_request({"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})
+    with connection.transaction():
+        rollout, _ = control.start_or_change(connection, request, actor=ACTOR)
+    judged = _midnight(since + timedelta(days=ROLLOUT_DAYS)) - UNJUDGED
+    values = {"rollout_id": rollout.rollout_id, "since": _midnight(since), "judged": judged}
+    connection.execute(QUERIES["backdate_rollout"], values)
+    return {"canary_model_id": canary.model_id, "rollout_id": rollout.rollout_id, "rollout_from": since}
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)

@@ -1,0 +1,67 @@
+"""What the measurements stand on: a folder, the models and payloads of the comparison, a real Postgres, both cores."""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.benchmarks.model import Workload
+from lab.postgres import LocalPostgres
+from migrations import runner
+from runtime.postgres import Connection, connect
+from runtime.queries import load_queries
+
+LONG_STATEMENT_MS = 3_600_000
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+
+@dataclass(frozen=True)
+class Database:
+    """`connection` is in autocommit."""
+
+    url: str
+    connection: Connection
+
+
+@dataclass(frozen=True)
+class Room:
+    """`quick`: smaller sizes and shorter runs. `rows`: how many predictions the log is filled with."""
+
+    folder: Path
+    workload: Workload
+    quick: bool
+    rows: int
+    say: Callable[[str], None]
+
+    @contextmanager
+    def database(self, *, durable: bool = True) -> Iterator[Database]:
+        """Migrated, on both cores. `durable=False`: for tables so big that only reading them is measured."""
+        with all_cores(), LocalPostgres.start(self.folder / "postgres", durable=durable) as postgres:
+            url = postgres.create_database("sira")
+            with connect(url, name="benchmarks", autocommit=True, statement_timeout_ms=LONG_STATEMENT_MS) as connection:
+                runner.up(connection)
+                yield Database(url, connection)
+
+
+@contextmanager
+def all_cores() -> Iterator[None]:
+    """For what is not driven by wrk: the processes started meanwhile may use every core."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def milliseconds(call: Callable[[], object], times: int = 1) -> float:
+    """Wall clock of a call, the median of `times`."""
+    taken = []
+    for _ in range(times):
+        started = time.perf_counter()
+        call()
+        taken.append((time.perf_counter() - started) * 1e3)
+    return statistics.median(taken)

@@ -1,0 +1,71 @@
+"""Figures as markdown, and the marked places of the docs that hold them."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lab.benchmarks.profile.request import Profile
+from lab.benchmarks.report import Goal
+from lab.benchmarks.scale.finding import Finding, Row
+
+END = "<!-- /measured -->"
+
+
+class MarkMissing(Exception):
+    def __init__(self, path: Path, name: str) -> None:
+        super().__init__(f"{path.name} has no place for {name}: add `{_begin(name)}` and `{END}`, each on its own line")
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A markdown table, headings from the first row; columns of numbers are aligned to the right."""
+    headings = list(rows[0])
+    numeric = [all(not isinstance(row[heading], str) or not row[heading] for row in rows) for heading in headings]
+    lines = [_line(headings), "|" + "|".join("---:" if right else "---" for right in numeric) + "|"]
+    lines += [_line([shown(row[heading]) for heading in headings]) for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: str | float) -> str:
+    """Three figures of a number, all of a whole one."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+def finding(found: Finding) -> str:
+    """A section of its own."""
+    parts = [f"### {found.title}", found.conditions, table(found.rows), "\n".join(found.grows), goals(found.goals)]
+    return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
+
+
+def profile(found: Profile) -> str:
+    told = f"{found.batch:.0f} events a run of the model; a row's whole shipment takes {shown(found.shipped_us)} µs."
+    return "\n".join((table(found.line), table(found.protocols), table(found.log), told)) + "\n"
+
+
+def goals(found: Sequence[Goal]) -> str:
+    lines = [
+        f"- {goal.what}: **{shown(float(goal.got))}**, wanted {'<=' if goal.at_most else '>='} {goal.wanted:,g}:"
+        f" {'reached' if goal.reached else 'missed'}"
+        for goal in found
+    ]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def fill(path: Path, name: str, text: str) -> None:
+    """Puts `text` between the marks of `name`; raises MarkMissing."""
+    content = path.read_text()
+    pattern = re.compile(re.escape(_begin(name)) + ".*?" + re.escape(END), re.DOTALL)
+    if not pattern.search(content):
+        raise MarkMissing(path, name)
+    path.write_text(pattern.sub(lambda _: f"{_begin(name)}\n{text.strip()}\n{END}", content, count=1))
+
+
+def _begin(name: str) -> str:
+    return f"<!-- measured: {name} -->"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

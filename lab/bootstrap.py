@@ -1,0 +1,120 @@
+"""Make .venv from a lock: `python3 -m lab.bootstrap requirements.lock .venv/.run`. Needs nothing but Python.
+
+`python3 -m lab.bootstrap --seal` notes in each lock which dependencies it was made for; `make lock` calls it.
+"""
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036  Before newer imports: an old Python must be able to say so.
+    found = "%d.%d" % sys.version_info[:2]  # noqa: UP031
+    sys.exit("bootstrap: Python 3.11 or newer is needed, not " + found + ": try `make PYTHON=python3.12 ...`")
+
+import hashlib
+import json
+import re
+import subprocess
+import tomllib
+import venv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+PROJECT = Path("pyproject.toml")
+VENV = Path(".venv")
+LOCKS = tuple(Path(f"requirements{name}.lock") for name in ("-image", "", "-dev"))
+_SEAL = re.compile(r"^# made for pyproject\.toml with dependencies (\w+)\n", re.MULTILINE)
+_REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)
+# The word of pip that is not told: what there was to do about it.
+_REMEDIES = {
+    "DO NOT MATCH THE HASHES": "a download is not the file the lock names, and was refused",
+    "No matching distribution": "the package index did not answer, or lacks a package: check the network,"
+    " or name yours in PIP_INDEX_URL",
+    "No space left": "the disk is full",
+}
+
+
+class BootstrapError(Exception):
+    """One line that says what to do."""
+
+
+def declared_digest(project: Path = PROJECT) -> str:
+    """Of what pyproject.toml asks for: it changes when a dependency does, and with nothing else."""
+    asked = tomllib.loads(project.read_text())["project"]
+    wanted = [asked["requires-python"], asked["dependencies"], asked["optional-dependencies"]]
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def seal(lock: Path, digest: str) -> None:
+    """Note in a lock what it was made for."""
+    text = _SEAL.sub("", lock.read_text())
+    lock.write_text(f"# made for pyproject.toml with dependencies {digest}\n{text}")
+
+
+def check_lock(lock: Path, digest: str) -> int:
+    """The number of packages it pins; raises BootstrapError when pyproject.toml has moved on."""
+    text = lock.read_text()
+    sealed = _SEAL.search(text)
+    if not sealed or sealed[1] != digest:
+        raise BootstrapError(f"{lock} is stale: the dependencies in {PROJECT} have changed; run `make lock`")
+    return len(_REQUIREMENT.findall(text))
+
+
+def make_venv(folder: Path) -> Path:
+    """The virtual environment's python, made unless it is there and runs."""
+    python = folder / "bin" / "python"
+    if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
+        try:
+            venv.create(folder, clear=True, with_pip=True)
+        except (subprocess.CalledProcessError, OSError):
+            raise BootstrapError(f"{folder} was not made: on Debian, `apt-get install python3-venv`") from None
+    return python
+
+
+def install(python: Path, lock: Path, packages: int) -> None:
+    """pip with hashes, told in one moving line; raises BootstrapError with what stopped it."""
+    command = [str(python), "-m", "pip", "install", "--require-hashes", "--no-input", "--retries", "2"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        assert pip.stdout is not None
+        said = list(_tell(pip.stdout, packages))
+    if pip.returncode:
+        told = "".join(said)
+        remedy = next((remedy for word, remedy in _REMEDIES.items() if word in told), None)
+        errors = [line.strip() for line in said if "ERROR" in line]
+        raise BootstrapError(f"{lock} was not installed: {remedy or (errors or ['pip gave no reason'])[-1]}")
+
+
+def _tell(lines: Iterable[str], packages: int) -> Iterator[str]:
+    """Pass pip's lines on, and show how far it is: in place on a terminal, now and then in a log."""
+    terminal, seen = sys.stdout.isatty(), 0
+    before, after = ("\r\033[K", "") if terminal else ("", "\n")
+    for line in lines:
+        yield line
+        if line.startswith(("Collecting ", "Processing ", "Requirement already satisfied")):
+            seen += 1
+            if terminal or seen % 25 == 0:
+                print(f"{before}  fetching {min(seen, packages)} of {packages} packages", end=after, flush=True)
+        elif line.startswith("Installing collected packages"):
+            print(f"{before}  unpacking {packages} packages", end=after, flush=True)
+    print(before, end="", flush=True)
+
+
+def main(words: list[str]) -> None:
+    digest = declared_digest()
+    if words == ["--seal"]:
+        for lock in LOCKS:
+            seal(lock, digest)
+        return
+    lock, stamp = map(Path, words)
+    packages = check_lock(lock, digest)
+    print(f"setting up {VENV} from {lock}: a minute or two, the first time", flush=True)
+    install(make_venv(VENV), lock, packages)
+    stamp.write_text(f"{lock}\n")
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except BootstrapError as error:
+        sys.exit(f"bootstrap: {error}")
+    except KeyboardInterrupt:
+        sys.exit("bootstrap: stopped; the next run goes on from here")

@@ -1,0 +1,5 @@
+"""`make demo`."""
+
+from lab.demo.live import main
+
+main()

@@ -1,0 +1,45 @@
+"""The models that a run serves: two honest versions trained once, and one that passes every check and then throws."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from lab.demo.faults import throws_above
+from lab.demo.recipes import Recipe
+from lab.demo.transactions import transactions
+
+PRODUCT = "fraud_score"
+RECIPES = (
+    Recipe("1", trees=40, depth=3, learning_rate=0.1, rows=6_000, seed=11),
+    Recipe("2", trees=60, depth=4, learning_rate=0.1, rows=6_000, seed=22),
+)
+# About a third of the payloads are above it, and no warm-up row is.
+THROWS_ABOVE_AMOUNT = 150.0
+
+
+@dataclass(frozen=True)
+class Models:
+    """Files by version: "1" goes to production, "2" waits, "3" is "1" again; "throws" fails some of its events."""
+
+    paths: dict[str, Path]
+
+    def by_digest(self) -> dict[str, Path]:
+        return {sha256(path.read_bytes()).hexdigest(): path for path in self.paths.values()}
+
+
+def make_models(folder: Path) -> Models:
+    """Train and write them, in a few seconds."""
+    # Seconds to import.
+    from lab.demo.train import train
+
+    first, second = (train(recipe).onnx for recipe in RECIPES)
+    artifacts = {"1": first, "2": second, "3": first, "throws": throws_above(second, "amount", THROWS_ABOVE_AMOUNT)}
+    paths = {}
+    for version, artifact in artifacts.items():
+        paths[version] = folder / f"{version}.onnx"
+        paths[version].write_bytes(artifact)
+    return Models(paths)
+
+
+def payloads(count: int) -> list[dict[str, str | float]]:
+    return list(transactions(count, seed=5).payloads())

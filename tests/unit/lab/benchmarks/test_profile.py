@@ -1,0 +1,85 @@
+"""The profile accounts for every microsecond once."""
+
+import http.client
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lab.benchmarks.contender import EVENT_HEAD, event_tail
+from lab.benchmarks.model import RECIPE, Workload
+from lab.benchmarks.process import Server, free_port, thread_seconds
+from lab.benchmarks.profile import request, stages
+from lab.benchmarks.profile.http_alone import ANSWER
+from lab.benchmarks.profile.stages import Stage
+from lab.benchmarks.profile.threads import Spent
+from lab.benchmarks.served import REPOSITORY
+from lab.demo.train import train
+from lab.demo.transactions import transactions
+
+SPENT = Spent(
+    per_second=8_000.0,
+    batch=12.0,
+    threads={"MainThread": (60.0, 15.0), "spool-writer": (4.0, 6.0), "shipper": (8.0, 2.0)},
+)
+
+
+def test_the_parts_of_a_request_are_all_that_was_spent() -> None:
+    *parts, together = request.line(SPENT, (11.0, 12.0), [Stage("parse", 2.0), Stage("score", 8.0)])
+    assert together["µs"] == SPENT.total == 95.0
+    assert sum(float(part["µs"]) for part in parts) == 95.0
+
+
+def test_every_stage_of_a_request_takes_time(tmp_path: Path) -> None:
+    path = tmp_path / "small.onnx"
+    path.write_bytes(train(replace(RECIPE, trees=5, rows=2000)).onnx)
+    found = stages.measure(Workload({"production": path}, tuple(transactions(200, seed=1).payloads())), batch=16)
+    assert len({stage.name for stage in found}) == len(found)
+    assert all(stage.microseconds > 0 for stage in found)
+
+
+def test_a_thread_has_its_own_time_and_not_its_process() -> None:
+    over = threading.Event()
+
+    def work() -> None:
+        until = time.thread_time() + 0.2
+        while time.thread_time() < until:
+            pass
+        over.wait()
+
+    thread = threading.Thread(target=work)
+    idle = threading.Thread(target=over.wait)
+    for one in (thread, idle):
+        one.start()
+    try:
+        deadline = time.monotonic() + 20
+        while sum(thread_seconds(thread.native_id or 0)) < 0.15 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert sum(thread_seconds(thread.native_id or 0)) >= 0.15
+        assert sum(thread_seconds(idle.native_id or 0)) < 0.1
+    finally:
+        over.set()
+        thread.join()
+        idle.join()
+
+
+@pytest.fixture
+def nobody_behind(tmp_path: Path) -> Iterator[int]:
+    port = free_port()
+    command = [sys.executable, "-m", "lab.benchmarks.profile.http_alone", str(port)]
+    with Server("http_alone", command, cwd=REPOSITORY, env={}, log=tmp_path / "log", cores="0-1") as server:
+        server.wait_ready(f"http://127.0.0.1:{port}")
+        yield port
+
+
+def test_the_protocol_alone_answers_at_once(nobody_behind: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", nobody_behind, timeout=10)
+    connection.request("POST", "/v1/infer", f"{EVENT_HEAD}one{event_tail({'amount': 1.0})}")
+    response = connection.getresponse()
+    assert response.status == 200
+    assert ANSWER.prediction_id.encode() in response.read()
+    connection.close()
