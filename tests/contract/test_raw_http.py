@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from edge.request_head import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
-from runtime.local import LocalPostgres
-from tests.bare import add_version, controlling, person, serving
+from lab.postgres import LocalPostgres
 from tests.conftest import SERVICE_TOKEN
-from tests.raw_http import Spoken, connect, post, read, say
-from tests.table_model import table_model
+from tests.support.bare import add_version, controlling, person, serving
+from tests.support.raw_http import Spoken, connect, post, read, say
+from tests.support.table_model import table_model
 
 PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}  # newer than Python's own
 EVENT = json.dumps({"event_id": "e", "product": "cards", "payload": {"amount": 1}}).encode()
