@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 
 from registry import RegistryError
+from registry.reference import Reference
 from registry.signature import Signature
 
 
@@ -87,11 +88,15 @@ class NewVersion:
     signature: Signature
     thresholds: Thresholds
     metadata: dict[str, Any]
+    reference: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One row of siramodel_registry. Only `status` and `updated_at` ever change."""
+    """One row of siramodel_registry. Only `status` and `updated_at` ever change.
+
+    `reference` is None for a version that was registered without reference rows.
+    """
 
     model_id: str
     product: str
@@ -107,6 +112,7 @@ class ModelVersion:
     created_at: datetime
     created_by: str
     updated_at: datetime
+    reference: Reference | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for HTTP and for `--json`; times in RFC 3339."""

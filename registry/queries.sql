@@ -3,9 +3,9 @@
 -- name: insert_version
 -- Insert a version in staging and return it.
 INSERT INTO siramodel_registry
-    (product, name, version, storage_s3_key, sha256, size_bytes, signature, thresholds, metadata, created_by)
+    (product, name, version, storage_s3_key, sha256, size_bytes, signature, thresholds, metadata, reference, created_by)
 VALUES (%(product)s, %(name)s, %(version)s, %(storage_s3_key)s, %(sha256)s, %(size_bytes)s,
-        %(signature)s, %(thresholds)s, %(metadata)s, %(created_by)s)
+        %(signature)s, %(thresholds)s, %(metadata)s, %(reference)s::jsonb, %(created_by)s)
 RETURNING *;
 
 -- name: get_version

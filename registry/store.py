@@ -7,12 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from registry import RegistryError, audit
 from registry.audit import QUERIES
 from registry.model_version import ALLOWED_CHANGES, ModelVersion, NewVersion, Status, Thresholds
+from registry.reference import Reference
 from registry.signature import Signature
 from runtime.postgres import Connection
 
@@ -76,13 +78,20 @@ def insert_version(
     """
     audit.lock_writes(connection)
     if existing := find_version(connection, new.product, new.name, new.version):
-        check_same(existing, sha256=new.sha256, signature=new.signature, thresholds=new.thresholds)
+        check_same(
+            existing,
+            sha256=new.sha256,
+            signature=new.signature,
+            thresholds=new.thresholds,
+            reference=existing.reference if _same_reference(existing.reference, new.reference) else new.reference,
+        )
         return existing, False
     values = {
         **{name: getattr(new, name) for name in NewVersion.__slots__},
         "signature": Jsonb(new.signature.to_json()),
         "thresholds": Jsonb({"review": new.thresholds.review, "block": new.thresholds.block}),
         "metadata": Jsonb(new.metadata),
+        "reference": None if new.reference is None else Jsonb(msgspec.to_builtins(new.reference)),
         "created_by": actor,
     }
     version = _one(connection, "insert_version", values)
@@ -104,6 +113,11 @@ def check_same(existing: ModelVersion, **contents: object) -> None:
     """Raise VersionExists naming each of `contents` that differs from the existing version."""
     if differs := [name for name, value in contents.items() if getattr(existing, name) != value]:
         raise VersionExists(existing, differs)
+
+
+def _same_reference(existing: Reference | None, new: Reference | None) -> bool:
+    """Whether the same rows were checked; a check without rows changes nothing, and its figures may differ."""
+    return new is None or (existing is not None and existing.sha256 == new.sha256)
 
 
 def get_version(connection: Connection, model_id: str) -> ModelVersion:
@@ -229,7 +243,8 @@ def _one(connection: Connection, query: str, values: Mapping[str, Any]) -> Model
 
 
 def _from_row(row: Mapping[str, Any]) -> ModelVersion:
-    columns = {name: row[name] for name in ModelVersion.__slots__}  # a later migration may add columns
+    # A later migration may have added columns, and one of ours may not have run yet.
+    columns = {name: row.get(name) for name in ModelVersion.__slots__}
     return ModelVersion(
         **{
             **columns,
@@ -237,6 +252,7 @@ def _from_row(row: Mapping[str, Any]) -> ModelVersion:
             "status": Status(row["status"]),
             "signature": Signature.from_json(row["signature"]),
             "thresholds": Thresholds.from_json(row["thresholds"]),
+            "reference": msgspec.convert(row.get("reference"), Reference | None),
         }
     )
 

@@ -47,6 +47,6 @@ def run(group: click.Group, *expected: type[Exception]) -> None:
 def _advice(error: Exception) -> str:
     if isinstance(error, SettingsInvalid) and _DEVELOPMENT.exists():
         return f"; `set -a; source {_DEVELOPMENT}; set +a` sets them for `make run`"
-    if isinstance(error, psycopg.errors.UndefinedTable):
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
         return "; run `python -m migrations up` first"
     return ""

@@ -5,10 +5,12 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from registry import RegistryError
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion
+from registry.reference import REFERENCE_SUFFIX, Reference, ReferenceRows
 from runtime import metrics
-from scoring.onnx_model import OnnxModel
+from scoring.onnx_model import ModelUnusable, OnnxModel
 
 log = logging.getLogger("sira.scoring.model_loader")
 
@@ -70,13 +72,24 @@ class ModelLoader:
     def _load(self, version: ModelVersion) -> None:
         try:
             path = self._store.fetch(version.storage_s3_key, version.sha256, version.size_bytes, self._model_dir)
-            self._models[version.model_id] = OnnxModel(version, path)
+            model = OnnxModel(version, path)
+            if version.reference is not None:
+                model.check_reference(self._reference_rows(version.reference))
+            self._models[version.model_id] = model
         except Exception as error:
             reason = type(error).__name__
-            self._failures[version.model_id] = f"model {version.model_id} is not loaded: {reason}"
+            # The text of an error of ours holds no value of a payload; that of another might.
+            detail = str(error) if isinstance(error, ModelUnusable | RegistryError) else reason
+            self._failures[version.model_id] = f"model {version.model_id} is not loaded: {detail}"
             metrics.model_load_failures.labels(version.product, reason).inc()
             log.error("model_load_failed", extra={"model_id": version.model_id, "reason": reason}, exc_info=True)
         else:
             self._failures.pop(version.model_id, None)
             log.info("model_loaded", extra={"model_id": version.model_id, "product": version.product})
         self.changed.set()
+
+    def _reference_rows(self, reference: Reference) -> ReferenceRows:
+        path = self._store.fetch(
+            reference.key, reference.sha256, reference.size_bytes, self._model_dir, suffix=REFERENCE_SUFFIX
+        )
+        return ReferenceRows.from_bytes(path.read_bytes())

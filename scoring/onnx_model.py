@@ -9,9 +9,10 @@ from time import perf_counter, thread_time
 import numpy as np
 
 from registry.feed import Row
-from registry.model_session import ModelSession
+from registry.model_session import RUNTIME_VERSION, ModelSession
 from registry.model_version import ModelVersion
 from registry.probability import Scores
+from registry.reference import ReferenceRows, spread
 from registry.signature import warm_up_rows
 from scoring.decision import Decision, decide
 from scoring.event import ScoringError
@@ -37,7 +38,7 @@ class Run:
 
 
 class ModelUnusable(ScoringError):
-    """The artifact loads not, or does not score its warm-up rows: it never reaches traffic."""
+    """The artifact cannot be loaded or cannot score its warm-up or reference rows; it never reaches traffic."""
 
     def __init__(self, model_id: str, reason: str) -> None:
         super().__init__(f"model {model_id} cannot serve: {reason}")
@@ -96,6 +97,20 @@ class OnnxModel:
 
     def decide(self, score: float) -> Decision:
         return decide(score, self.version.thresholds)
+
+    def check_reference(self, reference: ReferenceRows) -> None:
+        """Score some of the kept reference rows; raise ModelUnusable if one differs from its trainer's score.
+
+        A newer onnxruntime, or another processor, may compute otherwise: no such score may reach traffic.
+        """
+        assert self.version.reference is not None
+        rows = spread(reference.rows)
+        scores = self.score([self.feed.row(row.payload) for row in rows])
+        off = [abs(float(score) - row.score) for score, row in zip(scores, rows, strict=True)]
+        differing = sum(not difference <= self.version.reference.tolerance for difference in off)
+        if differing:
+            reason = f"{differing} of {len(rows)} reference rows differ from their expected score on {RUNTIME_VERSION}"
+            raise ModelUnusable(self.version.model_id, f"{reason}; see `python -m registry check`")
 
     def _warm_up(self) -> float:
         rows = [self.feed.row(payload) for payload in warm_up_rows(self.version.signature)]

@@ -21,15 +21,18 @@ from registry.artifacts.s3 import S3Backend
 MAX_TRANSFER_SECONDS = 300.0  # a backend that sends slower counts as unreachable
 
 
+MODEL_SUFFIX = ".onnx"
+
+
 class ArtifactStore:
     """Stores and fetches artifacts in any backend. Methods raise ArtifactError."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
 
-    def put(self, path: Path, sha256: str, progress: Progress | None = None) -> str:
+    def put(self, path: Path, sha256: str, progress: Progress | None = None, *, suffix: str = MODEL_SUFFIX) -> str:
         """Store a file under its sha256, read it back, and return its key."""
-        key = f"{self._backend.prefix}sha256/{sha256}.onnx"
+        key = f"{self._backend.prefix}sha256/{sha256}{suffix}"
         size_bytes = path.stat().st_size
         if not self._holds(key, sha256, size_bytes):
             self._backend.write(path, key, progress or (lambda sent: None))
@@ -37,21 +40,21 @@ class ArtifactStore:
                 raise ArtifactCorrupt(key, f"the stored copy does not have sha256 {sha256}")
         return key
 
-    def fetch(self, key: str, sha256: str, size_bytes: int, into: Path) -> Path:
-        """Return the verified artifact as `into`/<sha256>.onnx; fetch it only if it is not already there."""
-        target = into / f"{sha256}.onnx"
+    def fetch(self, key: str, sha256: str, size_bytes: int, into: Path, *, suffix: str = MODEL_SUFFIX) -> Path:
+        """Return the verified artifact as `into`/<sha256><suffix>; fetch it only if it is not already there."""
+        target = into / f"{sha256}{suffix}"
         if target.is_file() and target.stat().st_size == size_bytes and sha256_of(target) == sha256:
             return target
         try:
-            return self._receive(key, size_bytes, into, expected_sha256=sha256)
+            return self._receive(key, size_bytes, into, suffix, expected_sha256=sha256)
         except ArtifactTooLarge:
             raise ArtifactCorrupt(key, f"longer than the {size_bytes} bytes that were registered") from None
 
-    def download(self, key: str, max_bytes: int, into: Path) -> Path:
-        """Return an artifact whose sha256 is not known yet as `into`/<its sha256>.onnx."""
-        return self._receive(key, max_bytes, into, expected_sha256=None)
+    def download(self, key: str, max_bytes: int, into: Path, *, suffix: str = MODEL_SUFFIX) -> Path:
+        """Return an artifact whose sha256 is not known yet as `into`/<its sha256><suffix>."""
+        return self._receive(key, max_bytes, into, suffix, expected_sha256=None)
 
-    def _receive(self, key: str, max_bytes: int, into: Path, expected_sha256: str | None) -> Path:
+    def _receive(self, key: str, max_bytes: int, into: Path, suffix: str, expected_sha256: str | None) -> Path:
         digest = hashlib.sha256()
         try:
             with temporary_file(into) as partial:
@@ -62,7 +65,7 @@ class ArtifactStore:
                 found = digest.hexdigest()
                 if expected_sha256 is not None and found != expected_sha256:
                     raise ArtifactCorrupt(key, f"its sha256 is {found}, not {expected_sha256}")
-                target = into / f"{found}.onnx"
+                target = into / f"{found}{suffix}"
                 rename_durably(partial, target)
                 return target
         except OSError as failed:

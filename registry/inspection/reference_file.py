@@ -4,8 +4,9 @@ CSV, JSON lines or Parquet; one column per field, one of scores, and optionally 
 pyarrow, which only the inspection process imports.
 """
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,12 +47,17 @@ class ReferenceTable:
         return len(self.scores)
 
 
-def read_reference_file(path: Path, score_column: str = DEFAULT_SCORE_COLUMN) -> ReferenceTable:
-    """Read a file by its suffix: .csv, .jsonl (or .ndjson), .parquet. Raises ReferenceInvalid."""
+def read_reference_file(
+    path: Path, score_column: str = DEFAULT_SCORE_COLUMN, is_text: Callable[[str], bool] = lambda name: False
+) -> ReferenceTable:
+    """Read a file by its suffix: .csv, .jsonl (or .ndjson), .parquet. Raises ReferenceInvalid.
+
+    A CSV column whose name `is_text` is read as text: a code of digits keeps its leading zeros.
+    """
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
         raise ReferenceInvalid([f"{size} bytes, over the limit of {MAX_FILE_BYTES}"])
-    table = _table(path)
+    table = _table(path, is_text)
     faults = []
     if not MIN_ROWS <= table.num_rows <= MAX_ROWS:
         faults.append(f"{table.num_rows} rows, not {MIN_ROWS} to {MAX_ROWS}")
@@ -73,7 +79,7 @@ def read_reference_file(path: Path, score_column: str = DEFAULT_SCORE_COLUMN) ->
     return ReferenceTable(cells, scores, labels)
 
 
-def _table(path: Path) -> Any:
+def _table(path: Path, is_text: Callable[[str], bool]) -> Any:
     import pyarrow
 
     suffix = path.suffix.lower()
@@ -86,7 +92,10 @@ def _table(path: Path) -> Any:
             import pyarrow.csv
 
             # A blank is a missing value; texts such as NA are not guessed at, they may be country codes.
-            convert = pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                header = next(csv.reader(file), [])
+            texts = {name: pyarrow.string() for name in header if is_text(name)}
+            convert = pyarrow.csv.ConvertOptions(null_values=[""], strings_can_be_null=True, column_types=texts)
             return pyarrow.csv.read_csv(path, pyarrow.csv.ReadOptions(use_threads=False), convert_options=convert)
         if suffix in (".jsonl", ".ndjson"):
             import pyarrow.json

@@ -11,7 +11,8 @@ from lab.postgres import postgres_binaries
 from migrations import runner
 from runtime.postgres import connect
 
-FILE = runner.FOLDER / "001_sira_inference.sql"
+FILES = sorted(runner.FOLDER.glob("[0-9]*.sql"))
+FILE = FILES[0]
 
 
 def psql(url: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -46,14 +47,16 @@ def schema(url: str) -> list[tuple[str, ...]]:
         return sorted(tuple(map(str, row)) for query in queries for row in connection.execute(query).fetchall())
 
 
-def test_psql_runs_the_file_twice_and_the_second_run_changes_nothing(empty_database_url: str) -> None:
-    first = psql(empty_database_url, "-c", f"\\i {FILE}")
-    assert first.returncode == 0, first.stderr
+def test_psql_runs_every_file_twice_and_the_second_run_changes_nothing(empty_database_url: str) -> None:
+    for file in FILES:
+        first = psql(empty_database_url, "-c", f"\\i {file}")
+        assert first.returncode == 0, first.stderr
     made = schema(empty_database_url)
     assert made
-    second = psql(empty_database_url, "-c", f"\\i {FILE}")
-    assert second.returncode == 0, second.stderr
-    assert made == schema(empty_database_url)
+    for file in FILES:
+        second = psql(empty_database_url, "-c", f"\\i {file}")
+        assert second.returncode == 0, second.stderr
+        assert made == schema(empty_database_url), file.name
 
 
 def test_the_runbooks_checks_list_tables_and_views(database_url: str) -> None:
@@ -70,7 +73,8 @@ def test_the_runbooks_checks_list_tables_and_views(database_url: str) -> None:
 
 
 def test_up_after_psql_applies_nothing_and_records_the_digest(empty_database_url: str) -> None:
-    psql(empty_database_url, "-f", str(FILE))
+    for file in FILES:
+        psql(empty_database_url, "-f", str(file))
     with connect(empty_database_url, name="tests", autocommit=True) as connection:
         assert runner.up(connection) == []
         rows = connection.execute("SELECT version, sha256 FROM sira_migrations").fetchall()

@@ -3,11 +3,13 @@
 import logging
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from scoring.onnx_model import ModelUnusable
+from registry.reference import Reference, ReferenceRow, ReferenceRows
+from scoring.onnx_model import ModelUnusable, OnnxModel
 from tests.support.table_model import loaded, table_model
 
 
@@ -75,3 +77,31 @@ def test_a_model_that_turns_out_slow_leaves_the_loop_after_three_runs(tmp_path: 
 def test_the_runtime_reports_home_to_nobody() -> None:
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
     assert os.environ["BENTOML_DO_NOT_TRACK"] == "True"
+
+
+REFERENCE = Reference(
+    key="k", sha256="0" * 64, size_bytes=1, rows=60, kept=60, labelled=0, tolerance=1e-4, max_difference=0.0
+)
+
+
+def kept(*scores: float) -> ReferenceRows:
+    """Rows whose amounts are the places in a table model, with these expected scores."""
+    return ReferenceRows(tuple(ReferenceRow({"amount": float(n)}, score) for n, score in enumerate(scores)))
+
+
+def with_reference(folder: Path, *scores: float) -> OnnxModel:
+    model = loaded(folder, table_model(scores))
+    model.version = replace(model.version, reference=REFERENCE)
+    return model
+
+
+def test_a_model_that_scores_its_reference_rows_as_its_trainer_did_may_serve(tmp_path: Path) -> None:
+    with_reference(tmp_path, 0.25, 0.5, 0.75).check_reference(kept(0.25, 0.50009, 0.75))
+
+
+@pytest.mark.parametrize("served", [0.5002, math.nan, 1.5])
+def test_a_model_that_scores_a_reference_row_otherwise_never_serves(tmp_path: Path, served: float) -> None:
+    model = with_reference(tmp_path, 0.25, 0.75, served)
+    with pytest.raises(ModelUnusable, match=r"1 of 3 reference rows differ .* on onnxruntime") as refused:
+        model.check_reference(kept(0.25, 0.75, 0.5))
+    assert "0.5" not in str(refused.value)

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
@@ -17,8 +17,25 @@ from registry.signature import Value
 
 MAX_KEPT_ROWS = 1_000
 LOAD_CHECK_ROWS = 16
+REFERENCE_SUFFIX = ".jsonl.gz"
 
 _encode = msgspec.json.Encoder(order="sorted").encode
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """What the registry keeps of a version's reference check: the kept rows' artifact, and how the check went.
+
+    `rows` were checked, `kept` of them are stored under `key`; `max_difference` is the largest of all.
+    """
+
+    key: str
+    sha256: str
+    size_bytes: int
+    rows: int
+    kept: int
+    labelled: int
+    tolerance: float
+    max_difference: float
 
 
 class ReferenceRow(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,25 +81,6 @@ class ReferenceRows:
         if not rows:
             raise ReferenceCorrupt
         return cls(rows)
-
-
-class Reference(msgspec.Struct, frozen=True):
-    """What the registry keeps of a version's reference check: the kept rows' artifact, and how the check went.
-
-    `rows` were checked, `kept` of them are stored under `key`; `max_difference` is the largest of all.
-    """
-
-    key: str
-    sha256: str
-    size_bytes: int
-    rows: int
-    kept: int
-    labelled: int
-    tolerance: float
-    max_difference: float
-
-    def to_json(self) -> dict[str, Any]:
-        return msgspec.to_builtins(self)  # type: ignore[no-any-return]
 
 
 def spread(rows: Sequence[ReferenceRow], size: int = LOAD_CHECK_ROWS) -> list[ReferenceRow]:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from registry.inspection.reference_rows import ReferenceCorrupt, ReferenceRow, ReferenceRows, spread
+from registry.reference import ReferenceCorrupt, ReferenceRow, ReferenceRows, spread
 
 ROWS = ReferenceRows(
     tuple(ReferenceRow({"amount": n / 7, "country": "é\n", "age": None}, n / 5_000, n % 2 == 0) for n in range(5_000))
