@@ -244,17 +244,15 @@ def _one(connection: Connection, query: str, values: Mapping[str, Any]) -> Model
 
 def _from_row(row: Mapping[str, Any]) -> ModelVersion:
     # A later migration may have added columns, and one of ours may not have run yet.
-    columns = {name: row.get(name) for name in ModelVersion.__slots__}
-    return ModelVersion(
-        **{
-            **columns,
-            "model_id": str(row["model_id"]),
-            "status": Status(row["status"]),
-            "signature": Signature.from_json(row["signature"]),
-            "thresholds": Thresholds.from_json(row["thresholds"]),
-            "reference": msgspec.convert(row.get("reference"), Reference | None),
-        }
-    )
+    columns: dict[str, Any] = {name: row.get(name) for name in ModelVersion.__slots__}
+    columns |= {
+        "model_id": str(row["model_id"]),
+        "status": Status(row["status"]),
+        "signature": Signature.from_json(row["signature"]),
+        "thresholds": Thresholds.from_json(row["thresholds"]),
+        "reference": msgspec.convert(row.get("reference"), Reference | None),
+    }
+    return ModelVersion(**columns)
 
 
 def _is_uuid(text: str) -> bool:
