@@ -71,7 +71,7 @@ def main() -> None:
     # uvicorn raises its signal again when it has stopped serving: that must not end the process before the jobs have.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda number, frame: None)
-    metrics.tell_build(running_build())
+    metrics.record_build(running_build())
     controller.start()
     log.info("started", extra={"port": settings.control_port})
     try:

@@ -24,9 +24,8 @@ from canary.report_page import render
 from canary.request import RequestInvalid, parse_request
 from canary.store import StoredRollout
 from registry import RegistryError
-from registry.cli.display import console
 from registry.store import resolve
-from runtime.command import actor_option, as_json_option, print_json, reason_option, run
+from runtime.command import actor_option, as_json_option, console, print_json, reason_option, run
 from runtime.postgres import Connection, connect
 from runtime.settings import DatabaseSettings
 

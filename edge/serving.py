@@ -64,7 +64,7 @@ class Serving:
     def start(self) -> None:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(_log_failed_callback)
-        metrics.tell_build(running_build())
+        metrics.record_build(running_build())
         self._shipper.start()
         self._sync.start()
         self._ticking = loop.create_task(self._tick())

@@ -1,1 +1,1 @@
-"""Forward-only migrations: plain SQL files that psql runs as well, applied in the order of their numbers."""
+"""Forward-only migrations: plain SQL files, which psql can run as well, applied in the order of their numbers."""

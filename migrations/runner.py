@@ -1,4 +1,4 @@
-"""What is applied, what is pending, what was changed since; and applying what is pending."""
+"""Compares the migration files with those the database has recorded, and applies the pending ones."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,24 +17,28 @@ State = Literal["pending", "applied", "changed", "unknown"]
 
 
 class MigrationError(Exception):
-    """Base of what keeps the schema from moving forward."""
+    """Base class of migration errors."""
 
 
 class MigrationsDisagree(MigrationError):
+    """An applied file was changed, or the database has a migration that this checkout lacks."""
+
     def __init__(self, migrations: "list[Migration]") -> None:
         changed = [m.version for m in migrations if m.state == "changed"]
         unknown = [m.version for m in migrations if m.state == "unknown"]
-        told = []
+        faults = []
         if changed:
-            told.append(f"changed since applied: {', '.join(changed)} (restore the file, add a new one for the change)")
+            faults.append(
+                f"changed since applied: {', '.join(changed)} (restore the file, add a new one for the change)"
+            )
         if unknown:
-            told.append(f"applied but no file here: {', '.join(unknown)} (this checkout is older than the database)")
-        super().__init__("; ".join(told))
+            faults.append(f"applied but no file here: {', '.join(unknown)} (this checkout is older than the database)")
+        super().__init__("; ".join(faults))
 
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """`sha256` is the file's; None when the database knows a version that this checkout has no file for."""
+    """One migration; `sha256` is the file's digest, None for a version that has no file in this checkout."""
 
     version: str
     state: State
@@ -43,7 +47,7 @@ class Migration:
 
 
 def status(connection: Connection, folder: Path = FOLDER) -> list[Migration]:
-    """Every migration, of the folder and of the database, in order."""
+    """Return every migration of the folder and of the database, ordered by version."""
     digests = {path.stem: _digest(path) for path in _files(folder)}
     exists = connection.execute(_SQL["recorded_exists"]).fetchone()
     rows = connection.execute(_SQL["recorded"]).fetchall() if exists and exists[0] else []
@@ -56,11 +60,13 @@ def status(connection: Connection, folder: Path = FOLDER) -> list[Migration]:
     return found
 
 
-def up(connection: Connection, folder: Path = FOLDER, tell: Callable[[str], None] = lambda version: None) -> list[str]:
-    """Apply what is pending and return its versions; `tell` hears each before it runs.
+def up(
+    connection: Connection, folder: Path = FOLDER, on_apply: Callable[[str], None] = lambda version: None
+) -> list[str]:
+    """Apply the pending migrations and return their versions; `on_apply` receives each before it runs.
 
-    `connection` is in autocommit, as each file carries its own BEGIN and COMMIT. Raises MigrationsDisagree,
-    before anything runs, when an applied file was changed or the database is ahead of the folder.
+    `connection` is in autocommit mode because each file has its own BEGIN and COMMIT. Raises MigrationsDisagree before
+    anything runs when an applied file was changed or the database is ahead of the folder.
     """
     found = status(connection, folder)
     if any(migration.state in ("changed", "unknown") for migration in found):
@@ -68,7 +74,7 @@ def up(connection: Connection, folder: Path = FOLDER, tell: Callable[[str], None
     applied = []
     for migration in found:
         if migration.state == "pending":
-            tell(migration.version)
+            on_apply(migration.version)
             connection.execute((folder / f"{migration.version}.sql").read_bytes())
             applied.append(migration.version)
         connection.execute(_SQL["record_digest"], {"version": migration.version, "sha256": migration.sha256})

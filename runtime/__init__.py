@@ -1,1 +1,1 @@
-"""What every process needs to start: settings, Postgres, queries, metrics, logs, auth, the embedded default."""
+"""Code that every process needs to start: settings, Postgres, SQL files, metrics, logs, authentication, commands."""

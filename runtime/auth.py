@@ -1,4 +1,4 @@
-"""Who is calling: product services by one shared token, people by a JWT with a role."""
+"""Authentication: product services send a shared token, people send a JWT with a role."""
 
 import hmac
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from runtime.settings import Settings
 
 
 class Role(IntEnum):
-    """People's roles, each with all that the ones before it may do."""
+    """Roles of people; each role may do everything the lower ones may."""
 
     viewer = 1
     auditor = 2
@@ -20,14 +20,14 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`subject` is the actor that audit rows name; `role` is None for a product service."""
+    """An authenticated caller: `subject` is the actor in audit rows; `role` is None for a product service."""
 
     subject: str
     role: Role | None
 
 
 class AuthError(Exception):
-    """Base of what keeps a caller out."""
+    """Base class of authentication errors."""
 
 
 class TokenRefused(AuthError):
@@ -36,7 +36,7 @@ class TokenRefused(AuthError):
 
 
 class ServiceTokens:
-    """The Authorization header values of product services, compared in constant time (0.4 us)."""
+    """The Authorization header values of product services, compared in constant time (0.4 µs)."""
 
     def __init__(self, current: str, previous: str | None = None) -> None:
         self._accepted = tuple(b"Bearer " + token.encode() for token in (current, previous) if token)
@@ -49,7 +49,7 @@ class ServiceTokens:
 
 
 class Authenticator:
-    """Turns an Authorization header into a Caller, or raises TokenRefused."""
+    """Checks Authorization headers against the configured secrets."""
 
     def __init__(self, settings: Settings) -> None:
         previous = settings.internal_service_token_previous
@@ -60,6 +60,7 @@ class Authenticator:
         self._jwt_secret = settings.jwt_secret.get_secret_value()
 
     def identify(self, authorization: bytes | None) -> Caller:
+        """Return the caller that an Authorization header names; raises TokenRefused with the reason."""
         if not authorization:
             raise TokenRefused("no token")
         scheme, _, token = authorization.partition(b" ")
@@ -83,6 +84,6 @@ class Authenticator:
 
 
 def mint_token(jwt_secret: str, *, subject: str, role: Role, now: datetime, lifetime: timedelta) -> str:
-    """A JWT for a person, HS256, valid from `now` for `lifetime`."""
+    """Return a JWT (HS256) for a person, valid from `now` for `lifetime`."""
     claims = {"sub": subject, "roles": [role.name], "iat": now, "exp": now + lifetime}
     return jwt.encode(claims, jwt_secret, algorithm="HS256")

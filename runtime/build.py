@@ -1,4 +1,4 @@
-"""Which build runs: what `make bento` or `make image` wrote into the Bento's description, or a checkout's commit."""
+"""The running build: release and commit from the Bento's description (`make bento`, `make image`) or a checkout."""
 
 import subprocess
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ class Build:
 
 @cache
 def running_build() -> Build:
+    """Return the build that this process runs; read once."""
     return build_of(Path(__file__).resolve().parents[1])
 
 
 def build_of(source: Path) -> Build:
-    """The build whose packages lie in `source`: a Bento's `src`, with its description beside, or a checkout."""
+    """Return the build whose packages are in `source`: a Bento's `src` beside its description, or a checkout."""
     description = source.parent / "bento.yaml"
     if source.name != "src" or not description.is_file():
         return Build("checkout", _commit(source), "none")

@@ -1,4 +1,4 @@
-"""One JSON object a line on stderr: time, level, logger, event, and named fields. No payload value, no secret."""
+"""Logging as one JSON object per line on stderr: time, level, logger, event, fields. No payload value, no secret."""
 
 import logging
 import sys
@@ -12,9 +12,9 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 class JsonLines(logging.Formatter):
-    """`log.info("event_name", extra={"field": value})` becomes one line; an exception gives its class, not its text.
+    """Formats `log.info("event_name", extra={"field": value})` as one line.
 
-    The text of a foreign exception may hold a payload value or a connection string.
+    An exception is logged with its class and line, not its text, which may contain a payload value or a password.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -36,9 +36,9 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logs(level: str = "INFO", levels: Mapping[str, str] | None = None) -> None:
-    """Send all loggers to stderr as JSON lines: ours from `level` up, others from their own level or WARNING.
+    """Send all loggers to stderr as JSON lines: ours from `level` up, others from their level in `levels` or WARNING.
 
-    What libraries have set up for themselves goes: every line is said once, and in one form.
+    Handlers that libraries installed are removed, so that each line appears once and in one format.
     """
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):

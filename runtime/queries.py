@@ -1,4 +1,4 @@
-"""Named SQL: each package keeps its statements in queries.sql, one `-- name: xyz` block per store function."""
+"""SQL files: a package keeps its statements in queries.sql, one `-- name: xyz` block per function."""
 
 import re
 from pathlib import Path
@@ -12,11 +12,11 @@ class QueriesMalformed(ValueError):
 
 
 def load_queries(path: Path) -> dict[str, str]:
-    """Statement text by name; raises QueriesMalformed when a name stands twice or none is there."""
+    """Return the statements of a file by name; raises QueriesMalformed when a name is repeated or none is found."""
     parts = _NAME.split(path.read_text())
     names, bodies = parts[1::2], parts[2::2]
     if not names:
         raise QueriesMalformed(path, "no `-- name:` line")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise QueriesMalformed(path, f"named twice: {', '.join(twice)}")
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise QueriesMalformed(path, f"repeated names: {', '.join(repeated)}")
     return {name: body.strip() for name, body in zip(names, bodies, strict=True)}

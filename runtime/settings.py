@@ -1,4 +1,4 @@
-"""The one reader of the environment: a frozen model, made once per process."""
+"""Settings: the only code that reads the environment, as a frozen model that is built once per process."""
 
 import tempfile
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-SHORTEST_SECRET = 32
+MIN_SECRET_BYTES = 32
 _SECRETS = ("jwt_secret", "internal_service_token", "internal_service_token_previous")
 
 
 class SettingsInvalid(Exception):
-    """One line that names every wrong or missing variable; never a value."""
+    """One line that names every wrong or missing variable, and no value."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -20,7 +20,7 @@ class SettingsInvalid(Exception):
 
 
 class _Environment(BaseSettings):
-    """What a process reads of its environment; a command that needs less than a server loads a smaller one."""
+    """Base class; a command that needs fewer variables than a server loads a smaller subclass."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True, case_sensitive=False)
 
@@ -32,13 +32,13 @@ class _Environment(BaseSettings):
     @field_validator(*_SECRETS, check_fields=False)
     @classmethod
     def _long_enough(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and len(value.get_secret_value().encode()) < SHORTEST_SECRET:
-            raise ValueError(f"is shorter than {SHORTEST_SECRET} bytes: make one with `openssl rand -base64 32`")
+        if value is not None and len(value.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes: make one with `openssl rand -base64 32`")
         return value
 
     @classmethod
     def load(cls) -> Self:
-        """Settings from the environment; raises SettingsInvalid naming every fault at once."""
+        """Read the environment; raises SettingsInvalid, which names every fault at once."""
         try:
             return cls()
         except ValidationError as invalid:
@@ -66,7 +66,7 @@ class TokenSettings(_Environment):
 
 
 class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
-    """All that a serving process or a controller reads. Names are the contract's; AWS_* is read by boto3 itself."""
+    """All settings of the service and the controller. boto3 reads the AWS_* variables itself."""
 
     internal_service_token: SecretStr
     internal_service_token_previous: SecretStr | None = None
@@ -95,7 +95,7 @@ class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
         return self
 
     def make_folders(self) -> None:
-        """Make the folders a serving process writes to; raises SettingsInvalid naming each that cannot be written."""
+        """Create SPOOL_DIR and MODEL_DIR; raises SettingsInvalid, which names each that cannot be written."""
         faults = []
         for name, folder in (("SPOOL_DIR", self.spool_dir), ("MODEL_DIR", self.model_dir)):
             try:
@@ -111,7 +111,7 @@ class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
 def _fault(error: object) -> str:
     assert isinstance(error, dict)
     name = ".".join(str(part) for part in error["loc"]).upper()
-    if error["type"] in ("missing", "string_type"):  # a blank secret was unset above
+    if error["type"] in ("missing", "string_type"):  # `_unset_when_blank` turns a blank secret into None
         return f"{name} is missing"
     message = str(error["msg"]).removeprefix("Value error, ")
     return f"{name} {message}" if name else message

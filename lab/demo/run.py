@@ -139,7 +139,7 @@ def _environment(place: Place, database_url: str) -> dict[str, str]:
 
 def _migrate(database_url: str) -> None:
     with connect(database_url, name="migrations", autocommit=True, statement_timeout_ms=0) as connection:
-        runner.up(connection, tell=lambda version: print(f"  applying migration {version}", flush=True))
+        runner.up(connection, on_apply=lambda version: print(f"  applying migration {version}", flush=True))
 
 
 def _start(

@@ -5,19 +5,18 @@ import tempfile
 from pathlib import Path
 
 import click
-from rich.console import Console, Group, RenderableType
-from rich.progress import Progress
+from rich.console import Group, RenderableType
+from rich.progress import MofNCompleteColumn
 from rich.table import Table
 from rich.text import Text
 
 from registry import store
 from registry.artifacts import open_store
-from registry.cli.commands import _connect, example, registry
-from registry.cli.display import console
+from registry.cli.commands import registry, registry_transaction
 from registry.inspection.reference_check import Differences
 from registry.recheck import VersionCheck, check_version
 from runtime.command import as_json_option as as_json
-from runtime.command import print_json
+from runtime.command import console, example, print_json, progress_bar
 from runtime.settings import ArtifactSettings, DatabaseSettings
 
 _STYLES = {"passed": "green", "differs": "bold red", "failed": "bold red", "no reference": "yellow"}
@@ -27,7 +26,7 @@ class _CheckSettings(DatabaseSettings, ArtifactSettings):
     pass
 
 
-@registry.command("check", epilog=example("check --all"))
+@registry.command("check", epilog=example("registry check --all"))
 @click.argument("model", required=False)
 @click.option("--all", "all_live", is_flag=True, help="Check every production version and every live canary.")
 @as_json
@@ -39,16 +38,16 @@ def check(model: str | None, all_live: bool, as_json: bool) -> None:
     if (model is None) == (not all_live):
         raise click.UsageError("name a MODEL, or give --all")
     settings = _CheckSettings.load()
-    with _connect(settings) as connection:
+    with registry_transaction(settings=settings) as connection:
         versions = store.serving_versions(connection) if model is None else (store.resolve(connection, model),)
     artifacts = open_store(settings.model_bucket)
-    checks = []
-    shown = sys.stderr.isatty() and not as_json
+    checks: list[VersionCheck] = []
     with (
         tempfile.TemporaryDirectory(prefix="sira-check-") as folder,
-        Progress(console=Console(stderr=True), disable=not shown, transient=True) as bar,
+        progress_bar("scoring reference rows", MofNCompleteColumn(), shown=not as_json) as update,
     ):
-        for version in bar.track(versions, description="scoring reference rows"):
+        for version in versions:
+            update(total=len(versions), completed=len(checks))
             checks.append(check_version(version, artifacts, Path(folder)))
     if as_json:
         print_json({"checks": checks})

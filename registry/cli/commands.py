@@ -4,25 +4,35 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
 import msgspec
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import DownloadColumn
 
 from registry import audit, store
 from registry.artifacts import Progress as SentBytes
 from registry.artifacts import open_store
-from registry.cli.display import console, history_table, version_card, versions_table
+from registry.cli.display import history_table, version_card, versions_table
 from registry.inspection.parent import InspectionLimits
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
-from runtime.command import actor_option, login, print_json, reason_option
+from runtime.command import (
+    actor_option,
+    console,
+    example,
+    login,
+    print_json,
+    progress_bar,
+    reason_option,
+    transaction,
+)
 from runtime.command import as_json_option as as_json
-from runtime.postgres import Connection, connect
 from runtime.settings import ArtifactSettings, DatabaseSettings, TokenSettings
+
+registry_transaction = partial(transaction, "registry", statement_timeout_ms=60_000)
 
 
 @click.group()
@@ -33,12 +43,9 @@ def registry() -> None:
     """
 
 
-def example(words: str) -> str:
-    """Return the epilog of a command's help."""
-    return f"\b\nExample:\n  python -m registry {words}"
-
-
-@registry.command("register", epilog=example("register ulb.onnx --product card_ulb --name ulb --version 1 --block 0.9"))
+@registry.command(
+    "register", epilog=example("registry register ulb.onnx --product card_ulb --name ulb --version 1 --block 0.9")
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--product", required=True)
 @click.option("--name", required=True)
@@ -69,7 +76,7 @@ def register_command(
     settings = _RegisterSettings.load()
     artifacts = open_store(settings.model_bucket)
     limits = InspectionLimits(max_bytes=settings.artifact_max_bytes)
-    with _connect(settings) as connection, _upload_bar(file, shown=not as_json) as progress:
+    with registry_transaction(settings=settings) as connection, _upload_bar(file, shown=not as_json) as progress:
         registered = register(
             connection,
             artifacts,
@@ -92,7 +99,7 @@ def register_command(
     )
 
 
-@registry.command("list", epilog=example("list --product fraud_score --status production"))
+@registry.command("list", epilog=example("registry list --product fraud_score --status production"))
 @click.option("--product")
 @click.option("--status", type=click.Choice([str(status) for status in Status]))
 @click.option("--limit", type=click.IntRange(1, store.MAX_PAGE), default=store.DEFAULT_PAGE, show_default=True)
@@ -100,7 +107,7 @@ def register_command(
 @as_json
 def list_command(product: str | None, status: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """List versions, newest first."""
-    with _connect(DatabaseSettings.load()) as connection:
+    with registry_transaction() as connection:
         wanted = Status(status) if status else None
         page = store.list_versions(connection, product=product, status=wanted, limit=limit, cursor=cursor)
     if as_json:
@@ -110,12 +117,12 @@ def list_command(product: str | None, status: str | None, limit: int, cursor: st
         console().print(versions_table(page))
 
 
-@registry.command(epilog=example("show fraud_score/gradient/1"))
+@registry.command(epilog=example("registry show fraud_score/gradient/1"))
 @click.argument("model")
 @as_json
 def show(model: str, as_json: bool) -> None:
     """Show one version: signature, thresholds, artifact and history."""
-    with _connect(DatabaseSettings.load()) as connection:
+    with registry_transaction() as connection:
         version = store.resolve(connection, model)
         history = audit.history(connection, subject=version.model_id)
     if as_json:
@@ -124,7 +131,7 @@ def show(model: str, as_json: bool) -> None:
         console().print(version_card(version, history))
 
 
-@registry.command(epilog=example("promote fraud_score/gradient/2 production --reason 'canary went well'"))
+@registry.command(epilog=example("registry promote fraud_score/gradient/2 production --reason 'canary went well'"))
 @click.argument("model")
 @click.argument("target", type=click.Choice([str(status) for status in PROMOTE_TARGETS]))
 @reason_option
@@ -135,7 +142,7 @@ def promote(model: str, target: str, reason: str | None, actor: str, as_json: bo
 
     To roll back at once, promote the retired version to production again.
     """
-    with _connect(DatabaseSettings.load()) as connection:
+    with registry_transaction() as connection:
         model_id = store.resolve(connection, model).model_id
         change = store.change_status(connection, model_id, Status(target), actor=actor, reason=reason)
     if as_json:
@@ -145,7 +152,7 @@ def promote(model: str, target: str, reason: str | None, actor: str, as_json: bo
     click.echo(line if change.retired is None else f"{line}; {_label(change.retired)} is retired")
 
 
-@registry.command(epilog=example("token --role ml_ops --subject ops_john --hours 8"))
+@registry.command(epilog=example("registry token --role ml_ops --subject ops_john --hours 8"))
 @click.option("--role", type=click.Choice([role.name for role in Role]), required=True)
 @click.option("--subject", default=login, show_default="your login", help="Actor that the audit log records.")
 @click.option("--hours", type=click.FloatRange(0, 24 * 366, min_open=True), default=12, show_default=True)
@@ -166,13 +173,13 @@ def audit_group() -> None:
     """Show and verify the audit log, a chain of hashes."""
 
 
-@audit_group.command("list", epilog=example("audit list --limit 20"))
+@audit_group.command("list", epilog=example("registry audit list --limit 20"))
 @click.option("--subject", help="Id of the changed object, such as a model_id.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @as_json
 def audit_list(subject: str | None, limit: int, as_json: bool) -> None:
     """List the latest changes, newest first."""
-    with _connect(DatabaseSettings.load()) as connection:
+    with registry_transaction() as connection:
         rows = audit.history(connection, subject=subject, limit=limit)
     if as_json:
         print_json({"rows": rows})
@@ -180,7 +187,7 @@ def audit_list(subject: str | None, limit: int, as_json: bool) -> None:
         console().print(history_table(rows))
 
 
-@audit_group.command("verify", epilog=example("audit verify --anchor 41:9f86d081884c7d65..."))
+@audit_group.command("verify", epilog=example("registry audit verify --anchor 41:9f86d081884c7d65..."))
 @click.option("--anchor", help="A head that was printed earlier and stored elsewhere, as SEQ:SHA256.")
 @as_json
 def audit_verify(anchor: str | None, as_json: bool) -> None:
@@ -189,7 +196,7 @@ def audit_verify(anchor: str | None, as_json: bool) -> None:
     Store the printed head where a database administrator cannot write, and pass it as the anchor next time. Only an
     anchor reveals rows deleted from the end, or a chain that was rewritten as a whole.
     """
-    with _connect(DatabaseSettings.load()) as connection:
+    with registry_transaction() as connection:
         result = audit.verify(connection, _read_anchor(anchor) if anchor else None)
     intact = isinstance(result, audit.Intact)
     if as_json:
@@ -206,22 +213,9 @@ class _RegisterSettings(DatabaseSettings, ArtifactSettings):
 
 
 @contextmanager
-def _connect(settings: DatabaseSettings) -> Iterator[Connection]:
-    """Commit at the end, or roll back after an error."""
-    with connect(settings.database_url.get_secret_value(), name="registry", statement_timeout_ms=60_000) as connection:
-        yield connection
-
-
-@contextmanager
 def _upload_bar(file: Path, *, shown: bool) -> Iterator[SentBytes]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not (shown and sys.stderr.isatty())) as bar:
-        task = bar.add_task("checking", total=None)
-
-        def sent(count: int) -> None:
-            bar.update(task, description="uploading", total=file.stat().st_size, advance=count)
-
-        yield sent
+    with progress_bar("checking", DownloadColumn(), shown=shown) as update:
+        yield lambda count: update(description="uploading", total=file.stat().st_size, advance=count)
 
 
 def _read_anchor(text: str) -> tuple[int, str]:

@@ -1,10 +1,9 @@
 """Tables and cards for the terminal."""
 
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +12,6 @@ from registry.model_version import ModelVersion, Status
 from registry.signature import Field
 from registry.store import VersionPage
 
-_PIPE_WIDTH = 220  # a pipe has no width, and ids must not be cut there
 _STYLES = {
     Status.PRODUCTION: "bold green",
     Status.CANARY: "yellow",
@@ -21,11 +19,6 @@ _STYLES = {
     Status.RETIRED: "dim",
     Status.ARCHIVED: "dim",
 }
-
-
-def console() -> Console:
-    """Return a console that is wide enough for ids even in a pipe."""
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def versions_table(page: VersionPage) -> RenderableType:
