@@ -66,10 +66,10 @@ def progress_bar(description: str, *columns: ProgressColumn, shown: bool) -> Ite
 
 
 @contextmanager
-def transaction(
+def database_connection(
     name: str, *, statement_timeout_ms: int, settings: DatabaseSettings | None = None
 ) -> Iterator[Connection]:
-    """Run the block in one transaction on DATABASE_URL: commit at its end, roll back after an error."""
+    """Connect to DATABASE_URL; commit when the block ends, or roll back after an error."""
     url = (settings or DatabaseSettings.load()).database_url.get_secret_value()
     with connect(url, name=name, statement_timeout_ms=statement_timeout_ms) as connection:
         yield connection

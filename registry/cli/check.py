@@ -12,7 +12,7 @@ from rich.text import Text
 
 from registry import store
 from registry.artifacts import open_store
-from registry.cli.commands import registry, registry_transaction
+from registry.cli.commands import registry, registry_connection
 from registry.inspection.reference_check import Differences
 from registry.recheck import VersionCheck, check_version
 from runtime.command import as_json_option as as_json
@@ -38,7 +38,7 @@ def check(model: str | None, all_live: bool, as_json: bool) -> None:
     if (model is None) == (not all_live):
         raise click.UsageError("name a MODEL, or give --all")
     settings = _CheckSettings.load()
-    with registry_transaction(settings=settings) as connection:
+    with registry_connection(settings=settings) as connection:
         versions = store.serving_versions(connection) if model is None else (store.resolve(connection, model),)
     artifacts = open_store(settings.model_bucket)
     checks: list[VersionCheck] = []

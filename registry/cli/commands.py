@@ -22,17 +22,17 @@ from runtime.auth import Role, mint_token
 from runtime.command import (
     actor_option,
     console,
+    database_connection,
     example,
     login,
     print_json,
     progress_bar,
     reason_option,
-    transaction,
 )
 from runtime.command import as_json_option as as_json
 from runtime.settings import ArtifactSettings, DatabaseSettings, TokenSettings
 
-registry_transaction = partial(transaction, "registry", statement_timeout_ms=60_000)
+registry_connection = partial(database_connection, "registry", statement_timeout_ms=60_000)
 
 
 @click.group()
@@ -76,7 +76,7 @@ def register_command(
     settings = _RegisterSettings.load()
     artifacts = open_store(settings.model_bucket)
     limits = InspectionLimits(max_bytes=settings.artifact_max_bytes)
-    with registry_transaction(settings=settings) as connection, _upload_bar(file, shown=not as_json) as progress:
+    with registry_connection(settings=settings) as connection, _upload_bar(file, shown=not as_json) as progress:
         registered = register(
             connection,
             artifacts,
@@ -107,7 +107,7 @@ def register_command(
 @as_json
 def list_command(product: str | None, status: str | None, limit: int, cursor: str | None, as_json: bool) -> None:
     """List versions, newest first."""
-    with registry_transaction() as connection:
+    with registry_connection() as connection:
         wanted = Status(status) if status else None
         page = store.list_versions(connection, product=product, status=wanted, limit=limit, cursor=cursor)
     if as_json:
@@ -122,7 +122,7 @@ def list_command(product: str | None, status: str | None, limit: int, cursor: st
 @as_json
 def show(model: str, as_json: bool) -> None:
     """Show one version: signature, thresholds, artifact and history."""
-    with registry_transaction() as connection:
+    with registry_connection() as connection:
         version = store.resolve(connection, model)
         history = audit.history(connection, subject=version.model_id)
     if as_json:
@@ -142,7 +142,7 @@ def promote(model: str, target: str, reason: str | None, actor: str, as_json: bo
 
     To roll back at once, promote the retired version to production again.
     """
-    with registry_transaction() as connection:
+    with registry_connection() as connection:
         model_id = store.resolve(connection, model).model_id
         change = store.change_status(connection, model_id, Status(target), actor=actor, reason=reason)
     if as_json:
@@ -179,7 +179,7 @@ def audit_group() -> None:
 @as_json
 def audit_list(subject: str | None, limit: int, as_json: bool) -> None:
     """List the latest changes, newest first."""
-    with registry_transaction() as connection:
+    with registry_connection() as connection:
         rows = audit.history(connection, subject=subject, limit=limit)
     if as_json:
         print_json({"rows": rows})
@@ -196,7 +196,7 @@ def audit_verify(anchor: str | None, as_json: bool) -> None:
     Store the printed head where a database administrator cannot write, and pass it as the anchor next time. Only an
     anchor reveals rows deleted from the end, or a chain that was rewritten as a whole.
     """
-    with registry_transaction() as connection:
+    with registry_connection() as connection:
         result = audit.verify(connection, _read_anchor(anchor) if anchor else None)
     intact = isinstance(result, audit.Intact)
     if as_json:
