@@ -12,10 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from registry import RegistryError
+from registry import RegistryError, printable
 from registry.probability import Scores, as_probabilities
-from registry.signature import MAX_FLOAT, MAX_TEXT_LENGTH, Field, Inputs, Kind, Output, Signature
-from runtime.reading import Violation, pointer_part
+from registry.signature import (
+    FLOATING,
+    MAX_FLOAT,
+    MAX_NAME_LENGTH,
+    MAX_TEXT_LENGTH,
+    Field,
+    Inputs,
+    Kind,
+    Output,
+    Signature,
+)
+from runtime.reading import Violation, closest_name, pointer_part
 
 # Values in the order of the signature's fields. Hashable and canonical: equal rows get equal scores.
 Row = tuple[Any, ...]
@@ -37,6 +47,8 @@ _LIMITS: dict[Kind, tuple[float, float]] = {
     "int32": (-(1 << 31), (1 << 31) - 1),
     "int64": (-(1 << 63), (1 << 63) - 1),
 }
+# Each hint compares a name with those that were sent, which a caller may make many.
+_MAX_HINTS = 4
 # One object, so that rows with a missing value are equal: NaN equals itself only by identity.
 _NAN = math.nan
 
@@ -53,7 +65,7 @@ class InputFeed:
     """The input half of a feed, compiled once per model."""
 
     def __init__(self, inputs: Inputs) -> None:
-        self._fields = inputs.fields
+        self._inputs = inputs
         self._plan = [_rule(field) for field in inputs.fields]
         self._tensors: list[tuple[str, type, Any]] = []
         columns: dict[type, list[tuple[int, str, int]]] = {}
@@ -95,7 +107,7 @@ class InputFeed:
             elif of is int and wanted is float and lowest <= value <= highest:
                 row.append(float(value))
                 continue
-            raise PayloadInvalid(_violations(self._fields, payload))
+            raise PayloadInvalid(_violations(self._inputs, payload))
         return tuple(row)
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Any]:
@@ -157,9 +169,27 @@ def _rule(field: Field) -> _Rule:
     return field.name, wanted, lowest, highest, zero, not field.required, field.nullable, missing
 
 
-def _violations(fields: Sequence[Field], payload: Mapping[str, Any]) -> list[Violation]:
-    details = ((field.name, _violation(field, payload)) for field in fields)
-    return [Violation(f"/{pointer_part(name)}", detail) for name, detail in details if detail]
+def _violations(inputs: Inputs, payload: Mapping[str, Any]) -> list[Violation]:
+    found = []
+    known = {field.name for field in inputs.fields}
+    unknown = [name for name in payload if name not in known]
+    hints_left = _MAX_HINTS
+    for field in inputs.fields:
+        detail = _violation(field, payload)
+        if detail is None:
+            continue
+        if field.name not in payload and unknown and hints_left:
+            hints_left -= 1
+            detail += _closest_hint(field.name, unknown)
+        elif payload.get(field.name, ...) is None and inputs.handles_missing and field.kind in FLOATING:
+            detail += f"; if the model was trained with missing values, register it with --nullable {field.name}"
+        found.append(Violation(f"/{pointer_part(field.name)}", detail))
+    return found
+
+
+def _closest_hint(name: str, sent: Sequence[str]) -> str:
+    closest = closest_name(name, sent)
+    return f"; the payload has {printable(closest)[:MAX_NAME_LENGTH]} instead" if closest else ""
 
 
 def _violation(field: Field, payload: Mapping[str, Any]) -> str | None:

@@ -1,16 +1,18 @@
 """Register a file as a version: inspect, upload, insert. Safe to repeat."""
 
-import json
 import re
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from registry import RegistryError, store
 from registry.artifacts import ArtifactStore, Progress
+from registry.inspection.metadata import ModelMetadata
 from registry.inspection.parent import DEFAULT_LIMITS, Inspected, InspectionLimits, ModelRefused, inspect_model
 from registry.model_version import ModelVersion, NewVersion, Thresholds, ThresholdsInvalid
+from registry.signature import Value
 from runtime.postgres import Connection
 
 _PRODUCT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -27,10 +29,11 @@ class RegistrationRefused(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What the caller declares about a version; the rest is read from the file.
+    """What the caller declares about a version; the rest is read from the file. Each overrides the file's metadata.
 
-    `features` name a tensor's columns, `positive` is the class label that means fraud, `review` and `block` are the
-    thresholds: each overrides the file's metadata.
+    `features` name a tensor's columns, `positive` is the class label that means fraud, `output` the output that holds
+    the probability. `review` and `block` are the thresholds. `nullable` fields may be null or absent, those with a
+    `default` may be absent. `rename` maps a payload field to the model's name for it.
     """
 
     product: str
@@ -40,6 +43,22 @@ class Declaration:
     positive: str | None = None
     review: float | None = None
     block: float | None = None
+    output: str | None = None
+    nullable: tuple[str, ...] | Literal["all"] = ()
+    defaults: Mapping[str, Value] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    def metadata(self) -> ModelMetadata:
+        declared = {"review": self.review, "block": self.block}
+        return ModelMetadata(
+            features=self.features,
+            positive=self.positive,
+            output=self.output,
+            nullable=self.nullable,
+            defaults=dict(self.defaults),
+            rename=dict(self.rename),
+            thresholds={name: value for name, value in declared.items() if value is not None},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +126,8 @@ def _inspect(path: Path, declaration: Declaration, limits: InspectionLimits) -> 
     faults = _identity_faults(declaration)
     inspected, thresholds = None, None
     try:
-        inspected = inspect_model(path, features=declaration.features, positive=declaration.positive, limits=limits)
-        thresholds = _thresholds(declaration, inspected.thresholds)
+        inspected = inspect_model(path, declaration.metadata(), limits=limits)
+        thresholds = _thresholds(inspected.thresholds)
     except (ModelRefused, ThresholdsInvalid) as refused:
         faults.extend(refused.faults)
     if faults or inspected is None or thresholds is None:
@@ -126,16 +145,8 @@ def _identity_faults(declaration: Declaration) -> list[str]:
     return found
 
 
-def _thresholds(declaration: Declaration, metadata: str | None) -> Thresholds:
-    """Return the declared thresholds, and those of the file where none is declared; raises ThresholdsInvalid."""
-    try:
-        values = json.loads(metadata) if metadata is not None else {}
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or not set(values) <= {"review", "block"}:
-        raise ThresholdsInvalid(['sira.thresholds must be {"review": 0.5, "block": 0.9}'])
-    declared = {"review": declaration.review, "block": declaration.block}
-    values |= {name: value for name, value in declared.items() if value is not None}
+def _thresholds(values: dict[str, Any]) -> Thresholds:
+    """Raises ThresholdsInvalid."""
     if missing := sorted({"review", "block"} - set(values)):
         raise ThresholdsInvalid([f"no {' and no '.join(missing)}: give it, or put sira.thresholds into the model"])
     return Thresholds(**values)

@@ -4,7 +4,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import msgspec
@@ -20,6 +20,8 @@ _INTEGER_BITS: dict[Kind, int] = {"int32": 32, "int64": 64}
 MAX_FIELDS = 2_048
 MAX_NAME_LENGTH = 128
 MAX_TEXT_LENGTH = 1_024
+ZERO: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
+ONE: dict[Kind, Value] = {"string": "1", "bool": True, "int32": 1, "int64": 1, "float": 1.0, "double": 1.0}
 MAX_FLOAT = 3.4028234663852886e38  # IEEE 754 binary32
 
 
@@ -45,6 +47,7 @@ class Field:
     default: Value | None = None
     rank: Literal[1, 2] = 2  # of the field's own input: (n,) or (n, 1); unused for a column of a tensor
     input: str | None = None  # the model input it is fed to, where that has another name than the field
+    example: Value | None = field(default=None, compare=False)  # a category that the model knows, for warm-up
 
     @property
     def required(self) -> bool:
@@ -86,6 +89,7 @@ class Inputs:
     fields: tuple[Field, ...]
     input_name: str | None = None
     input_type: Kind | None = None
+    handles_missing: bool = field(default=False, compare=False)
 
     def input_of(self, field: Field) -> str:
         """Return the name of the model input that a field is fed to."""
@@ -151,6 +155,8 @@ class Signature:
     positive: int | str = 1
     input_name: str | None = None
     input_type: Kind | None = None
+    # A hint for error messages, and no part of what makes two versions the same.
+    handles_missing: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if faults := self.inputs.faults() + self.output.faults():
@@ -167,11 +173,12 @@ class Signature:
             positive=output.positive,
             input_name=inputs.input_name,
             input_type=inputs.input_type,
+            handles_missing=inputs.handles_missing,
         )
 
     @property
     def inputs(self) -> Inputs:
-        return Inputs(self.layout, self.fields, self.input_name, self.input_type)
+        return Inputs(self.layout, self.fields, self.input_name, self.input_type, self.handles_missing)
 
     @property
     def output(self) -> Output:
@@ -207,12 +214,12 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
-def warm_up_rows(signature: Inputs | Signature) -> list[dict[str, Value]]:
-    """Return payloads that every such model must score: all zero, all one, and only the required fields."""
-    zero: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
-    one: dict[Kind, Value] = {"string": "1", "bool": True, "int32": 1, "int64": 1, "float": 1.0, "double": 1.0}
-    return [
-        {field.name: zero[field.kind] for field in signature.fields},
-        {field.name: one[field.kind] for field in signature.fields},
-        {field.name: zero[field.kind] for field in signature.fields if field.required},
-    ]
+def warm_up_rows(inputs: Inputs) -> list[dict[str, Value]]:
+    """Return payloads that every model must score: all zero, all one, and only the required fields.
+
+    A field with categories takes one that its model knows.
+    """
+    zero, one = (
+        {f.name: values[f.kind] if f.example is None else f.example for f in inputs.fields} for values in (ZERO, ONE)
+    )
+    return [zero, one, {f.name: zero[f.name] for f in inputs.fields if f.required}]

@@ -113,7 +113,7 @@ class OnnxModel:
             raise ModelUnusable(self.version.model_id, f"{reason}; see `python -m registry check`")
 
     def _warm_up(self) -> float:
-        rows = [self.feed.row(payload) for payload in warm_up_rows(self.version.signature)]
+        rows = [self.feed.row(payload) for payload in warm_up_rows(self.version.signature.inputs)]
         if np.isnan(self.score(rows)).any():
             raise ValueError("a warm-up score is not a probability")
         seconds = []

@@ -1,33 +1,14 @@
-"""What an ONNX graph declares: whether it may be loaded at all, and its inputs.
+"""What an ONNX graph declares about itself: whether it may be loaded, its classes, and how it treats missing values."""
 
-Metadata that a model may carry (`model.metadata_props`):
-
-    sira.features    ["a", "b"]                    names of a tensor's columns, in order (or "a,b")
-    sira.signature   {"fields": {"a": {"nullable": true, "default": 0}}}
-    sira.thresholds  {"review": 0.5, "block": 0.9}
-    sira.positive    the class label that means fraud, when that is not 1 and not plain from its name
-    sira.output      the output that holds the probability, when there is more than one
-"""
-
-import json
+import math
 from collections.abc import Iterator
-from typing import Any, Literal
 
 import onnx
 
-from registry.signature import MAX_FIELDS, Field, Inputs, Kind, SignatureInvalid
-
 STANDARD_DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
-
-_Column = tuple[str, Kind, Literal[1, 2]]  # name, kind, rank
-_KINDS: dict[int, Kind] = {
-    onnx.TensorProto.FLOAT: "float",
-    onnx.TensorProto.DOUBLE: "double",
-    onnx.TensorProto.INT32: "int32",
-    onnx.TensorProto.INT64: "int64",
-    onnx.TensorProto.STRING: "string",
-    onnx.TensorProto.BOOL: "bool",
-}
+_RANDOM_OPERATORS = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 
 
 def safety_faults(model: onnx.ModelProto) -> list[str]:
@@ -38,21 +19,16 @@ def safety_faults(model: onnx.ModelProto) -> list[str]:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model)):
         found.append("its weights are in another file: save it again with save_as_external_data=False")
     own = {function.domain for function in model.functions}
-    foreign = {node.domain for node in _nodes(model)} - STANDARD_DOMAINS - own
+    foreign = {node.domain for node in nodes(model)} - STANDARD_DOMAINS - own
     if foreign:
         found.append(f"operators of {', '.join(sorted(foreign))}: only ai.onnx and ai.onnx.ml are served")
     return found
 
 
-def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
-    """Return the metadata entries by key."""
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def class_labels(model: onnx.ModelProto) -> tuple[int | str, ...] | None:
     """Return the class labels of the graph's classifiers in column order; None without labels or when they differ."""
     found: set[tuple[int | str, ...]] = set()
-    for node in _nodes(model):
+    for node in nodes(model):
         for attribute in node.attribute:
             if attribute.name in ("classlabels_int64s", "classlabels_ints") and attribute.ints:
                 found.add(tuple(attribute.ints))
@@ -61,112 +37,26 @@ def class_labels(model: onnx.ModelProto) -> tuple[int | str, ...] | None:
     return found.pop() if len(found) == 1 else None
 
 
-def read_inputs(model: onnx.ModelProto, features: tuple[str, ...] | None = None) -> Inputs:
-    """Return the model's inputs; `features` overrides sira.features. Raises SignatureInvalid."""
-    initialised = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in initialised]
-    faults = [fault for value in inputs for fault in _input_faults(value)]
-    if not 1 <= len(inputs) <= MAX_FIELDS:
-        faults.append(f"{len(inputs)} inputs, not 1 to {MAX_FIELDS}")
-    if faults:
-        raise SignatureInvalid(faults)
-    metadata = metadata_of(model)
-    if features is None and "sira.features" in metadata:
-        features = _features(metadata["sira.features"], faults)
-    one_tensor = len(inputs) == 1 and (features is not None or _width(inputs[0]) != 1)
-    columns = _tensor_columns(inputs[0], features, faults) if one_tensor else _own_columns(inputs, features, faults)
-    rules = _field_rules(metadata, faults)
-    if unknown := sorted(set(rules) - {name for name, _, _ in columns}):
-        faults.append(f"sira.signature names {', '.join(unknown)}, which the model does not take")
-    if faults:
-        raise SignatureInvalid(faults)
-    fields = tuple(Field(name, kind, rank=rank, **rules.get(name, {})) for name, kind, rank in columns)
-    if one_tensor:
-        return Inputs("tensor", fields, inputs[0].name, _kind(inputs[0]))
-    return Inputs("columns", fields)
-
-
-def _input_faults(value: onnx.ValueInfoProto) -> list[str]:
-    if not value.type.HasField("tensor_type") or value.type.tensor_type.elem_type not in _KINDS:
-        return [f"input {value.name} is not a tensor of {', '.join(sorted(_KINDS.values()))}"]
-    dimensions = value.type.tensor_type.shape.dim
-    if not 1 <= len(dimensions) <= 2:
-        return [f"input {value.name} has {len(dimensions)} dimensions: one row per event, so (n,) or (n, columns)"]
-    if dimensions[0].HasField("dim_value"):
-        fixed = dimensions[0].dim_value
-        return [f"input {value.name} takes {fixed} rows only: export it with a dynamic batch dimension"]
-    return []
-
-
-def _tensor_columns(value: onnx.ValueInfoProto, features: tuple[str, ...] | None, faults: list[str]) -> list[_Column]:
-    width = _width(value)
-    if features is None:
-        columns = f"{width} columns" if width else "columns"
-        faults.append(f"tensor {value.name} has {columns} without names: give the features, or sira.features")
-    elif width is not None and len(features) != width:
-        faults.append(f"{len(features)} feature names for {width} columns of {value.name}")
-    elif len(features) > MAX_FIELDS:
-        faults.append(f"{len(features)} features, not 1 to {MAX_FIELDS}")
-    return [(name, _kind(value), 2) for name in features or ()]
-
-
-def _own_columns(
-    inputs: list[onnx.ValueInfoProto], features: tuple[str, ...] | None, faults: list[str]
-) -> list[_Column]:
-    names = [value.name for value in inputs]
-    if features is not None and sorted(features) != sorted(names):
-        faults.append(f"this model names its own inputs ({', '.join(names)}): leave the features out")
-    if wide := [value.name for value in inputs if _width(value) != 1]:
-        faults.append(f"{', '.join(wide)}: one column per input, or one tensor of all columns")
-    return [(value.name, _kind(value), 1 if len(value.type.tensor_type.shape.dim) == 1 else 2) for value in inputs]
-
-
-def _field_rules(metadata: dict[str, str], faults: list[str]) -> dict[str, dict[str, Any]]:
-    """Return `fields` of sira.signature: each may have a bool `nullable` and a scalar `default`."""
-    if "sira.signature" not in metadata:
-        return {}
-    try:
-        rules = json.loads(metadata["sira.signature"])["fields"]
-    except (ValueError, TypeError, KeyError):
-        rules = None
-    if isinstance(rules, dict) and all(_is_rule(rule) for rule in rules.values()):
-        return rules
-    faults.append('sira.signature must be {"fields": {NAME: {"nullable": true or false, "default": a value}}}')
-    return {}
-
-
-def _is_rule(rule: object) -> bool:
-    return (
-        isinstance(rule, dict)
-        and set(rule) <= {"nullable", "default"}
-        and isinstance(rule.get("nullable", False), bool)
-        and isinstance(rule.get("default"), bool | int | float | str | None)
+def handles_missing(model: onnx.ModelProto) -> bool:
+    """Return whether the graph can score missing values: it has trees, which route NaN, or an imputer of NaN."""
+    return any(
+        node.op_type.startswith("TreeEnsemble")
+        or (
+            node.op_type == "Imputer"
+            and any(a.name == "replaced_value_float" and math.isnan(a.f) for a in node.attribute)
+        )
+        for node in nodes(model)
     )
 
 
-def _features(text: str, faults: list[str]) -> tuple[str, ...]:
-    if not text.lstrip().startswith("["):
-        return tuple(name.strip() for name in text.split(","))
-    try:
-        names = json.loads(text)
-    except ValueError:
-        names = None
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    faults.append("sira.features must be a JSON list of names")
-    return ()
+def random_operators(model: onnx.ModelProto) -> list[str]:
+    """Return the operators of the graph that draw random numbers, sorted."""
+    return sorted({node.op_type for node in nodes(model)} & _RANDOM_OPERATORS)
 
 
-def _kind(value: onnx.ValueInfoProto) -> Kind:
-    return _KINDS[value.type.tensor_type.elem_type]
-
-
-def _width(value: onnx.ValueInfoProto) -> int | None:
-    """Return the number of columns: 1 for (n,), None when the graph does not fix it."""
-    columns = list(value.type.tensor_type.shape.dim)[1:]
-    if not columns:
-        return 1
-    return columns[0].dim_value if columns[0].HasField("dim_value") else None
+def produced_by(model: onnx.ModelProto, name: str) -> onnx.NodeProto | None:
+    """Return the node of the main graph that computes a tensor, or None."""
+    return next((node for node in model.graph.node if name in node.output), None)
 
 
 def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
@@ -184,7 +74,8 @@ def _graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
                 pending.extend(attribute.graphs)
 
 
-def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+def nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Yield every node, in every sub-graph and function."""
     for graph in _graphs(model):
         yield from graph.node
     for function in model.functions:
@@ -196,7 +87,7 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
         yield from graph.initializer
         for sparse in graph.sparse_initializer:
             yield from (sparse.values, sparse.indices)
-    for node in _nodes(model):
+    for node in nodes(model):
         for attribute in node.attribute:
             yield attribute.t
             yield from attribute.tensors

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from registry import RegistryError, printable
+from registry.inspection.metadata import ModelMetadata
 from registry.signature import Signature
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -42,34 +43,36 @@ DEFAULT_LIMITS = InspectionLimits()
 
 @dataclass(frozen=True, slots=True)
 class InspectionRequest:
-    """The child's input; `features` and `positive` as in registration.Declaration."""
+    """The child's input. `declared` overrides the file's metadata."""
 
     path: str
-    features: tuple[str, ...] | None
-    positive: str | None
+    declared: ModelMetadata
     max_memory_bytes: int
     max_cpu_seconds: int
 
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What the child read. `thresholds` is the text of sira.thresholds; `metadata` names producer and runtime."""
+    """What the child read.
+
+    `thresholds` holds `review`, `block` or both, as they were written. `metadata` names producer and runtime, and
+    lists `warnings` about rows that the model cannot score.
+    """
 
     sha256: str
     size_bytes: int
     signature: Signature
-    thresholds: str | None
+    thresholds: dict[str, Any]
     metadata: dict[str, Any]
 
 
 def inspect_model(
     path: Path,
+    declared: ModelMetadata | None = None,
     *,
-    features: tuple[str, ...] | None = None,
-    positive: str | None = None,
     limits: InspectionLimits = DEFAULT_LIMITS,
 ) -> Inspected:
-    """Read a model, load it and score warm-up rows; raises ModelRefused with the reasons."""
+    """Read a model, load it and score its probe rows. Raises ModelRefused with the reasons."""
     try:
         size_bytes = path.stat().st_size
     except OSError as failed:
@@ -78,8 +81,7 @@ def inspect_model(
         raise ModelRefused([f"{size_bytes} bytes, over the limit of {limits.max_bytes} (ARTIFACT_MAX_BYTES)"])
     request = InspectionRequest(
         path=str(path.resolve()),
-        features=features,
-        positive=positive,
+        declared=declared or ModelMetadata(),
         max_memory_bytes=limits.memory_bytes(size_bytes),
         max_cpu_seconds=limits.max_cpu_seconds,
     )
@@ -90,7 +92,7 @@ def inspect_model(
 
 
 def _ask_child(request: InspectionRequest) -> dict[str, Any]:
-    too_slow = ModelRefused([f"takes longer than {request.max_cpu_seconds} s to load and score three rows"])
+    too_slow = ModelRefused([f"takes longer than {request.max_cpu_seconds} s to load and score its probe rows"])
     try:
         with tempfile.TemporaryDirectory(prefix="sira-inspect-") as empty:
             done = subprocess.run(

@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edge.infer import encode
 from lab.benchmarks.contender import EVENT_HEAD, event_tail
 from lab.benchmarks.model import PRODUCT, Workload
@@ -130,7 +128,7 @@ def load(path: Path) -> OnnxModel:
         sha256=inspected.sha256,
         size_bytes=inspected.size_bytes,
         signature=inspected.signature,
-        thresholds=Thresholds.from_json(msgspec.json.decode(inspected.thresholds or "{}")),
+        thresholds=Thresholds.from_json(inspected.thresholds),
         metadata=inspected.metadata,
         created_at=now,
         created_by="benchmarks",

@@ -104,7 +104,7 @@ def test_an_audit_row_that_was_edited_makes_verify_fail(run: Run, file: str, dat
 def test_a_refusal_is_one_line_that_says_what_to_do(run: Run, file: str) -> None:
     refused = run("register", file, "--product", "card_ulb", "--name", "ulb", "--version", "1", exit_code=1)
     assert refused.stderr.count("\n") == 1
-    assert "give the features, or sira.features" in refused.stderr
+    assert "give the features, or put sira.features into the model" in refused.stderr
     assert run("promote", "card_ulb/ulb/9", "production", exit_code=1).stderr.startswith("registry: no model version")
 
 

@@ -7,8 +7,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from registry.inspection.graph import class_labels, read_inputs, safety_faults
-from registry.signature import Field, SignatureInvalid
+from registry.inspection.graph import class_labels, safety_faults
 
 Shape = Sequence[int | str | None]
 
@@ -24,114 +23,7 @@ def model(inputs: dict[str, tuple[int, Shape]], metadata: dict[str, object] | No
     return made
 
 
-def faults(made: onnx.ModelProto, features: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    with pytest.raises(SignatureInvalid) as refused:
-        read_inputs(made, features)
-    return refused.value.faults
-
-
 TWO_COLUMNS = {"X": (TensorProto.FLOAT, (None, 2))}
-
-
-def test_one_input_a_column_becomes_one_field_each_of_its_own_rank() -> None:
-    inputs = read_inputs(
-        model(
-            {
-                "amount": (TensorProto.FLOAT, (None, 1)),
-                "country": (TensorProto.STRING, ("N", 1)),
-                "age": (TensorProto.INT64, (None,)),
-            }
-        )
-    )
-    assert inputs.layout == "columns"
-    assert inputs.fields == (Field("amount", "float"), Field("country", "string"), Field("age", "int64", rank=1))
-
-
-@pytest.mark.parametrize("features", [["a", "b"], "a,b", "a, b"])
-def test_a_tensors_columns_are_named_by_its_metadata(features: object) -> None:
-    inputs = read_inputs(model(TWO_COLUMNS, {"sira.features": features}))
-    assert (inputs.layout, inputs.input_name, inputs.input_type) == ("tensor", "X", "float")
-    assert inputs.fields == (Field("a", "float"), Field("b", "float"))
-
-
-def test_features_at_registration_override_the_metadata() -> None:
-    inputs = read_inputs(model(TWO_COLUMNS, {"sira.features": ["a", "b"]}), ("c", "d"))
-    assert [field.name for field in inputs.fields] == ["c", "d"]
-
-
-def test_a_tensor_of_open_width_has_as_many_columns_as_names() -> None:
-    inputs = read_inputs(model({"X": (TensorProto.DOUBLE, (None, None))}), ("a", "b", "c"))
-    assert [field.kind for field in inputs.fields] == ["double"] * 3
-
-
-def test_a_single_column_is_a_field_unless_features_make_it_a_tensor() -> None:
-    single = model({"amount": (TensorProto.FLOAT, (None, 1))})
-    assert read_inputs(single).layout == "columns"
-    assert read_inputs(single, ("a",)).input_name == "amount"
-
-
-def test_metadata_says_which_fields_may_be_absent() -> None:
-    rules = {"fields": {"a": {"nullable": True}, "b": {"nullable": True, "default": 2.5}}}
-    inputs = read_inputs(model(TWO_COLUMNS, {"sira.features": ["a", "b"], "sira.signature": rules}))
-    assert inputs.fields == (Field("a", "float", nullable=True), Field("b", "float", nullable=True, default=2.5))
-
-
-def test_an_input_with_an_initial_value_is_no_field() -> None:
-    made = model({"amount": (TensorProto.FLOAT, (None, 1)), "weight": (TensorProto.FLOAT, (1,))})
-    made.graph.initializer.append(helper.make_tensor("weight", TensorProto.FLOAT, (1,), [1.0]))
-    assert [field.name for field in read_inputs(made).fields] == ["amount"]
-
-
-def test_a_tensor_without_names_is_refused() -> None:
-    assert faults(model(TWO_COLUMNS)) == ("tensor X has 2 columns without names: give the features, or sira.features",)
-
-
-def test_every_fault_of_a_tensors_metadata_is_named_at_once() -> None:
-    made = model(TWO_COLUMNS, {"sira.features": ["a"], "sira.signature": {"fields": {"z": {"nullable": True}}}})
-    assert faults(made) == (
-        "1 feature names for 2 columns of X",
-        "sira.signature names z, which the model does not take",
-    )
-
-
-@pytest.mark.parametrize("features", ["[1, 2]", '["a"', '{"a": 1}'])
-def test_features_that_are_no_list_of_names_are_refused(features: str) -> None:
-    made = model(TWO_COLUMNS, {"sira.features": features if features.startswith("[") else f"[{features}]"})
-    assert "sira.features must be a JSON list of names" in faults(made)
-
-
-@pytest.mark.parametrize(
-    "rules",
-    ["", "[]", "{}", '{"fields": []}', '{"fields": {"a": {"null": true}}}', '{"fields": {"a": {"default": []}}}'],
-)
-def test_field_rules_of_another_shape_are_refused(rules: str) -> None:
-    made = model(TWO_COLUMNS, {"sira.features": ["a", "b"], "sira.signature": rules})
-    (fault,) = faults(made)
-    assert fault.startswith("sira.signature must be")
-
-
-@pytest.mark.parametrize(
-    ("kind", "shape", "reason"),
-    [
-        (TensorProto.FLOAT16, (None, 1), "is not a tensor of"),
-        (TensorProto.FLOAT, (None, 3, 4), "has 3 dimensions"),
-        (TensorProto.FLOAT, (), "has 0 dimensions"),
-        (TensorProto.FLOAT, (1, 4), "takes 1 rows only"),
-    ],
-)
-def test_inputs_that_are_no_rows_of_fields_are_refused(kind: int, shape: Shape, reason: str) -> None:
-    (fault,) = faults(model({"X": (kind, shape)}), ("a", "b", "c", "d"))
-    assert reason in fault
-
-
-def test_wide_inputs_beside_others_are_refused() -> None:
-    made = model({"numbers": (TensorProto.FLOAT, (None, 3)), "country": (TensorProto.STRING, (None, 1))})
-    assert faults(made) == ("numbers: one column per input, or one tensor of all columns",)
-
-
-def test_features_for_a_model_that_names_its_inputs_are_refused() -> None:
-    made = model({"a": (TensorProto.FLOAT, (None, 1)), "b": (TensorProto.FLOAT, (None, 1))})
-    assert faults(made, ("x", "y")) == ("this model names its own inputs (a, b): leave the features out",)
 
 
 def test_a_plain_graph_is_safe() -> None:
