@@ -13,7 +13,7 @@ import time
 import uvicorn
 from starlette.types import ASGIApp
 
-from canary.scheduler import Controller
+from canary.controller.jobs import Controller
 from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes

@@ -1,36 +1,17 @@
-"""The plan of a rollout and the limits it is judged by: data, frozen with the rollout, checked when it is read."""
+"""The plan of a rollout: steps of rising percentage, frozen with the rollout, checked when it is read."""
 
 from itertools import pairwise
-from math import log
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from canary.evidence import BINS_PER_LIMIT, LIMIT_RATIO
+from canary.errors import PlanInvalid
+from canary.limits import Name, Percent, read_fields
 
 Gate = Literal["auto", "manual"]
-Mode = Literal["sequential", "threshold"]
-
-Percent = Annotated[float, Meta(ge=0, le=100)]
-Share = Annotated[float, Meta(ge=0, le=1)]
-Alpha = Annotated[float, Meta(gt=0, le=0.1)]
-Ratio = Annotated[float, Meta(gt=1, le=100)]
-Name = Annotated[str, Meta(min_length=1, max_length=128)]
 
 _HOUR = 3600
-
-
-class CanaryError(Exception):
-    """Base of this package's errors."""
-
-
-class PlanInvalid(CanaryError):
-    """A plan or its limits cannot be used. `faults` names every field that must change, and how."""
-
-    def __init__(self, faults: list[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("correct the plan: " + "; ".join(faults))
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -60,84 +41,6 @@ DEFAULT_PLAN = Plan(
 NAMED_PLANS = {DEFAULT_PLAN.name: DEFAULT_PLAN}
 
 
-class CustomMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A named PromQL query of one value, and the limit it must not be above (or below)."""
-
-    name: Name
-    query: Annotated[str, Meta(min_length=1, max_length=4096)]
-    limit: float
-    bad: Literal["above", "below"] = "above"
-    on_breach: Literal["rollback", "hold"] = "rollback"
-
-
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Effect sizes, error probabilities and smallest samples. The defaults are the runbook's and the method's."""
-
-    # (a) errors: a ratio up to `allowed` is fine, above `error_ratio` is out, between them holds.
-    error_ratio: Ratio = 1.5
-    error_ratio_allowed: Ratio = 1.2
-    error_alpha: Alpha = 0.004
-    # An error rate this low is fine whatever the ratio: the way to go when neither arm ever fails.
-    error_rate_negligible: Share = 0.0005
-    # (b) latency
-    p95_ratio: Ratio = 1.3
-    latency_alpha: Alpha = 0.004
-    latency_samples: Annotated[int, Meta(ge=20)] = 200
-    # A p95 this low is fine whatever the ratio: the way to go when a model is faster than a histogram's first bin.
-    p95_negligible_seconds: Annotated[float, Meta(ge=0, le=10)] = 0.002
-    # (c) decisions
-    block_ratio: Ratio = 2.0
-    decision_alpha: Alpha = 0.001
-    flip_rate: Share = 0.02
-    psi: Annotated[float, Meta(gt=0)] = 0.1
-    paired_samples: Annotated[int, Meta(ge=1)] = 1000
-    # (d) false positives: relative change, and the share of labels that must have matured before it is judged
-    false_positive_change: Annotated[float, Meta(gt=0, le=10)] = 0.05
-    matured_share: Share = 0.8
-    labels_required: bool = False
-    # (e) metrics of the customer's own
-    metrics: tuple[CustomMetric, ...] = ()
-    # What a step needs to go on, and from where a suspicion holds: evidence of 20 to 1.
-    go_evidence: Annotated[float, Meta(ge=1)] = 20.0
-    # "ignore" lets a fix ship while production is what is alerting.
-    critical_alerts: Literal["hold", "ignore"] = "hold"
-    # Silence and staleness
-    expected_requests: Annotated[int, Meta(ge=1)] = 15
-    silence_seconds: Annotated[int, Meta(ge=10)] = 120
-    stale_seconds: Annotated[int, Meta(ge=15)] = 30
-    # Mode "threshold": no ratio is read below this many canary requests.
-    threshold_samples: Annotated[int, Meta(ge=1)] = 1000
-    # The serving side: how long the canary may take, and what production keeps at a step of 100 %.
-    timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.2
-    holdback_percent: Annotated[float, Meta(ge=0, le=50)] = 0.0
-
-    @property
-    def p95_bins(self) -> int:
-        """The p95 ratio as a number of latency bins; 13 at the default 1.3."""
-        return round(BINS_PER_LIMIT * log(self.p95_ratio) / log(LIMIT_RATIO))
-
-
-DEFAULT_LIMITS = Limits()
-
-
-class Policy(msgspec.Struct, frozen=True):
-    """What the judge goes by while one bucket is absorbed or judged.
-
-    percent:    the canary's share of traffic as routed, 0..100.
-    dispersion: phi >= 1 of production's errors (`sequential.dispersion`); None: too little history, 1 is used.
-    """
-
-    percent: float
-    mode: Mode = "sequential"
-    limits: Limits = DEFAULT_LIMITS
-    dispersion: float | None = None
-
-
-def routed_percent(percent: float, limits: Limits) -> float:
-    """What a step's percentage routes: all of it, but for the holdback that the plan asks to keep."""
-    return min(percent, 100.0 - limits.holdback_percent)
-
-
 def parse_plan(raw: object) -> Plan:
     """A plan from decoded JSON: a name ("default") or `{"steps": [...]}`. Raises PlanInvalid with every fault."""
     if isinstance(raw, str):
@@ -145,7 +48,7 @@ def parse_plan(raw: object) -> Plan:
             raise PlanInvalid([f"plan: no plan of this name, there is {', '.join(sorted(NAMED_PLANS))}"])
         return NAMED_PLANS[raw]
     faults: list[str] = []
-    fields = _read(Plan, raw, "plan", faults, lists={"steps": Step})
+    fields = read_fields(Plan, raw, "plan", faults, lists={"steps": Step})
     steps = fields.get("steps", ())
     if isinstance(raw, dict) and not steps and not faults:
         faults.append("plan.steps: at least one step is needed")
@@ -154,51 +57,3 @@ def parse_plan(raw: object) -> Plan:
     if faults:
         raise PlanInvalid(faults)
     return Plan(**fields)
-
-
-def parse_limits(raw: object) -> Limits:
-    """Limits from decoded JSON; what is not named keeps its default. Raises PlanInvalid with every fault."""
-    faults: list[str] = []
-    fields = _read(Limits, raw, "limits", faults, lists={"metrics": CustomMetric})
-    ratio = fields.get("error_ratio", DEFAULT_LIMITS.error_ratio)
-    if fields.get("error_ratio_allowed", DEFAULT_LIMITS.error_ratio_allowed) > ratio:
-        faults.append("limits.error_ratio_allowed: must not be above error_ratio")
-    names = [metric.name for metric in fields.get("metrics", ())]
-    if len(names) != len(set(names)):
-        faults.append("limits.metrics: every name must be different")
-    if faults:
-        raise PlanInvalid(faults)
-    return Limits(**fields)
-
-
-def _read(
-    struct: type[msgspec.Struct],
-    raw: object,
-    where: str,
-    faults: list[str],
-    lists: dict[str, type[msgspec.Struct]] | None = None,
-) -> dict[str, Any]:
-    """Fields of `struct` found in `raw`, one by one, so that every fault is reported and not only the first."""
-    if not isinstance(raw, dict):
-        faults.append(f"{where}: must be an object")
-        return {}
-    known = {field.name: field for field in msgspec.structs.fields(struct)}
-    faults += [f"{where}.{name}: no such field" for name in raw if name not in known]
-    faults += [f"{where}.{name}: is missing" for name, f in known.items() if f.required and name not in raw]
-    found: dict[str, Any] = {}
-    for name in (name for name in known if name in raw):
-        place = f"{where}.{name}"
-        item = (lists or {}).get(name)
-        if item is not None and isinstance(raw[name], list):
-            read = [_read(item, entry, f"{place}[{i}]", faults) for i, entry in enumerate(raw[name])]
-            found[name] = tuple(item(**fields) for fields in read if _complete(item, fields))
-            continue
-        try:
-            found[name] = msgspec.convert(raw[name], known[name].type)
-        except msgspec.ValidationError as error:
-            faults.append(f"{place}: {error}")
-    return found
-
-
-def _complete(struct: type[msgspec.Struct], fields: dict[str, Any]) -> bool:
-    return all(field.name in fields for field in msgspec.structs.fields(struct) if field.required)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from canary import control, store
-from canary.description import description, summary
-from canary.report import make_report
-from canary.report_page import render
-from canary.request import parse_reason, parse_request
-from canary.store import StoredRollout
+from canary.report.page import render
+from canary.report.report import make_report
+from canary.rollout import operations, store
+from canary.rollout.description import description, summary
+from canary.rollout.request import parse_reason, parse_request
+from canary.rollout.store import StoredRollout
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
@@ -21,7 +21,7 @@ def start_or_change(call: Call) -> Reply:
     """Start a canary (201), or give the one that runs another percentage (200)."""
     request = parse_request(call.body)
     with call.resources.connect() as connection:
-        rollout, started = control.start_or_change(connection, request, actor=call.actor)
+        rollout, started = operations.start_or_change(connection, request, actor=call.actor)
         return Reply(_described(connection, rollout), 201 if started else 200)
 
 
@@ -30,7 +30,7 @@ def show(call: Call) -> Reply:
     product = call.path["product"]
     with call.resources.connect() as connection:
         store.read_one_moment(connection)
-        rollout = control.find(connection, product)
+        rollout = operations.find(connection, product)
         if rollout is None or not Access.VIEWER.admits(call.caller):
             return Reply(summary(product, rollout))
         return Reply(_described(connection, rollout))
@@ -48,7 +48,7 @@ def report(call: Call) -> Reply:
         raise EventRefused(faults)
     with call.resources.connect() as connection:
         store.read_one_moment(connection)
-        rollout = control.find(connection, product)
+        rollout = operations.find(connection, product)
         if rollout is None:
             raise HttpError(404, f"{product} has had no canary yet")
         made = make_report(connection, rollout)
@@ -75,8 +75,8 @@ ROUTES = (
     Route("POST", "/v1/canary", Access.ML_OPS, start_or_change),
     Route("GET", "/v1/canary/{product}", Access.OPTIONAL, show),
     Route("GET", "/v1/canary/{product}/report", Access.VIEWER, report),
-    Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(control.stop)),
-    Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(control.pause)),
-    Route("POST", "/v1/canary/{product}/resume", Access.ML_OPS, _operate(control.resume)),
-    Route("POST", "/v1/canary/{product}/promote", Access.ML_OPS, _operate(control.promote)),
+    Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(operations.stop)),
+    Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(operations.pause)),
+    Route("POST", "/v1/canary/{product}/resume", Access.ML_OPS, _operate(operations.resume)),
+    Route("POST", "/v1/canary/{product}/promote", Access.ML_OPS, _operate(operations.promote)),
 )

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from canary.label_store import insert_labels
-from canary.labels import parse_labels
+from canary.labels.parsing import parse_labels
+from canary.labels.store import insert_labels
 from edge.routes import Access, Call, Reply, Route
 
 BODY_LIMIT = 2 << 20

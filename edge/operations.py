@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from canary.measurement import Measurement
-from canary.plan import Limits, Mode, Plan
-from canary.report import Report
+from canary.judge.measurement import Measurement
+from canary.limits import Limits, Mode
+from canary.plan import Plan
+from canary.report.report import Report
 from edge.infer import MOST_EVENTS, BatchItem
 from edge.models import Registration
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import msgspec
 from starlette.types import Send
 
-from canary.control import ProductNotFound
-from canary.labels import LabelsInvalid
-from canary.plan import CanaryError, PlanInvalid
-from canary.request import RequestInvalid
+from canary.errors import CanaryError, PlanInvalid
+from canary.labels.parsing import LabelsInvalid
+from canary.rollout.operations import ProductNotFound
+from canary.rollout.request import RequestInvalid
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
 from registry.model_version import ThresholdsInvalid

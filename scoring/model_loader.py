@@ -5,12 +5,11 @@ import threading
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from registry import RegistryError
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion
 from registry.reference import REFERENCE_SUFFIX, Reference, ReferenceRows
 from runtime import metrics
-from scoring.onnx_model import ModelUnusable, OnnxModel
+from scoring.onnx_model import OnnxModel, ReferenceMismatch
 
 log = logging.getLogger("sira.scoring.model_loader")
 
@@ -78,8 +77,8 @@ class ModelLoader:
             self._models[version.model_id] = model
         except Exception as error:
             reason = type(error).__name__
-            # The text of an error of ours holds no value of a payload; that of another might.
-            detail = str(error) if isinstance(error, ModelUnusable | RegistryError) else reason
+            # Anyone may read why a process is not ready: the text of other errors may hold keys and paths.
+            detail = str(error) if isinstance(error, ReferenceMismatch) else reason
             self._failures[version.model_id] = f"model {version.model_id} is not loaded: {detail}"
             metrics.model_load_failures.labels(version.product, reason).inc()
             log.error("model_load_failed", extra={"model_id": version.model_id, "reason": reason}, exc_info=True)

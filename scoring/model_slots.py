@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from canary.routing import Split
+from canary.split import Split
 from scoring.onnx_model import OnnxModel
 
 

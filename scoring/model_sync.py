@@ -14,8 +14,8 @@ from uuid import UUID
 
 import psycopg
 
-from canary.plan import parse_limits, routed_percent
-from canary.routing import UNJUDGED_SECONDS, Split
+from canary.limits import parse_limits, routed_percent
+from canary.split import UNJUDGED_SECONDS, Split
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions

@@ -44,6 +44,10 @@ class ModelUnusable(ScoringError):
         super().__init__(f"model {model_id} cannot serve: {reason}")
 
 
+class ReferenceMismatch(ModelUnusable):
+    """Reference rows score otherwise here than their trainer scored them."""
+
+
 class OnnxModel:
     """A loaded and warmed version. `row_seconds` is processor time for one row, at best; `inline` says it is fast."""
 
@@ -99,7 +103,7 @@ class OnnxModel:
         return decide(score, self.version.thresholds)
 
     def check_reference(self, reference: ReferenceRows) -> None:
-        """Score some of the kept reference rows; raise ModelUnusable if one differs from its trainer's score.
+        """Score some of the kept reference rows; raise ReferenceMismatch if one differs from its trainer's score.
 
         A newer onnxruntime, or another processor, may compute otherwise: no such score may reach traffic.
         """
@@ -110,7 +114,7 @@ class OnnxModel:
         differing = sum(not difference <= self.version.reference.tolerance for difference in off)
         if differing:
             reason = f"{differing} of {len(rows)} reference rows differ from their expected score on {RUNTIME_VERSION}"
-            raise ModelUnusable(self.version.model_id, f"{reason}; see `python -m registry check`")
+            raise ReferenceMismatch(self.version.model_id, f"{reason}; see `python -m registry check`")
 
     def _warm_up(self) -> float:
         rows = [self.feed.row(payload) for payload in warm_up_rows(self.version.signature.inputs)]

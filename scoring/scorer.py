@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from canary.fuse import Fuse
-from canary.routing import choose_arm
+from canary.split import choose_arm
 from registry.feed import PayloadInvalid
 from registry.probability import is_probability
 from scoring.cache import ScoreCache, cache_key

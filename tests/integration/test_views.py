@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from canary.evidence import LAST_LATENCY_BIN, latency_bin, latency_edge
+from canary.judge.evidence import LAST_LATENCY_BIN, latency_bin, latency_edge
 from runtime.postgres import Connection, connect
 
 HOUR = datetime(2026, 11, 23, 14, tzinfo=UTC)

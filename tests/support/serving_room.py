@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
 
-from canary.routing import Split
+from canary.split import Split
 from scoring.event import parse_event
 from scoring.job import Answer
 from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot

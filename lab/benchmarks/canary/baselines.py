@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from canary.evidence import BUCKET_SECONDS
-from canary.sequential import CANARY, PRODUCTION, FloatArray, IntArray
+from canary.judge.evidence import BUCKET_SECONDS
+from canary.judge.sequential import CANARY, PRODUCTION, FloatArray, IntArray
 
 RATIO = 1.5
 SAMPLES = 100

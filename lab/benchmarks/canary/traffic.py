@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from canary.evidence import (
+from canary.judge.evidence import (
     BEFORE_SECONDS,
     BUCKET_SECONDS,
     LATENCY_BINS,
@@ -18,8 +18,8 @@ from canary.evidence import (
     latency_bin,
     latency_edge,
 )
-from canary.observation import Observation
-from canary.sequential import FloatArray, IntArray, dispersion
+from canary.judge.observation import Observation
+from canary.judge.sequential import FloatArray, IntArray, dispersion
 
 REQUESTS_PER_SECOND = 200.0
 CANARY_PERCENT = 10.0

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from canary.absorption import absorb_observation
-from canary.conditions import Inputs
-from canary.evidence import BUCKET_SECONDS, PHASE_BEFORE
-from canary.judge_state import JudgeState
-from canary.plan import DEFAULT_LIMITS, Policy
-from canary.sequential import CANARY, PRODUCTION, FloatArray, log_evidence, paired_log_evidence
-from canary.verdict import Verdict, judge
+from canary.judge.absorb import absorb_observation
+from canary.judge.evidence import BUCKET_SECONDS, PHASE_BEFORE
+from canary.judge.safety_rules import Inputs
+from canary.judge.sequential import CANARY, PRODUCTION, FloatArray, log_evidence, paired_log_evidence
+from canary.judge.state import JudgeState
+from canary.judge.verdict import Verdict, judge
+from canary.limits import DEFAULT_LIMITS, Policy
 from lab.benchmarks.canary.traffic import CANARY_PERCENT, Traffic, estimate_dispersion, observe_traffic
 
 _BATCH = 100

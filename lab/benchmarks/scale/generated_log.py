@@ -8,10 +8,10 @@ from uuid import UUID
 
 import msgspec
 
-from canary import control
-from canary.request import parse_request
-from canary.sources import Sources
-from canary.tick import tick
+from canary.controller.sources import Sources
+from canary.controller.tick import tick
+from canary.rollout import operations
+from canary.rollout.request import parse_request
 from lab.benchmarks.model import Row
 from lab.benchmarks.scale.room import QUERIES
 from lab.benchmarks.scale.seed import ACTOR, add_version
@@ -90,7 +90,7 @@ def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[st
     """A rollout that began on a day and was judged until shortly before the end of the log."""
     request = parse_request({"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})
     with connection.transaction():
-        rollout, _ = control.start_or_change(connection, request, actor=ACTOR)
+        rollout, _ = operations.start_or_change(connection, request, actor=ACTOR)
     judged = _midnight(since + timedelta(days=ROLLOUT_DAYS)) - UNJUDGED
     values = {"rollout_id": rollout.rollout_id, "since": _midnight(since), "judged": judged}
     connection.execute(QUERIES["backdate_rollout"], values)

@@ -9,7 +9,7 @@ from functools import partial
 
 from psycopg import sql
 
-from canary.label_store import count_labels
+from canary.labels.store import count_labels
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth, transposed

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from canary import control, store
-from canary.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
-from canary.judge_state import Remembered
-from canary.request import parse_request
-from canary.sources import Sources
-from canary.store import jsonb
-from canary.tick import tick
+from canary.controller.sources import Sources
+from canary.controller.tick import tick
+from canary.judge.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
+from canary.judge.state import Remembered
+from canary.rollout import operations, store
+from canary.rollout.request import parse_request
+from canary.rollout.store import jsonb
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
@@ -103,7 +103,7 @@ def _start(connection: Connection, like: ModelVersion, product: str) -> None:
     # Without an Alertmanager every verdict would be `hold`.
     request = parse_request({**wanted, "limits": {"critical_alerts": "ignore"}})
     with connection.transaction():
-        control.start_or_change(connection, request, actor=ACTOR)
+        operations.start_or_change(connection, request, actor=ACTOR)
 
 
 def _row(room: Room, clock: Clock, products: int, days: int, ticks: int) -> Row:
@@ -125,7 +125,7 @@ def _stop_all_but(connection: Connection, kept: int) -> None:
     live = [rollout.product for rollout in store.all_rollouts(connection) if rollout.live]
     for product in live[kept:]:
         with connection.transaction():
-            control.stop(connection, product, actor=ACTOR, reason="measuring fewer")
+            operations.stop(connection, product, actor=ACTOR, reason="measuring fewer")
     if len(live) < kept:
         raise MeasurementFailed(f"{kept} rollouts were to be judged, {len(live)} are live")
 

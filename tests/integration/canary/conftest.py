@@ -9,12 +9,12 @@ from statistics import NormalDist
 
 import pytest
 
-from canary import control, store
-from canary.evidence import bucket_start, latency_bin
-from canary.request import parse_request
-from canary.sources import Sources
-from canary.store import StoredRollout, StoredVerdict, jsonb
-from canary.tick import Judged, tick
+from canary.controller.sources import Sources
+from canary.controller.tick import Judged, tick
+from canary.judge.evidence import bucket_start, latency_bin
+from canary.rollout import operations, store
+from canary.rollout.request import parse_request
+from canary.rollout.store import StoredRollout, StoredVerdict, jsonb
 from registry.model_version import ModelVersion, NewVersion, Status, Thresholds
 from registry.signature import Field, Signature
 from registry.store import change_status, get_version, insert_version
@@ -112,7 +112,7 @@ class Canary:
         ids = {"product": self.product, "canary_percent": percent, "canary_model_id": self.canary.model_id}
         request = parse_request({**ids, "limits": LIMITS, **fields})
         with self.connection.transaction():
-            rollout, _ = control.start_or_change(self.connection, request, actor="ops_ana")
+            rollout, _ = operations.start_or_change(self.connection, request, actor="ops_ana")
         return rollout
 
     def now(self) -> StoredRollout:

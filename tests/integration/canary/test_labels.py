@@ -3,10 +3,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary.evidence import Paired
-from canary.evidence_store import standings
-from canary.label_store import count_labels, insert_labels, label_outcomes
-from canary.labels import Kind, Label, LabelsInvalid
+from canary.controller.store import standings
+from canary.judge.evidence import Paired
+from canary.labels.parsing import Kind, Label, LabelsInvalid
+from canary.labels.store import count_labels, insert_labels, label_outcomes
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:

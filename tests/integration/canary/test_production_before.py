@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from canary import store
-from canary.evidence import latency_bin
-from canary.judge_state import JudgeState, decode_state
-from canary.replay import Replayed, replay
-from canary.report import Report, make_report
+from canary.controller.replay import Replayed, replay
+from canary.judge.evidence import latency_bin
+from canary.judge.state import JudgeState, decode_state
+from canary.report.report import Report, make_report
+from canary.rollout import store
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from canary import upkeep
-from canary.replay import Replayed, replay
+from canary.controller import upkeep
+from canary.controller.replay import Replayed, replay
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:

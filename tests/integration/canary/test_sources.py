@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from canary.sources import TIMEOUT_SECONDS, Alert, Answers, Sources
+from canary.controller.sources import TIMEOUT_SECONDS, Alert, Answers, Sources
 from tests.support.served import free_port
 
 Make = Callable[..., Sources]

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from canary.routing import choose_arm
+from canary.split import choose_arm
 from lab.postgres import LocalPostgres
 from registry.artifacts import ArtifactStore, open_store
 from registry.model_version import ModelVersion, Status

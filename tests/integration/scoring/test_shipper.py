@@ -15,7 +15,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from canary.evidence import latency_bin, score_bin
+from canary.judge.evidence import latency_bin, score_bin
 from lab.postgres import LocalPostgres
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection, connect

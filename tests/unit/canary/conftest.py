@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from canary.absorption import absorb
-from canary.evidence import BUCKET_SECONDS, LATENCY_BINS, ArmBucket, Bucket, Paired, latency_edge
-from canary.judge_state import JudgeState
-from canary.plan import Policy
+from canary.judge.absorb import absorb
+from canary.judge.evidence import BUCKET_SECONDS, LATENCY_BINS, ArmBucket, Bucket, Paired, latency_edge
+from canary.judge.state import JudgeState
+from canary.limits import Policy
 
 LOG_EDGES = np.log([latency_edge(i) for i in range(LATENCY_BINS - 1)])
 

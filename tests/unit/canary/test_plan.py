@@ -1,18 +1,9 @@
 import msgspec
 import pytest
 
-from canary.plan import (
-    DEFAULT_LIMITS,
-    DEFAULT_PLAN,
-    CustomMetric,
-    Limits,
-    Plan,
-    PlanInvalid,
-    Step,
-    parse_limits,
-    parse_plan,
-    routed_percent,
-)
+from canary.errors import PlanInvalid
+from canary.limits import DEFAULT_LIMITS, CustomMetric, Limits, parse_limits, routed_percent
+from canary.plan import DEFAULT_PLAN, Plan, Step, parse_plan
 
 HOUR = 3600
 

@@ -11,8 +11,8 @@ import canary
 import registry
 import runtime
 import scoring
-from canary.plan import CanaryError
-from canary.request import RequestInvalid
+from canary.errors import CanaryError
+from canary.rollout.request import RequestInvalid
 from edge.problems import _TABLE, TITLES, BodyTooLarge, Forbidden, HttpError, map_error
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactCorrupt, ArtifactError

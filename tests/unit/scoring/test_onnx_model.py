@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from registry.reference import Reference, ReferenceRow, ReferenceRows
-from scoring.onnx_model import ModelUnusable, OnnxModel
+from scoring.onnx_model import ModelUnusable, OnnxModel, ReferenceMismatch
 from tests.support.table_model import loaded, table_model
 
 
@@ -102,6 +102,6 @@ def test_a_model_that_scores_its_reference_rows_as_its_trainer_did_may_serve(tmp
 @pytest.mark.parametrize("served", [0.5002, math.nan, 1.5])
 def test_a_model_that_scores_a_reference_row_otherwise_never_serves(tmp_path: Path, served: float) -> None:
     model = with_reference(tmp_path, 0.25, 0.75, served)
-    with pytest.raises(ModelUnusable, match=r"1 of 3 reference rows differ .* on onnxruntime") as refused:
+    with pytest.raises(ReferenceMismatch, match=r"1 of 3 reference rows differ .* on onnxruntime") as refused:
         model.check_reference(kept(0.25, 0.75, 0.5))
     assert "0.5" not in str(refused.value)

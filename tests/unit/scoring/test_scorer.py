@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import REGISTRY
 
-from canary.routing import Split, choose_arm
+from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
 from registry.signature import Signature
 from scoring.job import Answer

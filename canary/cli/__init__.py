@@ -1,0 +1,1 @@
+"""`python -m canary`: the commands and what they print."""

@@ -1,0 +1,141 @@
+"""Canaries as people read them in a terminal."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from canary.report.report import ARMS, Report
+from canary.rollout.next_action import BEFORE_PLAN
+from canary.rollout.store import StoredRollout, StoredVerdict
+
+_STYLES: Mapping[str, str] = {
+    "running": "green",
+    "promoted": "bold green",
+    "paused": "yellow",
+    "rolled_back": "red",
+    "stopped": "dim",
+    "continue": "green",
+    "advance": "bold green",
+    "hold": "yellow",
+    "rollback": "red",
+    "pass": "green",
+    "unknown": "dim",
+}
+
+
+def rollouts_table(rollouts: Iterable[StoredRollout]) -> Table:
+    table = Table("product", "state", "percent", "step", "started", "by", "canary", "rollout", box=None)
+    for rollout in rollouts:
+        table.add_row(
+            rollout.product,
+            _word(rollout.status),
+            f"{rollout.canary_percent:g} %",
+            _step(rollout),
+            _time(rollout.created_at),
+            rollout.created_by,
+            Text(rollout.canary_model_id, no_wrap=True),
+            Text(rollout.rollout_id, no_wrap=True),
+        )
+    return table
+
+
+def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> RenderableType:
+    facts = Table.grid(padding=(0, 2))
+    shown: dict[str, str | Text] = {
+        "state": _word(rollout.status),
+        "percent": f"{rollout.canary_percent:g} %, step {_step(rollout)}",
+        "canary": rollout.canary_model_id,
+        "production": rollout.production_model_id,
+        "started": f"{_time(rollout.created_at)} by {rollout.created_by}",
+        "rollout": rollout.rollout_id,
+        "mode": rollout.mode,
+    }
+    if rollout.ended_at:
+        shown["ended"] = _time(rollout.ended_at)
+    for name, value in shown.items():
+        facts.add_row(Text(name, style="dim"), value)
+    parts: list[RenderableType] = [Text(rollout.product, style="bold"), facts, "", _plan_table(rollout)]
+    if verdict:
+        parts += ["", _verdict_line(verdict), _measurements_table(verdict)]
+    return Group(*parts)
+
+
+def report_tables(report: Report) -> RenderableType:
+    """The report in brief; the page has the rest."""
+    return Group(_arms_table(report), "", _decisions_line(report), "", _history_table(report))
+
+
+def _arms_table(report: Report) -> Table:
+    table = Table("arm", "requests", "errors", "error rate", "blocked", "p50", "p95", "p99", box=None)
+    for arm in ARMS:
+        totals = [total for total in report.totals if total.arm == arm]
+        requests, errors = (sum(getattr(total, name) for total in totals) for name in ("requests", "errors"))
+        latency = report.latency[arm]
+        table.add_row(
+            arm,
+            f"{requests:,}",
+            f"{errors:,}",
+            f"{errors / requests:.3%}" if requests else "",
+            f"{sum(total.blocked for total in totals):,}",
+            *("" if value is None else f"{value * 1e3:.1f} ms" for value in (latency.p50, latency.p95, latency.p99)),
+        )
+    return table
+
+
+def _decisions_line(report: Report) -> str:
+    decisions = report.decisions
+    kinds = ", ".join(
+        f"{flip.events:,} {flip.production_decision} -> {flip.canary_decision} (amounts {flip.amount:,.0f})"
+        for flip in decisions.by_kind
+    )
+    said = f"{decisions.events:,} events scored by both, {decisions.flips:,} decided differently"
+    return f"{said}: {kinds}" if kinds else said
+
+
+def _history_table(report: Report) -> Table:
+    table = Table("phase", "from", "to", "verdict", "action", "last reasons", box=None)
+    for run in report.verdicts:
+        reasons = "; ".join(run.reasons)
+        table.add_row(str(run.phase), _time(run.first), _time(run.last), _word(run.verdict), _word(run.action), reasons)
+    return table
+
+
+def _plan_table(rollout: StoredRollout) -> Table:
+    table = Table("", "percent", "bakes", "gate", box=None)
+    for number, step in enumerate(rollout.plan.steps):
+        mark = "->" if rollout.live and number == rollout.step else ""
+        bake = str(timedelta(seconds=step.bake_seconds))
+        table.add_row(mark, f"{step.percent:g} %", bake, step.gate)
+    return table
+
+
+def _measurements_table(verdict: StoredVerdict) -> Table:
+    table = Table("measurement", "outcome", "value", "limit", "reason", box=None)
+    for m in verdict.measurements:
+        table.add_row(m.name, _word(m.outcome), _number(m.value), _number(m.limit), m.reason)
+    return table
+
+
+def _verdict_line(verdict: StoredVerdict) -> Text:
+    reasons = "; ".join(verdict.reasons)
+    return Text.assemble(_word(verdict.verdict), f" at {_time(verdict.judged_at)}: {reasons}")
+
+
+def _step(rollout: StoredRollout) -> str:
+    steps = len(rollout.plan.steps)
+    return f"before the plan's {steps}" if rollout.step == BEFORE_PLAN else f"{rollout.step + 1} of {steps}"
+
+
+def _word(word: str) -> Text:
+    return Text(word, style=_STYLES.get(word, ""))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

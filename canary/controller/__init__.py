@@ -1,0 +1,1 @@
+"""The clock: ticks, upkeep, and what they read from outside."""

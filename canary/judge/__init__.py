@@ -1,0 +1,1 @@
+"""Is the canary good? Evidence in, verdict out: pure, and replayed bit for bit."""

@@ -1,0 +1,168 @@
+"""How one sealed bucket adds to what the judge remembers."""
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
+
+from canary.judge import sequential
+from canary.judge.evidence import BUCKET_SECONDS, Bucket, bins_of_ratio, latency_bin
+from canary.judge.latency import BLOCK_SECONDS, P95, Counts, add_latency, count_above, quantile_bin
+from canary.judge.observation import Observation, observe
+from canary.judge.sequential import CANARY, PRODUCTION, FloatArray
+from canary.judge.state import (
+    ERROR_ALTERNATIVES,
+    GO_ALTERNATIVES,
+    LATENCY_ALTERNATIVES,
+    JudgeState,
+    begin_phase,
+    new_state,
+    restart,
+)
+from canary.limits import Policy
+
+RESTART_SECONDS = 300
+# With the 0.1 of each of five phases (judge_state), a test's weights sum to at most 1.
+RESTARTS_WEIGHT = 0.5
+
+
+def absorb(state: JudgeState | None, bucket: Bucket, policy: Policy) -> JudgeState:
+    """The state after one more sealed bucket; None before the first. Buckets come in order of (start, phase)."""
+    return absorb_observation(state, observe(bucket), policy)
+
+
+def absorb_observation(state: JudgeState | None, seen: Observation, policy: Policy) -> JudgeState:
+    """As `absorb`, for any number of rollouts side by side."""
+    if state is None:
+        state = new_state(seen.requests.shape[:-1], seen.start)
+    if seen.phase > state.phase.number:
+        state = begin_phase(state, seen.phase, seen.start, policy.percent)
+    restarts = (seen.start - state.started) // RESTART_SECONDS + 1
+    if restarts > state.restarts:
+        weight = RESTARTS_WEIGHT / (restarts * (restarts + 1))
+        state = msgspec.structs.replace(restart(state, weight, seen.start), restarts=restarts)
+    state = _add_errors(state, seen, policy)
+    state = _add_latency(state, seen, policy)
+    state = _add_decisions(state, seen)
+    return _add_silence(state, seen, policy)
+
+
+def slow_and_timed(state: JudgeState, seen: Observation, policy: Policy) -> tuple[FloatArray, FloatArray]:
+    """Requests (..., 2) above production's p95, times the allowed ratio for the canary, and all that were timed.
+
+    The p95 is that of the ten minutes before this bucket: known before it, so that the test stays valid.
+    """
+    known = _known_latency(state, policy)
+    p95_bin = quantile_bin(known, P95)
+    edges = np.stack([p95_bin, p95_bin + bins_of_ratio(policy.limits.p95_ratio)], axis=-1)
+    enough = (known.sum(axis=-1) >= policy.limits.latency_samples)[..., None]
+    slow = np.where(enough, count_above(seen.latency, edges), 0)
+    timed = np.where(enough, seen.latency.sum(axis=-1), 0)
+    return slow.astype(np.float64), timed.astype(np.float64)
+
+
+def without_control(policy: Policy) -> bool:
+    """At 100 % nothing is routed to production: the canary is judged against production as it was before."""
+    return policy.percent >= 100.0
+
+
+def _add_errors(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
+    limits, eta = policy.limits, _eta(policy)
+    counts = (seen.errors, seen.requests)
+    rate = None
+    if without_control(policy):
+        rate = sequential.rate_upper_bound(state.production_errors, state.production_requests)
+    ratio = _log_ratio(*counts, rate, ERROR_ALTERNATIVES, limits.error_ratio_allowed, eta)
+    negligible = np.asarray(limits.error_rate_negligible)
+    phase = msgspec.structs.replace(
+        state.phase,
+        errors=state.phase.errors + seen.errors,
+        requests=state.phase.requests + seen.requests,
+        error_go=state.phase.error_go + _log_ratio(*counts, rate, GO_ALTERNATIVES, limits.error_ratio, eta),
+        negligible_go=state.phase.negligible_go + _log_ratio(*counts, negligible, GO_ALTERNATIVES, rho=1.0, eta=eta),
+    )
+    return msgspec.structs.replace(
+        state,
+        phase=phase,
+        errors=sequential.add_bucket(state.errors, ratio, *counts),
+        production_errors=state.production_errors + seen.errors[..., PRODUCTION],
+        production_requests=state.production_requests + seen.requests[..., PRODUCTION],
+    )
+
+
+def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
+    counts = slow_and_timed(state, seen, policy)
+    rate = None
+    if without_control(policy):
+        known = state.production_latency
+        slow = count_above(known, quantile_bin(known, P95))
+        rate = sequential.rate_upper_bound(slow.astype(np.float64), known.sum(axis=-1).astype(np.float64))
+    ratio = _log_ratio(*counts, rate, LATENCY_ALTERNATIVES, rho=1.0, eta=1.0)
+    canary = seen.latency[..., CANARY, :]
+    negligible = np.full(canary.shape[:-1], latency_bin(policy.limits.p95_negligible_seconds))
+    above = count_above(canary, negligible).astype(np.float64)
+    phase = msgspec.structs.replace(
+        state.phase,
+        slow=state.phase.slow + counts[0],
+        timed=state.phase.timed + counts[1],
+        latency_go=state.phase.latency_go + _log_ratio(*counts, rate, GO_ALTERNATIVES, rho=1.0, eta=1.0),
+        fast_go=state.phase.fast_go
+        + sequential.log_likelihood_ratio_to_rate(
+            above, canary.sum(axis=-1).astype(np.float64), np.asarray(1.0 - P95), GO_ALTERNATIVES
+        ),
+    )
+    return msgspec.structs.replace(
+        state,
+        phase=phase,
+        latency=sequential.add_bucket(state.latency, ratio, *counts),
+        window=add_latency(state.window, minute_of(state, seen.start), seen.latency),
+        production_latency=state.production_latency + seen.latency[..., PRODUCTION, :],
+    )
+
+
+def _eta(policy: Policy) -> FloatArray:
+    """Bursty errors are worth less evidence each: eta = 1/phi, with an axis for the alternatives."""
+    return 1.0 / np.asarray(1.0 if policy.dispersion is None else policy.dispersion)[..., None]
+
+
+def minute_of(state: JudgeState, at: int) -> int:
+    """The latency window's number of the minute that holds `at`; restarts begin on its boundaries."""
+    return (at - state.started) // BLOCK_SECONDS
+
+
+def _known_latency(state: JudgeState, policy: Policy) -> Counts:
+    """Production's latency to compare with: of the last ten minutes, or of the rollout when it has none."""
+    return state.production_latency if without_control(policy) else state.window.total[..., PRODUCTION, :]
+
+
+def _log_ratio(
+    events: FloatArray,
+    requests: FloatArray,
+    rate: FloatArray | None,
+    alternatives: FloatArray,
+    rho: float,
+    eta: ArrayLike,
+) -> FloatArray:
+    """Against the control arm, or against a rate when there is none."""
+    if rate is None:
+        return sequential.log_likelihood_ratio(events, requests, alternatives, rho, eta)
+    canary_events, canary_requests = events[..., CANARY], requests[..., CANARY]
+    return sequential.log_likelihood_ratio_to_rate(canary_events, canary_requests, rho * rate, alternatives, eta)
+
+
+def _add_decisions(state: JudgeState, seen: Observation) -> JudgeState:
+    phase = msgspec.structs.replace(
+        state.phase, scores=state.phase.scores + seen.scores, paired=state.phase.paired + seen.paired
+    )
+    return msgspec.structs.replace(state, phase=phase, paired=state.paired + seen.paired)
+
+
+def _add_silence(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
+    heard = seen.requests[..., CANARY] > 0.0
+    expected = seen.requests.sum(axis=-1) * policy.percent / 100.0
+    silence_begins = heard | (state.unanswered == 0.0)
+    return msgspec.structs.replace(
+        state,
+        through=max(state.through, seen.start + BUCKET_SECONDS),
+        unanswered=np.where(heard, 0.0, state.unanswered + expected),
+        silent_since=np.where(silence_begins, float(seen.start), state.silent_since),
+    )

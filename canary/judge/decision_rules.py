@@ -1,0 +1,104 @@
+"""Rules (c) and (d), on what the models decide: blocks, flips, scores, and false positives."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from canary.judge.drift import population_stability_index
+from canary.judge.evidence import Paired
+from canary.judge.measurement import Measurement, Outcome, e_value, weighed
+from canary.judge.sequential import paired_log_evidence, paired_relative_change
+from canary.judge.state import JudgeState
+from canary.limits import Limits
+
+
+class LabelCounts(msgspec.Struct, frozen=True):
+    """Events both models scored: all, those older than the maturity horizon, and the legitimate among these."""
+
+    events: int
+    matured: int
+    legitimate: Paired
+
+
+def check_decisions(state: JudgeState, limits: Limits, labels: LabelCounts | None) -> Iterator[Measurement]:
+    yield check_blocks(state, limits)
+    yield check_flips(state, limits)
+    yield check_score_shift(state, limits)
+    yield check_false_positives(limits, labels)
+
+
+def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
+    """Rule (c): rolls back when one model blocks more than twice what the other does, on the same events."""
+    both, canary_only, production_only, neither = (int(n) for n in state.paired)
+    total = both + canary_only + production_only + neither
+    # Each way has half of alpha.
+    needed = 2.0 / limits.decision_alpha
+    more = paired_log_evidence(canary_only, production_only, both, limits.block_ratio)
+    fewer = paired_log_evidence(production_only, canary_only, both, limits.block_ratio)
+    evidence = max(e_value(more), e_value(fewer))
+    canary, production = both + canary_only, both + production_only
+    ratio = canary / production if production else None
+    enough: Outcome = "pass" if total >= limits.paired_samples else "unknown"
+    outcome = "rollback" if evidence >= needed else enough
+    counts = f"of {total:,} events scored by both, the canary blocks {canary:,} and production {production:,}"
+    reason = f"{counts}; {weighed(evidence, needed)}"
+    return Measurement("block_ratio", outcome, reason, ratio, limits.block_ratio, "ratio", evidence, needed)
+
+
+def check_flips(state: JudgeState, limits: Limits) -> Measurement:
+    both, canary_only, production_only, neither = (int(n) for n in state.phase.paired)
+    total = both + canary_only + production_only + neither
+    if total < limits.paired_samples:
+        reason = f"{total:,} events scored by both, {limits.paired_samples:,} are needed"
+        return Measurement("flip_rate", "unknown", reason, None, limits.flip_rate, "share")
+    rate = (canary_only + production_only) / total
+    outcome: Outcome = "hold" if rate > limits.flip_rate else "pass"
+    reason = f"the models disagree on blocking {rate:.2%} of {total:,} events, the limit is {limits.flip_rate:.2%}"
+    return Measurement("flip_rate", outcome, reason, rate, limits.flip_rate, "share")
+
+
+def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
+    """Holds and never rolls back: a new model should shift scores, and a person should look."""
+    production, canary = (int(n) for n in state.phase.scores.sum(axis=-1))
+    if min(production, canary) < limits.paired_samples:
+        reason = f"{min(production, canary):,} scores in one arm, {limits.paired_samples:,} are needed"
+        return Measurement("score_psi", "unknown", reason, None, limits.psi, "PSI")
+    psi = population_stability_index(state.phase.scores)
+    outcome: Outcome = "hold" if psi > limits.psi else "pass"
+    return Measurement(
+        "score_psi",
+        outcome,
+        f"scores have shifted by PSI {psi:.3f}, the limit is {limits.psi:g}",
+        psi,
+        limits.psi,
+        "PSI",
+    )
+
+
+def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measurement:
+    """Rule (d): legitimate events blocked, of those both models scored and whose labels have had time to come."""
+
+    def measured(outcome: str, reason: str, change: float | None = None) -> Measurement:
+        required = limits.labels_required or outcome != "unknown"
+        tolerated = limits.false_positive_change
+        return Measurement("false_positives", outcome, reason, change, tolerated, "relative", required=required)  # type: ignore[arg-type]
+
+    if labels is None or labels.events == 0:
+        return measured("unknown", "not yet knowable: there are no labels")
+    share = labels.matured / labels.events
+    if share < limits.matured_share:
+        asked = f"{share:.0%} of the labels have matured, the plan asks for {limits.matured_share:.0%}"
+        return measured("unknown", f"not yet knowable: {asked}")
+    pairs, tolerated = labels.legitimate, limits.false_positive_change
+    found = paired_relative_change(pairs.n10, pairs.n01, pairs.n11, pairs.total, tolerated)
+    if found is None:
+        return measured("unknown", "not yet knowable: production blocked no event known to be legitimate")
+    figure = f"the canary blocks {found.change:+.1%} legitimate events (±{found.half_width:.1%})"
+    if found.change - found.half_width > tolerated:
+        return measured("hold", f"{figure}: more than the {tolerated:.0%} allowed", found.change)
+    if found.half_width > tolerated:
+        needed = f"about {found.needed:,} labelled legitimate events are needed, there are {pairs.total:,}"
+        return measured("unknown", f"not yet knowable: {figure}; {needed}", found.change)
+    if abs(found.change) > tolerated:
+        return measured("hold", f"{figure}: outside the ±{tolerated:.0%} allowed", found.change)
+    return measured("pass", f"{figure}, within ±{tolerated:.0%}", found.change)

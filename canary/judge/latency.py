@@ -1,0 +1,57 @@
+"""Latency histograms over the previous ten minutes, in blocks of a minute. Arrays end in (arm, bin)."""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from canary.judge.evidence import LAST_LATENCY_BIN, LATENCY_BINS
+from canary.judge.sequential import IntArray
+
+LatencyArray = NDArray[np.int32]
+Counts = LatencyArray | IntArray
+
+P95 = 0.95
+BLOCK_SECONDS = 60
+BLOCKS = 10
+
+
+class LatencyWindow(msgspec.Struct, frozen=True):
+    """minutes: block numbers, newest last; blocks: each (..., 2, 458); total: their sum."""
+
+    minutes: tuple[int, ...]
+    blocks: tuple[LatencyArray, ...]
+    total: LatencyArray
+
+
+def empty_window(shape: tuple[int, ...]) -> LatencyWindow:
+    return LatencyWindow((), (), np.zeros((*shape, 2, LATENCY_BINS), dtype=np.int32))
+
+
+def add_latency(window: LatencyWindow, minute: int, latency: LatencyArray) -> LatencyWindow:
+    """Count a bucket's histograms into the block of its minute, and forget what is ten minutes old."""
+    minutes, blocks, total = window.minutes, window.blocks, window.total + latency
+    if minutes and minutes[-1] == minute:
+        return LatencyWindow(minutes, (*blocks[:-1], blocks[-1] + latency), total)
+    forgotten = sum(number <= minute - BLOCKS for number in minutes)
+    for block in blocks[:forgotten]:
+        total = total - block
+    return LatencyWindow((*minutes[forgotten:], minute), (*blocks[forgotten:], latency), total)
+
+
+def latency_since(window: LatencyWindow, minute: int) -> LatencyArray:
+    """The histograms (..., 2, 458) of the blocks from `minute` on."""
+    kept = [block for number, block in zip(window.minutes, window.blocks, strict=True) if number >= minute]
+    return np.sum(kept, axis=0, dtype=np.int32) if kept else np.zeros_like(window.total)
+
+
+def quantile_bin(histogram: Counts, quantile: float) -> IntArray:
+    """The bin that holds the quantile: (..., 458) -> (...). Bin 0 when the histogram is empty."""
+    running = histogram.cumsum(axis=-1)
+    return np.asarray((running >= quantile * running[..., -1:]).argmax(axis=-1))
+
+
+def count_above(histogram: Counts, bin_: IntArray) -> IntArray:
+    """How many lie in bins above `bin_`: (..., 458), (...) -> (...)."""
+    running = histogram.cumsum(axis=-1)
+    edge = np.minimum(bin_, LAST_LATENCY_BIN)[..., None]
+    return np.asarray(running[..., -1] - np.take_along_axis(running, edge, axis=-1)[..., 0])

@@ -1,0 +1,39 @@
+"""What one rule found: a figure, its limit, and a sentence a person can act on."""
+
+from math import exp
+from typing import Literal
+
+import msgspec
+
+from canary.judge.sequential import FloatArray
+
+_LARGEST_LOG = 690.0  # e to this is still a float
+
+Outcome = Literal["pass", "rollback", "hold", "unknown"]
+
+
+class Measurement(msgspec.Struct, frozen=True):
+    """One rule's finding. `unknown`: too little evidence to say; it stops an advance if `required`, nothing else.
+
+    value:    the effect in `unit`; None when there is none (no data, or a ratio to zero).
+    evidence: an e-value, where the rule weighs one: it acts at `evidence_limit`, however often it is looked at.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+    value: float | None = None
+    limit: float | None = None
+    unit: str = ""
+    evidence: float | None = None
+    evidence_limit: float | None = None
+    required: bool = True
+
+
+def e_value(log_evidence: FloatArray) -> float:
+    """E from its logarithm, at most 1e299 so that it stays a number in JSON."""
+    return exp(min(float(log_evidence), _LARGEST_LOG))
+
+
+def weighed(evidence: float, needed: float) -> str:
+    return f"evidence {evidence:.3g} of the {needed:g} a rollback needs"

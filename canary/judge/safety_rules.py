@@ -1,0 +1,110 @@
+"""What the judge is told besides the buckets, and the rules about it: alerts, metrics, the fuse, silence."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from canary.fuse import FuseTrip
+from canary.judge.decision_rules import LabelCounts
+from canary.judge.measurement import Measurement, Outcome
+from canary.judge.state import JudgeState
+from canary.limits import CustomMetric, Limits, Policy
+
+NO_EVIDENCE = Measurement("freshness", "hold", "no evidence yet: nothing has been answered since the rollout began")
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """now: epoch seconds. critical_alerts: names, None when Alertmanager did not answer.
+
+    metrics: value by metric name, None or absent when there is none. labels: None when none are collected.
+    """
+
+    now: float
+    bake_over: bool
+    critical_alerts: tuple[str, ...] | None = None
+    metrics: dict[str, float | None] = {}
+    labels: LabelCounts | None = None
+    fuse_trips: tuple[FuseTrip, ...] = ()
+
+
+def check_conditions(state: JudgeState, policy: Policy, inputs: Inputs) -> Iterator[Measurement]:
+    """Every rule of this module, those that can roll back first."""
+    limits = policy.limits
+    yield check_fuse(inputs)
+    yield check_silence(state, limits)
+    for metric in limits.metrics:
+        yield check_metric(metric, inputs.metrics.get(metric.name))
+    yield check_freshness(state, limits, inputs.now)
+    yield check_alerts(limits, inputs)
+    yield check_bake(inputs)
+
+
+def check_fuse(inputs: Inputs) -> Measurement:
+    """Rule (f): one process's fuse is the rollback of all, unless production was failing too."""
+    trips = inputs.fuse_trips
+    blamed = [trip for trip in trips if not trip.production_failing]
+    if blamed:
+        trip = blamed[0]
+        reason = (
+            f"a serving process saw {trip.errors} errors in {trip.requests} canary requests and stopped routing to it"
+        )
+        return Measurement("fuse", "rollback", reason, len(blamed), 0, "trips")
+    if trips:
+        reason = "the fuse would have tripped, but production is failing too: look for a cause outside the models"
+        return Measurement("fuse", "hold", reason, len(trips), 0, "trips")
+    return Measurement("fuse", "pass", "no serving process has tripped its fuse", 0, 0, "trips")
+
+
+def check_silence(state: JudgeState, limits: Limits) -> Measurement:
+    """No canary request although some were expected: hold, and after a while roll back."""
+    expected, seconds = float(state.unanswered), state.through - float(state.silent_since)
+    if expected < limits.expected_requests:
+        reason = "the canary is getting its requests"
+        return Measurement("silence", "pass", reason, 0.0, limits.silence_seconds, "seconds")
+    reason = f"no canary request for {seconds:.0f} s, though about {expected:.0f} were expected"
+    outcome: Outcome = "rollback" if seconds >= limits.silence_seconds else "hold"
+    return Measurement("silence", outcome, reason, seconds, limits.silence_seconds, "seconds")
+
+
+def check_freshness(state: JudgeState, limits: Limits, now: float) -> Measurement:
+    """No data is never success."""
+    age = now - state.through
+    if age > limits.stale_seconds:
+        reason = f"the newest evidence is {age:.0f} s old: is anything logged, and shipped to Postgres?"
+        return Measurement("freshness", "hold", reason, age, limits.stale_seconds, "seconds")
+    reason = f"the newest evidence is {age:.0f} s old"
+    return Measurement("freshness", "pass", reason, age, limits.stale_seconds, "seconds")
+
+
+def check_alerts(limits: Limits, inputs: Inputs) -> Measurement:
+    alerts = inputs.critical_alerts
+    if limits.critical_alerts == "ignore":
+        return Measurement("critical_alerts", "pass", "this plan goes on whatever alert fires")
+    if alerts is None:
+        reason = (
+            "no Alertmanager answers, so nobody knows whether a critical alert fires: set the controller's"
+            ' ALERTMANAGER_URL, or start a rollout whose limits say "critical_alerts": "ignore"'
+        )
+        return Measurement("critical_alerts", "hold", reason)
+    if alerts:
+        reason = f"critical alert firing: {', '.join(alerts)}"
+        return Measurement("critical_alerts", "hold", reason, len(alerts), 0, "alerts")
+    return Measurement("critical_alerts", "pass", "no critical alert fires", 0, 0, "alerts")
+
+
+def check_metric(metric: CustomMetric, value: float | None) -> Measurement:
+    """Rule (e): no value or NaN holds; it never passes and never rolls back."""
+    name = f"metric:{metric.name}"
+    if value is None or value != value:
+        reason = f"{metric.name} has no value: Prometheus does not answer, or the query finds nothing"
+        return Measurement(name, "hold", reason, None, metric.limit)
+    breached = value > metric.limit if metric.bad == "above" else value < metric.limit
+    side = f"{metric.bad} the limit of" if breached else "within the limit of"
+    reason = f"{metric.name} is {value:g}, {side} {metric.limit:g}"
+    return Measurement(name, metric.on_breach if breached else "pass", reason, value, metric.limit)
+
+
+def check_bake(inputs: Inputs) -> Measurement:
+    if inputs.bake_over:
+        return Measurement("bake", "pass", "the step has lasted as long as its plan asks")
+    return Measurement("bake", "unknown", "the step has not yet lasted as long as its plan asks")

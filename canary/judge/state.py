@@ -1,0 +1,183 @@
+"""What the judge remembers of a rollout.
+
+The state is enough: a tick costs the newly sealed buckets only, and the same buckets in the same order
+give the same state to the last bit. Leading axes of every array are independent rollouts (none when serving).
+"""
+
+from binascii import a2b_base64
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from canary.judge import sequential
+from canary.judge.evidence import LATENCY_BINS, PHASE_BEFORE, SCORE_BINS
+from canary.judge.latency import LatencyArray, LatencyWindow, empty_window
+from canary.judge.sequential import FloatArray, IntArray, SplitTest
+
+ERROR_ALTERNATIVES = np.array([1.25, 1.6, 2.5, 5.0, 16.0, 64.0])
+LATENCY_ALTERNATIVES = np.array([1.1, 1.25, 1.6, 2.5, 5.0, 12.0])
+GO_ALTERNATIVES = np.array([0.85, 0.7, 0.5, 0.25])
+
+# Restart weights of a test sum to at most 1: this for the time before and for four phases, and absorption's 0.5.
+PHASE_WEIGHT = 0.1
+WEIGHTED_PHASES = 5
+
+
+class PhaseEvidence(msgspec.Struct, frozen=True):
+    """What a step must earn for itself: all of it starts again with the phase.
+
+    *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95",
+    "more than a negligible p95".
+    The rest are counts per arm (..., 2): timed and slow of `absorption.slow_and_timed`, scores (..., 2, 20);
+    paired (..., 4) is (n11, n10, n01, n00).
+    """
+
+    number: int
+    started: int
+    error_go: FloatArray
+    negligible_go: FloatArray
+    latency_go: FloatArray
+    fast_go: FloatArray
+    requests: FloatArray
+    errors: FloatArray
+    timed: FloatArray
+    slow: FloatArray
+    scores: IntArray
+    paired: IntArray
+
+
+class JudgeState(msgspec.Struct, frozen=True):
+    """started, through: epoch seconds of the first bucket's start and the last one's end.
+
+    phases: those begun with a weight; restarts: five-minute restarts begun; production_*: totals of the rollout, the
+    control of a phase at 100 %; unanswered: canary requests expected since the last one came, at or after silent_since.
+    """
+
+    started: int
+    through: int
+    phases: int
+    restarts: int
+    errors: SplitTest
+    latency: SplitTest
+    paired: IntArray
+    phase: PhaseEvidence
+    window: LatencyWindow
+    production_requests: FloatArray
+    production_errors: FloatArray
+    production_latency: IntArray
+    unanswered: FloatArray
+    silent_since: FloatArray
+
+
+def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
+    """Before the first bucket, whose phase has still to begin."""
+    return JudgeState(
+        started=start,
+        through=start,
+        phases=0,
+        restarts=0,
+        errors=sequential.begin_test(shape, ERROR_ALTERNATIVES),
+        latency=sequential.begin_test(shape, LATENCY_ALTERNATIVES),
+        paired=np.zeros((*shape, 4), dtype=np.int64),
+        phase=_new_phase(shape, PHASE_BEFORE - 1, start),
+        window=empty_window(shape),
+        production_requests=np.zeros(shape),
+        production_errors=np.zeros(shape),
+        production_latency=np.zeros((*shape, LATENCY_BINS), dtype=np.int64),
+        unanswered=np.zeros(shape),
+        silent_since=np.full(shape, float(start)),
+    )
+
+
+def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> JudgeState:
+    """The tests of the rollout go on, with some weight on a change that comes with the phase.
+
+    At 0 % nothing can come with it: only the first phase has a weight even so.
+    """
+    if state.phases < WEIGHTED_PHASES and (percent > 0.0 or state.phases == 0):
+        state = msgspec.structs.replace(restart(state, PHASE_WEIGHT, start), phases=state.phases + 1)
+    return msgspec.structs.replace(
+        state,
+        phase=_new_phase(state.unanswered.shape, number, start),
+        unanswered=np.zeros_like(state.unanswered),
+        silent_since=np.full_like(state.silent_since, start),
+    )
+
+
+def restart(state: JudgeState, weight: float, at: int) -> JudgeState:
+    return msgspec.structs.replace(
+        state,
+        errors=sequential.restart(state.errors, weight, at),
+        latency=sequential.restart(state.latency, weight, at),
+    )
+
+
+def encode_state(state: JudgeState) -> bytes:
+    """JSON of a few kilobytes; `decode_state` gives back every bit."""
+    return _ENCODER.encode(state)
+
+
+def decode_state(encoded: bytes | str) -> JudgeState:
+    return _DECODER.decode(encoded)
+
+
+class Remembered:
+    """The states that one process stored last, by rollout: what it reads back unchanged it need not decode."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, tuple[str, JudgeState]] = {}
+
+    def encode(self, rollout_id: str, state: JudgeState) -> str:
+        encoded = encode_state(state).decode()
+        self._states[rollout_id] = (encoded, state)
+        return encoded
+
+    def decode(self, rollout_id: str, encoded: str) -> JudgeState:
+        known = self._states.pop(rollout_id, None)
+        return known[1] if known and known[0] == encoded else decode_state(encoded)
+
+
+def _new_phase(shape: tuple[int, ...], number: int, start: int) -> PhaseEvidence:
+    go = np.zeros((*shape, len(GO_ALTERNATIVES)))
+    arms = np.zeros((*shape, 2))
+    return PhaseEvidence(
+        number=number,
+        started=start,
+        error_go=go,
+        negligible_go=go,
+        latency_go=go,
+        fast_go=go,
+        requests=arms,
+        errors=arms,
+        timed=arms,
+        slow=arms,
+        scores=np.zeros((*shape, 2, SCORE_BINS), dtype=np.int64),
+        paired=np.zeros((*shape, 4), dtype=np.int64),
+    )
+
+
+def _to_json(array: Any) -> Any:
+    """Numbers as they are. A latency histogram of both arms, of which there are many, in base64: bytes for each count,
+    from the first filled bin to the last.
+    """
+    if array.dtype != np.int32:
+        return array.tolist()
+    filled = array.any(axis=0).nonzero()[0]
+    counts = array[:, filled[0] : filled[-1] + 1] if len(filled) else array[:, :0]
+    size = 2 if counts.max(initial=0) < 1 << 16 else 4
+    return [int(filled[0]) if len(filled) else 0, size, counts.astype(f"<u{size}").tobytes()]
+
+
+def _from_json(kind: Any, value: Any) -> Any:
+    if kind != LatencyArray:
+        return np.array(value, dtype=np.float64 if kind == FloatArray else np.int64)
+    first, size, encoded = value
+    counts = np.frombuffer(a2b_base64(encoded), dtype=f"<u{size}").reshape(2, -1)
+    latency = np.zeros((2, LATENCY_BINS), dtype=np.int32)
+    latency[:, first : first + counts.shape[1]] = counts
+    return latency
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_to_json)
+_DECODER = msgspec.json.Decoder(JudgeState, dec_hook=_from_json)

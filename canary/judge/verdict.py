@@ -1,0 +1,58 @@
+"""The verdict on a rollout: every measurement, and what follows from them. First match wins."""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from canary.judge.decision_rules import check_decisions
+from canary.judge.error_and_latency_rules import check_by_threshold, check_sequentially
+from canary.judge.measurement import Measurement, Outcome
+from canary.judge.safety_rules import NO_EVIDENCE, Inputs, check_conditions, check_fuse
+from canary.judge.state import JudgeState
+from canary.limits import Policy
+
+Kind = Literal["continue", "hold", "advance", "rollback"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """through: end of the last bucket judged, epoch seconds, 0 before the first; reasons: what decided it."""
+
+    kind: Kind
+    reasons: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    through: int
+
+
+def judge(state: JudgeState | None, policy: Policy, inputs: Inputs) -> Verdict:
+    """The verdict on everything absorbed so far. Pure: the same buckets and inputs give the same verdict.
+
+    rollback: a rule says so. hold: someone must look. advance: everything passes. continue: not yet known.
+    """
+    if state is None:
+        return _verdict((check_fuse(inputs), NO_EVIDENCE), through=0)
+    return _verdict(tuple(_measure(state, policy, inputs)), state.through)
+
+
+def _measure(state: JudgeState, policy: Policy, inputs: Inputs) -> Iterator[Measurement]:
+    if policy.mode == "threshold":
+        yield from check_by_threshold(state, policy)
+    else:
+        yield from check_sequentially(state, policy)
+        yield from check_decisions(state, policy.limits, inputs.labels)
+    yield from check_conditions(state, policy, inputs)
+
+
+def _verdict(measurements: tuple[Measurement, ...], through: int) -> Verdict:
+    for kind in ("rollback", "hold"):
+        reasons = _reasons(measurements, kind)
+        if reasons:
+            return Verdict(kind, reasons, measurements, through)
+    waited_for = tuple(m.reason for m in measurements if m.outcome == "unknown" and m.required)
+    if waited_for:
+        return Verdict("continue", waited_for, measurements, through)
+    return Verdict("advance", ("every measurement passes",), measurements, through)
+
+
+def _reasons(measurements: tuple[Measurement, ...], outcome: Outcome) -> tuple[str, ...]:
+    return tuple(m.reason for m in measurements if m.outcome == outcome)

@@ -1,0 +1,1 @@
+"""Fraud and legitimate, as they become known."""

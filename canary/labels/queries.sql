@@ -1,0 +1,57 @@
+-- Labels, and how they are counted: one block per function of canary/labels/store.py.
+
+-- name: known_products
+SELECT DISTINCT product FROM siramodel_registry WHERE product = ANY(%(products)s);
+
+-- name: insert_labels
+INSERT INTO sira_labels (product, event_id, label, source, labelled_at, actor)
+SELECT product, event_id, label, source, labelled_at, %(actor)s
+FROM unnest(%(products)s::text[], %(event_ids)s::text[], %(labels)s::text[], %(sources)s::text[],
+            %(times)s::timestamptz[]) AS sent (product, event_id, label, source, labelled_at)
+ON CONFLICT DO NOTHING;
+
+-- name: label_progress
+-- Ten minutes are read again: a label's transaction may have committed later than its time says.
+SELECT coalesce((SELECT counted_through - interval '10 min' FROM sira_label_progress), 'epoch'), clock_timestamp();
+
+-- name: set_label_progress
+INSERT INTO sira_label_progress (counted_through) VALUES (%(now)s)
+ON CONFLICT (singleton) DO UPDATE SET counted_through = excluded.counted_through;
+
+-- name: days_to_count
+WITH days AS (
+    SELECT rollout_id, day::date FROM sira_canary_config,
+         generate_series((created_at AT TIME ZONE 'UTC')::date, (coalesce(ended_at, %(now)s) AT TIME ZONE 'UTC')::date,
+                         interval '1 day') AS day
+)
+-- Days that still grow, days that matured since, and days whose events got a label since.
+SELECT rollout_id::text, day FROM days
+WHERE day >= (%(since)s AT TIME ZONE 'UTC')::date - 1
+   OR day BETWEEN ((%(since)s - %(maturity)s::interval) AT TIME ZONE 'UTC')::date
+              AND ((%(now)s - %(maturity)s::interval) AT TIME ZONE 'UTC')::date
+UNION
+SELECT p.rollout_id::text, p.day
+FROM sira_labels l JOIN sira_paired_predictions p USING (product, event_id)
+WHERE l.received_at > %(since)s
+ORDER BY 1, 2;
+
+-- name: count_day
+INSERT INTO sira_canary_label_evidence AS counted
+    (rollout_id, event_day, canary_decision, production_decision, events, matured, fraud, legitimate)
+SELECT rollout_id, day, canary_decision, production_decision, count(*), count(*) FILTER (WHERE mature),
+       count(*) FILTER (WHERE mature AND label = 'fraud'), count(*) FILTER (WHERE mature AND label = 'legitimate')
+FROM (
+    SELECT p.rollout_id, p.day, p.canary_decision, p.production_decision, p.created_at < %(matured_before)s AS mature,
+           (SELECT label FROM sira_labels l WHERE (l.product, l.event_id) = (p.product, p.event_id)
+            ORDER BY labelled_at DESC, received_at DESC LIMIT 1) AS label
+    FROM sira_paired_predictions p
+    WHERE p.rollout_id = %(rollout_id)s::uuid AND p.day = %(day)s) AS events
+GROUP BY 1, 2, 3, 4
+ON CONFLICT (rollout_id, event_day, canary_decision, production_decision) DO UPDATE SET
+    events = excluded.events, matured = excluded.matured, fraud = excluded.fraud, legitimate = excluded.legitimate;
+
+-- name: label_outcomes
+SELECT canary_decision, production_decision, sum(events)::bigint AS events, sum(matured)::bigint AS matured,
+       sum(fraud)::bigint AS fraud, sum(legitimate)::bigint AS legitimate
+FROM sira_canary_label_evidence WHERE rollout_id = %(rollout_id)s::uuid
+GROUP BY 1, 2 ORDER BY 1, 2;

@@ -1,0 +1,78 @@
+"""Labels in Postgres, and what they say about a rollout once they have had time to come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+from psycopg.rows import class_row
+
+from canary.labels.parsing import Label, LabelsInvalid
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+
+@dataclass(frozen=True, slots=True)
+class DayToCount:
+    rollout_id: str
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class LabelOutcome:
+    """Events that both models scored, by what each decided. `fraud` and `legitimate` are counted among the matured."""
+
+    canary_decision: str
+    production_decision: str
+    events: int
+    matured: int
+    fraud: int
+    legitimate: int
+
+
+def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str) -> int:
+    """How many were new: a label sent again changes nothing. Raises LabelsInvalid for products nobody registered."""
+    products = sorted({label.product for label in labels})
+    known = {row[0] for row in connection.execute(QUERIES["known_products"], {"products": products})}
+    if unknown := [product for product in products if product not in known]:
+        raise LabelsInvalid([f"no version of product {product!r} is registered" for product in unknown])
+    values = {
+        "products": [label.product for label in labels],
+        "event_ids": [label.event_id for label in labels],
+        "labels": [label.label for label in labels],
+        "sources": [label.source for label in labels],
+        "times": [label.labelled_at for label in labels],
+        "actor": actor,
+    }
+    return connection.execute(QUERIES["insert_labels"], values).rowcount
+
+
+def count_labels(connection: Connection, *, maturity: timedelta) -> int:
+    """Count anew every (rollout, day) whose figures may have changed; how many those were. In autocommit.
+
+    An event is judged once it is older than `maturity`: before, the labels that came say more about who complains
+    early than about who was wronged.
+    """
+    since, now = _progress(connection)
+    span = {"since": since, "now": now, "maturity": maturity}
+    with connection.cursor(row_factory=class_row(DayToCount)) as cursor:
+        days = cursor.execute(QUERIES["days_to_count"], span).fetchall()
+    for day in days:
+        values = {"rollout_id": day.rollout_id, "day": day.day, "matured_before": now - maturity}
+        connection.execute(QUERIES["count_day"], values)
+    connection.execute(QUERIES["set_label_progress"], {"now": now})
+    return len(days)
+
+
+def label_outcomes(connection: Connection, rollout_id: str) -> list[LabelOutcome]:
+    with connection.cursor(row_factory=class_row(LabelOutcome)) as cursor:
+        return cursor.execute(QUERIES["label_outcomes"], {"rollout_id": rollout_id}).fetchall()
+
+
+def _progress(connection: Connection) -> tuple[datetime, datetime]:
+    """Up to when labels are counted, and the database's clock."""
+    row = connection.execute(QUERIES["label_progress"]).fetchone()
+    assert row is not None
+    return row[0], row[1]

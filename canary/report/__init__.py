@@ -1,0 +1,1 @@
+"""The case for or against a promotion."""

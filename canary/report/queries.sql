@@ -1,0 +1,65 @@
+-- What the report of a rollout adds up: canary/report/report.py.
+
+-- name: phase_totals
+SELECT e.phase, arm, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors, sum(timeouts)::bigint AS timeouts,
+       sum(allowed)::bigint AS allowed, sum(reviewed)::bigint AS reviewed, sum(blocked)::bigint AS blocked
+FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: evidence_span
+SELECT extract(epoch FROM min(bucket_start))::bigint AS first, extract(epoch FROM max(bucket_start))::bigint AS last
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0;
+
+-- name: slot_counts
+SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm,
+       sum(requests)::bigint AS requests, sum(errors)::bigint AS errors
+FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: slot_latency
+-- Of a long rollout one bucket in so many is read: enough for a p95, and the rest is time.
+SELECT (at - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
+FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
+CROSS JOIN LATERAL jsonb_each(latency) AS bin
+GROUP BY 1, 2, 3;
+
+-- name: score_counts
+SELECT arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
+FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
+JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
+CROSS JOIN LATERAL jsonb_each(scores) AS bin
+GROUP BY 1, 2;
+
+-- name: paired_totals
+SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
+FROM sira_canary_paired_evidence WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: flips
+SELECT production_decision, canary_decision, count(*) AS events, count(amount) AS amounts,
+       coalesce(sum(amount), 0)::float8 AS amount
+FROM sira_paired_predictions
+WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
+  AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: largest_flips
+SELECT event_id, amount, production_decision, canary_decision, production_score, canary_score, created_at
+FROM sira_paired_predictions
+WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
+  AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+ORDER BY amount DESC NULLS LAST, created_at DESC LIMIT 20;
+
+-- name: verdict_runs
+-- The history as runs of the same verdict and action, with the last reasons of each.
+SELECT phase, verdict, action, count(*) AS ticks, min(judged_at) AS first, max(judged_at) AS last,
+       (array_agg(reasons ORDER BY tick DESC))[1] AS reasons
+FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action ORDER BY place) AS run
+      FROM (SELECT *, row_number() OVER (ORDER BY tick) AS place FROM sira_canary_verdicts
+            WHERE rollout_id = %(rollout_id)s::uuid) AS numbered) AS grouped
+GROUP BY phase, verdict, action, run ORDER BY min(tick);
+
+-- name: rollbacks
+SELECT created_at, reason, rolled_back_by FROM sira_canary_rollback_log
+WHERE rollout_id = %(rollout_id)s::uuid OR (rollout_id IS NULL AND canary_model_id = %(canary_model_id)s::uuid)
+ORDER BY created_at;

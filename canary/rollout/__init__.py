@@ -1,0 +1,1 @@
+"""What operators and the judge may do to a rollout, and its rows."""

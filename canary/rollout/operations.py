@@ -1,0 +1,146 @@
+"""What an operator may do to a product's canary. Every function runs in the caller's transaction."""
+
+import psycopg
+
+from canary.errors import CanaryError
+from canary.limits import DEFAULT_LIMITS
+from canary.plan import DEFAULT_PLAN
+from canary.rollout import store, transitions
+from canary.rollout.next_action import step_at
+from canary.rollout.request import CanaryRequest, RequestInvalid
+from canary.rollout.store import NewRollout, StoredRollout
+from registry.model_version import ModelVersion
+from registry.model_version import Status as ModelStatus
+from registry.store import ModelNotFound, get_version, production_of
+from runtime.postgres import Connection
+
+
+class ProductNotFound(CanaryError):
+    def __init__(self, product: str) -> None:
+        super().__init__(f"no version of a product {product!r} is registered; `python -m registry list` shows what is")
+
+
+class NoCanary(CanaryError):
+    def __init__(self, product: str) -> None:
+        super().__init__(f"no canary of {product} runs: POST /v1/canary starts one")
+
+
+class CanaryConflict(CanaryError):
+    """The request does not fit what is there; the message says what to do."""
+
+
+def start_or_change(connection: Connection, request: CanaryRequest, *, actor: str) -> tuple[StoredRollout, bool]:
+    """The rollout, and whether it is new. A live one takes the percentage asked for: a new phase of the same rollout.
+
+    Raises ProductNotFound, RequestInvalid and CanaryConflict.
+    """
+    if not store.product_exists(connection, request.product):
+        raise ProductNotFound(request.product)
+    live = store.lock_live_rollout(connection, request.product)
+    production = production_of(connection, request.product)
+    if production is None:
+        raise CanaryConflict(f"{request.product} has no production model: promote one first, then start a canary")
+    if request.production_model_id not in (None, production.model_id):
+        raise CanaryConflict(
+            f"production_model_id is not {request.product}'s production model, which is {production.model_id}"
+        )
+    if live:
+        return _change(connection, live, request, actor), False
+    return _start(connection, request, production, actor), True
+
+
+def find(connection: Connection, product: str) -> StoredRollout | None:
+    """The live rollout, or the last one; None when there never was one. Raises ProductNotFound."""
+    rollout = store.latest_rollout(connection, product)
+    if rollout is None and not store.product_exists(connection, product):
+        raise ProductNotFound(product)
+    return rollout
+
+
+def stop(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout | None:
+    """All traffic to production. Safe to repeat: with nothing to stop, the last rollout as it ended."""
+    live = store.lock_live_rollout(connection, product)
+    if live is None:
+        return find(connection, product)
+    return transitions.stop(connection, live, actor=actor, reason=reason)
+
+
+def pause(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
+    rollout = live(connection, product)
+    return rollout if rollout.status == "paused" else transitions.pause(connection, rollout, actor=actor, reason=reason)
+
+
+def resume(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
+    rollout = live(connection, product)
+    if rollout.status == "running":
+        return rollout
+    return transitions.resume(connection, rollout, actor=actor, reason=reason)
+
+
+def promote(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
+    """On to the next step now, from the last one to production, whatever the bake time and the judge say."""
+    rollout = live(connection, product)
+    following = rollout.step + 1
+    if following < len(rollout.plan.steps):
+        return transitions.go_to_step(connection, rollout, following, actor=actor, reason=reason)
+    return transitions.promote(connection, rollout, actor=actor, reason=reason)
+
+
+def live(connection: Connection, product: str) -> StoredRollout:
+    """The one that runs, its row locked. Raises NoCanary and ProductNotFound."""
+    rollout = store.lock_live_rollout(connection, product)
+    if rollout is None:
+        find(connection, product)
+        raise NoCanary(product)
+    return rollout
+
+
+def _start(connection: Connection, request: CanaryRequest, production: ModelVersion, actor: str) -> StoredRollout:
+    canary = _canary_version(connection, request)
+    plan = request.plan or DEFAULT_PLAN
+    new = NewRollout(
+        product=request.product,
+        canary_model_id=canary.model_id,
+        production_model_id=production.model_id,
+        canary_percent=request.canary_percent,
+        mode=request.mode or "sequential",
+        plan=plan,
+        limits=request.limits or DEFAULT_LIMITS,
+        step=step_at(plan, request.canary_percent),
+    )
+    try:
+        with connection.transaction():
+            return transitions.start(connection, new, actor=actor, reason=request.reason)
+    except psycopg.errors.UniqueViolation:
+        raise CanaryConflict(f"another canary of {request.product} was started at the same moment") from None
+
+
+def _canary_version(connection: Connection, request: CanaryRequest) -> ModelVersion:
+    if request.canary_model_id is None:
+        raise RequestInvalid(["canary_model_id: is missing, and no canary runs whose percentage could change"])
+    try:
+        version = get_version(connection, request.canary_model_id)
+    except ModelNotFound:
+        raise RequestInvalid(["canary_model_id: no such model version"]) from None
+    if version.product != request.product:
+        raise RequestInvalid([f"canary_model_id: is a version of {version.product}"])
+    if version.status not in (ModelStatus.STAGING, ModelStatus.CANARY):
+        remedy = (
+            "a retry is a new rollout: promote it to staging first" if version.status is ModelStatus.ROLLED_BACK else ""
+        )
+        remedy = remedy or "a canary starts from staging"
+        raise CanaryConflict(f"model {version.model_id} is {version.status}: {remedy}")
+    return version
+
+
+def _change(connection: Connection, live: StoredRollout, request: CanaryRequest, actor: str) -> StoredRollout:
+    if request.canary_model_id not in (None, live.canary_model_id):
+        raise CanaryConflict(
+            f"a canary of {live.product} with model {live.canary_model_id} is {live.status}: stop it first"
+        )
+    frozen = {"plan": live.plan, "limits": live.limits, "mode": live.mode}
+    if differs := [name for name, value in frozen.items() if getattr(request, name) not in (None, value)]:
+        raise CanaryConflict(f"{' and '.join(differs)} cannot change while a canary runs: stop it and start another")
+    if request.canary_percent == live.canary_percent:
+        return live
+    return transitions.set_percent(connection, live, request.canary_percent, actor=actor, reason=request.reason)

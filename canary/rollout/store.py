@@ -1,0 +1,244 @@
+"""The rollouts' rows. Every function runs in the caller's transaction and commits nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from canary.judge.evidence import BEFORE_SECONDS
+from canary.judge.measurement import Measurement
+from canary.judge.verdict import Kind
+from canary.limits import CustomMetric, Limits, Mode, Policy, routed_percent
+from canary.plan import Plan
+from canary.rollout.next_action import Rollout, Status
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRollout:
+    """A row of sira_canary_config. `judge_state`: as `judge_state.encode_state` wrote it, None before the first bucket.
+
+    `phase` counts the splits it has had; `sealed_through`: evidence before it is judged and never changes.
+    """
+
+    rollout_id: str
+    product: str
+    canary_model_id: str
+    production_model_id: str
+    canary_percent: float
+    status: Status
+    mode: Mode
+    plan: Plan
+    limits: Limits
+    step: int
+    phase: int
+    step_started_at: datetime
+    sealed_through: datetime
+    judge_state: str | None
+    dispersion: float | None
+    dispersion_at: datetime | None
+    created_at: datetime
+    created_by: str
+    ended_at: datetime | None
+
+    @property
+    def live(self) -> bool:
+        return self.status in ("running", "paused")
+
+    def place(self) -> Rollout:
+        return Rollout(self.plan, self.status, self.step, self.step_started_at.timestamp())
+
+    def policy(self, percent: float | None = None) -> Policy:
+        """What it is judged by, at its own percentage or at that of an earlier phase."""
+        routed = routed_percent(self.canary_percent if percent is None else percent, self.limits)
+        return Policy(routed, self.mode, self.limits, self.dispersion)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRollout:
+    product: str
+    canary_model_id: str
+    production_model_id: str
+    canary_percent: float
+    mode: Mode
+    plan: Plan
+    limits: Limits
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One split that a rollout has had."""
+
+    phase: int
+    step: int
+    canary_percent: float
+    production_model_id: str
+    started_at: datetime
+    started_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVerdict:
+    """A row of sira_canary_verdicts: all that recomputing it needs, with the buckets it names.
+
+    `inputs`: `conditions.Inputs` as JSON. `dispersion` weighed the buckets from `evidence_from` to `evidence_through`.
+    """
+
+    tick: int
+    phase: int
+    verdict: Kind
+    action: str
+    reasons: tuple[str, ...]
+    measurements: tuple[Measurement, ...]
+    inputs: Mapping[str, Any]
+    dispersion: float | None
+    evidence_from: datetime
+    evidence_through: datetime
+    judged_at: datetime
+
+
+def read_one_moment(connection: Connection) -> None:
+    """First in a transaction: all it reads is of one moment, so that no verdict shows before what it did."""
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
+def live_metrics(connection: Connection) -> dict[str, tuple[CustomMetric, ...]]:
+    """By rollout_id of every live rollout, the metrics of the customer's own that its limits name."""
+    rows = connection.execute(QUERIES["live_metrics"]).fetchall()
+    return {rollout_id: msgspec.convert(metrics, tuple[CustomMetric, ...]) for rollout_id, metrics in rows}
+
+
+def all_rollouts(connection: Connection, *, product: str | None = None, limit: int = 50) -> list[StoredRollout]:
+    """Newest first."""
+    return _rollouts(connection, "all_rollouts", {"product": product, "limit": limit})
+
+
+def lock_rollouts(connection: Connection, rollout_ids: Sequence[str]) -> list[StoredRollout]:
+    """The rows as they stand once every other change of them has ended."""
+    return _rollouts(connection, "lock_rollouts", {"rollout_ids": list(rollout_ids)})
+
+
+def lock_live_rollout(connection: Connection, product: str) -> StoredRollout | None:
+    return _rollout(connection, "lock_live_rollout", {"product": product})
+
+
+def latest_rollout(connection: Connection, product: str) -> StoredRollout | None:
+    """The live one, or the last that was."""
+    return _rollout(connection, "latest_rollout", {"product": product})
+
+
+def product_exists(connection: Connection, product: str) -> bool:
+    found = connection.execute(QUERIES["product_exists"], {"product": product}).fetchone()
+    return bool(found and found[0])
+
+
+def insert_rollout(connection: Connection, new: NewRollout, *, actor: str) -> StoredRollout:
+    """With production's last ten minutes as its first evidence.
+
+    Raises psycopg.errors.UniqueViolation when the product has a live rollout.
+    """
+    values = {name: getattr(new, name) for name in NewRollout.__slots__}
+    values |= {"plan": jsonb(new.plan), "limits": jsonb(new.limits), "created_by": actor}
+    rollout = _phase_recorded(connection, "insert_rollout", values, actor)
+    before = {"rollout_id": rollout.rollout_id, "seconds": BEFORE_SECONDS}
+    connection.execute(QUERIES["insert_production_before"], before)
+    return rollout
+
+
+def begin_phase(
+    connection: Connection,
+    rollout_id: str,
+    *,
+    percent: float,
+    step: int,
+    actor: str,
+    production_model_id: str | None = None,
+) -> StoredRollout:
+    """Another split, or another production to compare with: what a step must earn starts again."""
+    values = {"rollout_id": rollout_id, "percent": percent, "step": step, "production_model_id": production_model_id}
+    return _phase_recorded(connection, "begin_phase", values, actor)
+
+
+def set_status(connection: Connection, rollout_id: str, status: Status) -> StoredRollout:
+    """A rollout that ends has 0 %."""
+    changed = _rollout(connection, "set_status", {"rollout_id": rollout_id, "status": status})
+    assert changed is not None
+    return changed
+
+
+def insert_rollback(
+    connection: Connection, rollout: StoredRollout, *, reason: str, actor: str, measurements: Iterable[Measurement]
+) -> None:
+    values = {
+        "product": rollout.product,
+        "canary_model_id": rollout.canary_model_id,
+        "production_model_id": rollout.production_model_id,
+        "reason": reason,
+        "rolled_back_by": actor,
+        "rollout_id": rollout.rollout_id,
+        "measurements": jsonb(tuple(measurements)),
+    }
+    connection.execute(QUERIES["insert_rollback"], values)
+
+
+def phases(connection: Connection, rollout_id: str) -> list[Phase]:
+    with connection.cursor(row_factory=class_row(Phase)) as cursor:
+        return cursor.execute(QUERIES["phases"], {"rollout_id": rollout_id}).fetchall()
+
+
+def latest_verdict(connection: Connection, rollout_id: str) -> StoredVerdict | None:
+    return next(iter(_verdicts(connection, "latest_verdict", rollout_id)), None)
+
+
+def verdicts(connection: Connection, rollout_id: str) -> list[StoredVerdict]:
+    """Oldest first. Those that only repeat the one before are thinned out after an hour."""
+    return _verdicts(connection, "verdicts", rollout_id)
+
+
+def _verdicts(connection: Connection, query: str, rollout_id: str) -> list[StoredVerdict]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(QUERIES[query], {"rollout_id": rollout_id}).fetchall()
+    return [_verdict(row) for row in rows]
+
+
+def _verdict(row: Mapping[str, Any]) -> StoredVerdict:
+    columns = {name: row[name] for name in StoredVerdict.__slots__}
+    measurements = msgspec.convert(row["measurements"], tuple[Measurement, ...])
+    return StoredVerdict(**{**columns, "reasons": tuple(row["reasons"]), "measurements": measurements})
+
+
+def _phase_recorded(connection: Connection, query: str, values: Mapping[str, Any], actor: str) -> StoredRollout:
+    rollout = _rollout(connection, query, values)
+    assert rollout is not None
+    connection.execute(QUERIES["record_phase"], {"rollout_id": rollout.rollout_id, "actor": actor})
+    return rollout
+
+
+def _rollout(connection: Connection, query: str, values: Mapping[str, Any]) -> StoredRollout | None:
+    return next(iter(_rollouts(connection, query, values)), None)
+
+
+def _rollouts(connection: Connection, query: str, values: Mapping[str, Any]) -> list[StoredRollout]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [_from_row(row) for row in cursor.execute(QUERIES[query], values)]
+
+
+def _from_row(row: Mapping[str, Any]) -> StoredRollout:
+    columns = {name: row[name] for name in StoredRollout.__slots__}
+    ids = {name: str(row[name]) for name in ("rollout_id", "canary_model_id", "production_model_id")}
+    plan, limits = msgspec.convert(row["plan"], Plan), msgspec.convert(row["limits"], Limits)
+    return StoredRollout(**{**columns, **ids, "plan": plan, "limits": limits})
+
+
+def jsonb(value: Any) -> Jsonb:
+    """Structs as JSON; a number that JSON cannot hold becomes null."""
+    return Jsonb(value, dumps=msgspec.json.encode)
