@@ -24,7 +24,8 @@ EXCLUDED = {
 # Folders that are still being rewritten.
 PENDING = ("canary/", "edge/", "lab/", "registry/", "scoring/", "tests/", "service.py", "controller.py")
 
-_SENTENCE_START = r"(?:^\s*|[.!:;] |\# |-- |\"\"\"|\*\* )"
+_MEASURED = re.compile(r"<!-- (measured|table): .*?<!-- (/measured|end of table) -->", re.DOTALL)
+_SENTENCE_START = r"(?:^\s*|[.!;] |(?<!\#)\# |-- |\"\"\")"
 _VERBS = "answers|fits|gives|holds|knows|loads|matters|needs|scores|serves|starts|takes"
 _KINDS = "boolean|date|float|float32|int32|int64|integer|list|number|object|string|text|truth value|UUID|valid"
 _UNITS = "second|minute|hour|day|week|month|quarter|year|time"
@@ -129,7 +130,8 @@ RULES = (
 
 
 def faults(path: str, text: str) -> Iterator[Fault]:
-    """Yield each forbidden wording of a file, rule by rule."""
+    """Yield each forbidden wording of a file, rule by rule; figures that a command wrote are left out."""
+    text = _MEASURED.sub(lambda block: "\n" * block.group().count("\n"), text)
     for rule in RULES:
         if path.endswith(rule.suffix):
             for match in rule.matches(text):

@@ -1,5 +1,5 @@
 -- name: recorded_exists
--- Whether any migration was ever applied.
+-- True once any migration has been applied.
 SELECT to_regclass('sira_migrations') IS NOT NULL
 
 -- name: recorded

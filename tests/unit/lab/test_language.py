@@ -25,6 +25,11 @@ def test_a_fault_names_its_file_and_line() -> None:
     assert str(fault) == "docs/a.md:3: 'for ever': forever"
 
 
+def test_a_table_that_a_command_wrote_is_left_alone_and_lines_after_it_keep_their_number() -> None:
+    text = "<!-- measured: x -->\nfor ever\n<!-- /measured -->\nfor ever\n"
+    assert [fault.line for fault in faults("a.md", text)] == [4]
+
+
 def test_names_of_constants_are_checked_in_python_only() -> None:
     assert list(faults("a.md", "MOST_LABELS")) == []
 
