@@ -10,8 +10,18 @@ from typing import Any, Literal
 from registry import RegistryError, store
 from registry.artifacts import ArtifactStore, Progress
 from registry.inspection.metadata import ModelMetadata
-from registry.inspection.parent import DEFAULT_LIMITS, Inspected, InspectionLimits, ModelRefused, inspect_model
+from registry.inspection.parent import (
+    DEFAULT_LIMITS,
+    Inspected,
+    InspectionLimits,
+    KeptReference,
+    ModelRefused,
+    ReferenceRequest,
+    inspect_model,
+)
+from registry.inspection.reference_check import Differences
 from registry.model_version import ModelVersion, NewVersion, Thresholds, ThresholdsInvalid
+from registry.reference import REFERENCE_SUFFIX, Reference
 from registry.signature import Value
 from runtime.postgres import Connection
 
@@ -20,10 +30,11 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.:+-]*")
 
 
 class RegistrationRefused(RegistryError):
-    """Every reason at once."""
+    """Every reason at once; `differences` say how reference rows differ, if they do."""
 
-    def __init__(self, faults: Sequence[str]) -> None:
+    def __init__(self, faults: Sequence[str], differences: Differences | None = None) -> None:
         self.faults = tuple(faults)
+        self.differences = differences
         super().__init__("not registered: " + "; ".join(self.faults))
 
 
@@ -77,20 +88,22 @@ def register(
     *,
     actor: str,
     reason: str | None = None,
+    reference: ReferenceRequest | None = None,
     limits: InspectionLimits = DEFAULT_LIMITS,
     progress: Progress | None = None,
 ) -> Registered:
-    """Inspect a file, store it, and insert its row.
+    """Inspect a file, check it against reference rows if given, store both, and insert the version's row.
 
     `connection` must not be in a transaction: this uses short ones of its own, because the inspection and the upload
     between them may take minutes. Raises RegistrationRefused, VersionExists and ArtifactError.
     """
-    inspected, thresholds = _inspect(path, declaration, limits)
+    inspected, thresholds = _inspect(path, declaration, reference, limits)
     with connection.transaction():
         existing = store.find_version(connection, declaration.product, declaration.name, declaration.version)
     if existing:
         store.check_same(existing, sha256=inspected.sha256, signature=inspected.signature, thresholds=thresholds)
     key = artifacts.put(path, inspected.sha256, progress)
+    kept = None if inspected.reference is None else _store_reference(artifacts, inspected.reference)
     new = NewVersion(
         product=declaration.product,
         name=declaration.name,
@@ -101,6 +114,7 @@ def register(
         signature=inspected.signature,
         thresholds=thresholds,
         metadata=inspected.metadata,
+        reference=kept,
     )
     with connection.transaction():
         return Registered(*store.insert_version(connection, new, actor=actor, reason=reason))
@@ -114,24 +128,50 @@ def register_stored(
     *,
     actor: str,
     reason: str | None = None,
+    reference: ReferenceRequest | None = None,
     limits: InspectionLimits = DEFAULT_LIMITS,
 ) -> Registered:
     """Register an artifact that is in the store under any key, and copy it to its sha256 key; raises as `register`."""
     with tempfile.TemporaryDirectory(prefix="sira-register-") as folder:
         path = artifacts.download(key, limits.max_bytes, Path(folder))
-        return register(connection, artifacts, path, declaration, actor=actor, reason=reason, limits=limits)
+        return register(
+            connection, artifacts, path, declaration, actor=actor, reason=reason, reference=reference, limits=limits
+        )
 
 
-def _inspect(path: Path, declaration: Declaration, limits: InspectionLimits) -> tuple[Inspected, Thresholds]:
+def _store_reference(artifacts: ArtifactStore, kept: KeptReference) -> Reference:
+    """Store the kept rows as an artifact of their own."""
+    with tempfile.TemporaryDirectory(prefix="sira-reference-") as folder:
+        path = Path(folder) / "rows"
+        path.write_bytes(kept.content)
+        key = artifacts.put(path, kept.sha256, suffix=REFERENCE_SUFFIX)
+    return Reference(
+        key=key,
+        sha256=kept.sha256,
+        size_bytes=len(kept.content),
+        rows=kept.rows,
+        kept=kept.kept,
+        labelled=kept.labelled,
+        tolerance=kept.tolerance,
+        max_difference=kept.max_difference,
+    )
+
+
+def _inspect(
+    path: Path, declaration: Declaration, reference: ReferenceRequest | None, limits: InspectionLimits
+) -> tuple[Inspected, Thresholds]:
     faults = _identity_faults(declaration)
-    inspected, thresholds = None, None
+    inspected, thresholds, differences = None, None, None
     try:
-        inspected = inspect_model(path, declaration.metadata(), limits=limits)
+        inspected = inspect_model(path, declaration.metadata(), reference=reference, limits=limits)
         thresholds = _thresholds(inspected.thresholds)
-    except (ModelRefused, ThresholdsInvalid) as refused:
+    except ModelRefused as refused:
         faults.extend(refused.faults)
+        differences = refused.differences
+    except ThresholdsInvalid as invalid:
+        faults.extend(invalid.faults)
     if faults or inspected is None or thresholds is None:
-        raise RegistrationRefused(faults)
+        raise RegistrationRefused(faults, differences)
     return inspected, thresholds
 
 

@@ -59,6 +59,7 @@ class DatabaseSettings(_Environment):
 class ArtifactSettings(_Environment):
     model_bucket: str = Field(pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.*)$")
     artifact_max_bytes: int = Field(default=256 << 20, ge=1)
+    require_reference: bool = False
 
 
 class TokenSettings(_Environment):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import msgspec
@@ -14,10 +15,12 @@ from rich.progress import DownloadColumn
 from registry import audit, store
 from registry.artifacts import Progress as SentBytes
 from registry.artifacts import open_store
-from registry.cli.display import history_table, version_card, versions_table
-from registry.inspection.parent import InspectionLimits
+from registry.cli.display import differences_table, history_table, version_card, versions_table
+from registry.inspection.parent import InspectionLimits, ReferenceRequest
+from registry.inspection.reference_check import DEFAULT_TOLERANCE
+from registry.inspection.reference_file import DEFAULT_SCORE_COLUMN
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
-from registry.registration import Declaration, register
+from registry.registration import Declaration, RegistrationRefused, register
 from runtime.auth import Role, mint_token
 from runtime.command import (
     actor_option,
@@ -52,6 +55,20 @@ def registry() -> None:
 @click.option("--version", required=True)
 @click.option("--features", help="Names of a tensor's columns, in order: a,b,c.  [default: from the model]")
 @click.option("--positive", help="The class label that means fraud.  [default: from the model]")
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Rows with the scores of the training library: .parquet, .csv or .jsonl.",
+)
+@click.option("--score-column", default=DEFAULT_SCORE_COLUMN, show_default=True, help="The reference's score column.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_TOLERANCE,
+    show_default=True,
+    help="How far a score may be from the reference's.",
+)
+@click.option("--require-reference", is_flag=True, help="Refuse a model without --reference.  [env: REQUIRE_REFERENCE]")
 @click.option("--review", type=float, help="Score from which an event is reviewed.  [default: from the model]")
 @click.option("--block", type=float, help="Score from which an event is blocked.  [default: from the model]")
 @reason_option
@@ -64,6 +81,10 @@ def register_command(
     version: str,
     features: str | None,
     positive: str | None,
+    reference: Path | None,
+    score_column: str,
+    tolerance: float,
+    require_reference: bool,
     review: float | None,
     block: float | None,
     reason: str | None,
@@ -74,19 +95,28 @@ def register_command(
     names = tuple(part.strip() for part in features.split(",")) if features else None
     declaration = Declaration(product, name, version, names, positive, review, block)
     settings = _RegisterSettings.load()
+    if reference is None and (require_reference or settings.require_reference):
+        raise click.UsageError("reference rows are required: give --reference")
     artifacts = open_store(settings.model_bucket)
     limits = InspectionLimits(max_bytes=settings.artifact_max_bytes)
-    with registry_connection(settings=settings) as connection, _upload_bar(file, shown=not as_json) as progress:
-        registered = register(
-            connection,
-            artifacts,
-            file,
-            declaration,
-            actor=actor,
-            reason=reason,
-            limits=limits,
-            progress=progress,
-        )
+    rows = None if reference is None else ReferenceRequest(str(reference.resolve()), score_column, tolerance)
+    try:
+        with registry_connection(settings=settings) as connection, _upload_bar(file, shown=not as_json) as progress:
+            registered = register(
+                connection,
+                artifacts,
+                file,
+                declaration,
+                actor=actor,
+                reason=reason,
+                reference=rows,
+                limits=limits,
+                progress=progress,
+            )
+    except RegistrationRefused as refused:
+        if refused.differences is None:
+            raise
+        _refuse_differences(refused, as_json=as_json)
     if as_json:
         print_json({"created": registered.created, "model": registered.version.to_json()})
         return
@@ -94,9 +124,24 @@ def register_command(
     if not registered.created:
         click.echo(f"{label} was registered before as {model_id} ({registered.version.status}); nothing changed")
         return
+    if registered.version.reference is None:
+        click.echo(f"{label} has no reference rows: nothing shows that it scores as its trainer did", err=True)
+    for warning in registered.version.metadata.get("warnings", ()):
+        click.echo(f"warning: {warning}", err=True)
     click.echo(
         f"{label} is registered as {model_id} (staging)\nserve it: python -m registry promote {label} production"
     )
+
+
+def _refuse_differences(refused: RegistrationRefused, *, as_json: bool) -> NoReturn:
+    """Print how reference rows differ, and exit with 1."""
+    assert refused.differences is not None
+    if as_json:
+        print_json({"refused": list(refused.faults), "differences": refused.differences})
+    else:
+        console().print(differences_table(refused.differences))
+        click.echo("registry: not registered: the model does not score as its trainer did", err=True)
+    sys.exit(1)
 
 
 @registry.command("list", epilog=example("registry list --product fraud_score --status production"))

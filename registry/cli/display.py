@@ -8,7 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from registry.audit import AuditRow
+from registry.inspection.reference_check import Differences
 from registry.model_version import ModelVersion, Status
+from registry.recheck import VersionCheck
 from registry.signature import Field
 from registry.store import VersionPage
 
@@ -19,6 +21,7 @@ _STYLES = {
     Status.RETIRED: "dim",
     Status.ARCHIVED: "dim",
 }
+_RESULT_STYLES = {"passed": "green", "differs": "bold red", "failed": "bold red", "no reference": "yellow"}
 
 
 def versions_table(page: VersionPage) -> RenderableType:
@@ -52,6 +55,7 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
         "thresholds": f"review from {version.thresholds.review:g}, block from {version.thresholds.block:g}",
         "takes": f"{len(version.signature.fields)} fields as {takes}",
         "answers": f"{version.signature.output_name} ({version.signature.output_layout})",
+        "reference": _reference(version),
         **{name: str(value) for name, value in version.metadata.items()},
     }
     for name, value in shown.items():
@@ -78,6 +82,16 @@ def _fields_table(fields: Iterable[Field]) -> Table:
     return table
 
 
+def _reference(version: ModelVersion) -> Text:
+    reference = version.reference
+    if reference is None:
+        return Text("none: nothing shows that it scores as its trainer did", style="yellow")
+    return Text(
+        f"{reference.rows} rows agreed within {reference.tolerance:g}, "
+        f"the largest difference {reference.max_difference:.2g}"
+    )
+
+
 def _state(value: object) -> str:
     if value is None:
         return "none"
@@ -90,3 +104,31 @@ def _status(status: Status) -> Text:
 
 def _time(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def checks_table(checks: list[VersionCheck]) -> RenderableType:
+    table = Table("version", "status", "result", "rows", "largest difference", box=None)
+    parts: list[RenderableType] = [table]
+    for check in checks:
+        largest = "" if check.max_difference is None else f"{check.max_difference:.2g}"
+        label = f"{check.product}/{check.name}/{check.version}"
+        result = Text(check.result, style=_RESULT_STYLES[check.result])
+        table.add_row(label, check.status, result, str(check.rows or ""), largest)
+        if check.detail:
+            parts.append(Text(f"\n{label}: {check.detail}"))
+        if check.differences:
+            parts += [Text(f"\n{label}", style="bold"), differences_table(check.differences)]
+    return Group(*parts)
+
+
+def differences_table(differences: Differences) -> RenderableType:
+    """How served scores differ from the trainer's: the five worst rows, and the usual cause."""
+    table = Table("row", "difference", "blank fields", "zero fields", box=None)
+    for row in differences.worst:
+        off = "no probability" if row.difference is None else f"{row.difference:.3g}"
+        table.add_row(str(row.row), off, _names(row.blank), _names(row.zero))
+    return Group(Text(str(differences)), Text(""), table)
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")

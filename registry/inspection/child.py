@@ -17,19 +17,21 @@ import onnx
 from registry.inspection.graph import STANDARD_DOMAINS, class_labels, handles_missing, random_operators, safety_faults
 from registry.inspection.inputs import read_inputs
 from registry.inspection.metadata import ModelMetadata, read_metadata
-from registry.inspection.parent import Inspected, InspectionRequest
+from registry.inspection.parent import Inspected, InspectionRequest, ReferenceRequest
 from registry.inspection.probe_rows import probe_rows, with_examples
 from registry.inspection.probe_values import field_values
+from registry.inspection.reference_file import ReferenceInvalid
+from registry.inspection.reference_inspection import ReferenceDiffers, check_rows, declared_by, read_table
 from registry.inspection.refusals import ModelUnfit, first_line
 from registry.inspection.trial import GraphFacts, try_model
-from registry.model_session import RUNTIME_VERSION, open_session
+from registry.model_session import RUNTIME_VERSION, ModelSession, open_session
 from registry.signature import SignatureInvalid
 
 
-def inspect(path: Path, declared: ModelMetadata) -> Inspected:
+def inspect(path: Path, declared: ModelMetadata, reference: ReferenceRequest | None = None) -> Inspected:
     """Return what is needed to register a model. `declared` overrides the file's metadata.
 
-    Raises ModelUnfit and SignatureInvalid.
+    Raises ModelUnfit, SignatureInvalid, ReferenceInvalid and ReferenceDiffers.
     """
     data = path.read_bytes()
     try:
@@ -46,10 +48,18 @@ def inspect(path: Path, declared: ModelMetadata) -> Inspected:
         raise SignatureInvalid([*faults, *invalid.faults]) from None
     if faults:
         raise SignatureInvalid(faults)
+    table = None
+    if reference is not None:
+        table = read_table(reference, inputs)
+        inputs = read_inputs(model, metadata.over(declared_by(table, inputs)))
     values = field_values(model, inputs)
     inputs = replace(with_examples(inputs, values), handles_missing=handles_missing(model))
     facts = GraphFacts(class_labels(model), metadata.positive, metadata.output, random_operators(model))
-    signature, warnings = try_model(_open(data), inputs, probe_rows(inputs, values), facts)
+    session = _open(data)
+    signature, warnings = try_model(session, inputs, probe_rows(inputs, values), facts)
+    kept = None
+    if reference is not None and table is not None:
+        kept = check_rows(table, signature, ModelSession(signature, session), reference.tolerance)
     return Inspected(
         sha256=hashlib.sha256(data).hexdigest(),
         size_bytes=len(data),
@@ -61,6 +71,7 @@ def inspect(path: Path, declared: ModelMetadata) -> Inspected:
             "checked_with": RUNTIME_VERSION,
             **({"warnings": warnings} if warnings else {}),
         },
+        reference=kept,
     )
 
 
@@ -88,8 +99,10 @@ def main() -> None:
     _limit(request)
     answer: dict[str, Any]
     try:
-        answer = {"inspected": inspect(Path(request.path), request.declared)}
-    except SignatureInvalid as invalid:
+        answer = {"inspected": inspect(Path(request.path), request.declared, request.reference)}
+    except ReferenceDiffers as differs:
+        answer = {"faults": [str(differs)], "differences": differs.differences}
+    except (SignatureInvalid, ReferenceInvalid) as invalid:
         answer = {"faults": list(invalid.faults)}
     except ModelUnfit as unfit:
         answer = {"faults": list(unfit.args)}

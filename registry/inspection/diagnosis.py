@@ -179,7 +179,8 @@ def _category_codes(case: _Case) -> str | None:
     for place, field in enumerate(case.fields):
         values = [row[place] for row in case.all_rows]
         known = {value for value in values if value == value}
-        if not 2 <= len(known) <= _MAX_CATEGORIES or field.kind == "bool":
+        # Values that hardly repeat are no categories: each differs or agrees on its own.
+        if not 2 <= len(known) <= min(_MAX_CATEGORIES, len(values) // 5) or field.kind == "bool":
             continue
         differing = {value for value, differs in zip(values, case.differing, strict=True) if differs}
         agreeing = {value for value, differs in zip(values, case.differing, strict=True) if not differs}

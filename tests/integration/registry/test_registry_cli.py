@@ -146,3 +146,69 @@ def test_every_command_has_an_example_and_speaks_json() -> None:
     for command in commands(registry):
         assert "python -m registry" in (command.epilog or ""), command.name
         assert any("--json" in option.opts for option in command.params), command.name
+
+
+@pytest.fixture
+def rows(tmp_path: Path, file: str) -> Callable[[float], str]:
+    """Reference rows for the model of `file`, each expected score off by so much."""
+
+    def write(off: float) -> str:
+        x = np.random.default_rng(1).normal(size=(50, 2)).astype(np.float32)
+        scores = LogisticRegression().fit(x, x[:, 0] > 0).predict_proba(x)[:, 1]
+        path = tmp_path / "rows.csv"
+        lines = [f"{one},{two},{score * (1 - off)}" for (one, two), score in zip(x.tolist(), scores, strict=True)]
+        path.write_text("\n".join(["V1,Amount,p", *lines]))
+        return str(path)
+
+    return write
+
+
+REFERENCE = ("--version", "1", "--score-column", "p", "--reference")
+
+
+def test_reference_rows_are_checked_at_registration_and_again(
+    run: Run, file: str, rows: Callable[[float], str]
+) -> None:
+    registered = run("register", file, *DETAILS, *REFERENCE, rows(0.0), "--json")
+    model = json.loads(registered.stdout)["model"]
+    assert model["reference"]["rows"] == 50
+    assert "50 rows agreed within 0.0001" in run("show", model["model_id"]).stdout
+    checked = json.loads(run("check", model["model_id"], "--json").stdout)["checks"]
+    assert [(check["result"], check["rows"]) for check in checked] == [("passed", 50)]
+    assert "passed" in run("check", model["model_id"]).stdout
+    assert json.loads(run("check", "--all", "--json").stdout) == {"checks": []}
+    run("promote", model["model_id"], "production")
+    assert len(json.loads(run("check", "--all", "--json").stdout)["checks"]) == 1
+
+
+def test_a_model_that_differs_from_its_reference_rows_is_refused_with_a_table(
+    run: Run, file: str, rows: Callable[[float], str]
+) -> None:
+    refused = run("register", file, *DETAILS, *REFERENCE, rows(0.2), exit_code=1)
+    assert "49 of 50 reference rows differ" in refused.stdout
+    assert "no usual cause fits" in refused.stdout
+    assert "not registered" in refused.stderr
+    as_json = json.loads(run("register", file, *DETAILS, *REFERENCE, rows(0.2), "--json", exit_code=1).stdout)
+    assert as_json["differences"]["differing"] == 49
+    run("register", file, *DETAILS, *REFERENCE, rows(0.2), "--tolerance", "0.5")
+
+
+def test_a_version_without_reference_rows_is_registered_with_a_warning(run: Run, file: str) -> None:
+    registered = run("register", file, *DETAILS, "--version", "1")
+    assert "has no reference rows" in registered.stderr
+    assert "none: nothing shows" in run("show", "card_ulb/ulb/1").stdout
+    assert "no reference" in run("check", "card_ulb/ulb/1").stdout
+
+
+def test_reference_rows_can_be_required(
+    run: Run, file: str, monkeypatch: pytest.MonkeyPatch, rows: Callable[[float], str]
+) -> None:
+    run("register", file, *DETAILS, "--version", "1", "--require-reference", exit_code=2)
+    monkeypatch.setenv("REQUIRE_REFERENCE", "true")
+    run("register", file, *DETAILS, "--version", "1", exit_code=2)
+    run("register", file, *DETAILS, *REFERENCE, rows(0.0))
+
+
+def test_check_takes_one_version_or_all(run: Run) -> None:
+    run("check", exit_code=2)
+    run("check", "card_ulb/ulb/1", "--all", exit_code=2)

@@ -22,7 +22,14 @@ from scoring.event import EventRefused, ScoringError, Violation
 from scoring.spool import SpoolError, SpoolFull, SpoolUnwritable
 
 # These end the start of a process or stay inside one: no caller ever sees them.
-NEVER_A_CALLER_S = {"ModelUnusable", "ModelRefused", "AuthError", "ScoringError", "SettingsInvalid"}
+NEVER_A_CALLER_S = {
+    "ModelUnusable",
+    "ReferenceMismatch",
+    "ModelRefused",
+    "AuthError",
+    "ScoringError",
+    "SettingsInvalid",
+}
 
 
 def every_error(base: type[Exception]) -> Iterator[type[Exception]]:
