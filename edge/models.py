@@ -1,7 +1,7 @@
 """The registry over HTTP: list, register, promote."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -79,6 +79,10 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positive: str | None = None
     review: float | None = None
     block: float | None = None
+    output: str | None = None
+    nullable: tuple[str, ...] | Literal["all"] = ()
+    default: dict[str, str | bool | int | float] = {}
+    rename: dict[str, str] = {}
     reason: str | None = None
 
 
@@ -93,6 +97,10 @@ def register_model(call: Call) -> Reply:
         positive=wanted.positive,
         review=wanted.review,
         block=wanted.block,
+        output=wanted.output,
+        nullable=wanted.nullable,
+        defaults=wanted.default,
+        rename=wanted.rename,
     )
     artifacts, actor, reason, key = call.resources.artifacts, call.actor, wanted.reason, wanted.storage_s3_key
     with call.resources.connect(autocommit=True) as connection:
@@ -120,15 +128,27 @@ def _registration(body: object, *, from_form: bool) -> Registration:
                 faults.append(Violation(f"/{name}", "is missing"))
             continue
         value = body[name]
-        if from_form and name == "features":
-            value = value.split(",")
         try:
+            if from_form:
+                value = _from_form(name, value)
             fields[name] = msgspec.convert(value, field.type, strict=not from_form)
         except msgspec.ValidationError as error:
             faults.append(Violation(f"/{name}", str(error).partition(" - at")[0].lower()))
     if faults:
         raise EventRefused(faults)
     return Registration(**fields)
+
+
+def _from_form(name: str, text: str) -> Any:
+    """Return the value of a form's text part: lists are written with commas, maps as JSON."""
+    if name in ("features", "nullable") and text != "all":
+        return [part.strip() for part in text.split(",")]
+    if name in ("default", "rename"):
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            raise msgspec.ValidationError("Must be a JSON object") from None
+    return text
 
 
 ROUTES = (

@@ -259,7 +259,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         "Score one event",
         {200: (Answer,)},
         takes=EventToScore,
-        refuses=(400, 404, 408, 413, 422, 429, 503),
+        refuses=(400, 404, 408, 413, 422, 429, 500, 503),
         notes="Answered when its row is durable. The same event gives the same answer and prediction_id again.",
     ),
     ("POST", "/v1/infer/batch"): Operation(

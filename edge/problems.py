@@ -19,7 +19,7 @@ from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, Ve
 from runtime.auth import TokenRefused
 from runtime.reading import Violation
 from scoring.event import BodyNotJson, EventRefused
-from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
+from scoring.scorer import ModelTimedOut, NotReady, ProductUnknown, ScoringFailed
 from scoring.spool import SpoolError, SpoolFull
 
 log = logging.getLogger("sira.edge.problems")
@@ -96,8 +96,12 @@ class MethodNotAllowed(HttpError):
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
+    """An error in HTTP. `type` and `title` are set for a problem that callers are meant to tell apart."""
+
     status: int
     retry_after_seconds: int | None = None
+    type: str = "about:blank"
+    title: str | None = None
 
 
 # First match wins: name a class before its base.
@@ -107,7 +111,9 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (EventRefused, Mapped(422)),
     (ProductUnknown, Mapped(404)),
     (NotReady, Mapped(503, 1)),
-    (ScoringFailed, Mapped(503, 1)),
+    (ModelTimedOut, Mapped(503, 1, "urn:sira:problem:model-timed-out", "Model Timed Out")),
+    # Not 503: the same event fails again, and a caller that retries a 503 would do so without end.
+    (ScoringFailed, Mapped(500, None, "urn:sira:problem:model-failed", "Model Failed")),
     (SpoolFull, Mapped(503, 5)),
     (SpoolError, Mapped(503, 1)),
     (ModelNotFound, Mapped(404)),
@@ -136,7 +142,8 @@ def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
         return mapped, problem(error.status, str(error), error.violations)
     for kind, mapped in _TABLE:
         if isinstance(error, kind):
-            return mapped, problem(mapped.status, _detail(error), _violations(error))
+            found = problem(mapped.status, _detail(error), _violations(error))
+            return mapped, msgspec.structs.replace(found, type=mapped.type, title=mapped.title or found.title)
     return None
 
 

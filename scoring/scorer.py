@@ -47,12 +47,23 @@ class NotReady(ScoringError):
         super().__init__(f"not ready: {reason}")
 
 
+_REASONS: dict[Outcome, str] = {
+    "error": "the production model raised an error on this event; the same event will fail again",
+    "non_finite": "the production model gave no probability for this event; the same event will fail again",
+    "timeout": "the production model did not score this event in time; try again",
+}
+
+
 class ScoringFailed(ScoringError):
-    """The production model gave no probability for this event; the failure is in the log."""
+    """The production model gave no probability for this event; the failure is in the prediction log."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
-        super().__init__(f"the production model could not score this event ({outcome})")
+        super().__init__(_REASONS[outcome])
+
+
+class ModelTimedOut(ScoringFailed):
+    """The production model took too long: the only failure of a model that a retry may not meet again."""
 
 
 class Scorer:
@@ -247,7 +258,8 @@ class Scorer:
                 self._telemetry.fallback(row.product, row.outcome)
             if row.score is None or row.decision is None:
                 if not reply.done():
-                    reply.set_exception(ScoringFailed(row.outcome))
+                    failed = ModelTimedOut if row.outcome == "timeout" else ScoringFailed
+                    reply.set_exception(failed(row.outcome))
                 continue
             if not reply.done():
                 reply.set_result(

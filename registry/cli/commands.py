@@ -54,6 +54,12 @@ def registry() -> None:
 @click.option("--name", required=True)
 @click.option("--version", required=True)
 @click.option("--features", help="Names of a tensor's columns, in order: a,b,c.  [default: from the model]")
+@click.option("--nullable", help="Fields that may be null or absent: a,b, or all.  [default: from the model]")
+@click.option(
+    "--default", "defaults", multiple=True, metavar="FIELD=VALUE", help="Value of an absent field; repeatable."
+)
+@click.option("--rename", multiple=True, metavar="FIELD=INPUT", help="Payload field of a model input.")
+@click.option("--output", help="The output that holds the probability.  [default: from the model]")
 @click.option("--positive", help="The class label that means fraud.  [default: from the model]")
 @click.option(
     "--reference",
@@ -80,6 +86,10 @@ def register_command(
     name: str,
     version: str,
     features: str | None,
+    nullable: str | None,
+    defaults: tuple[str, ...],
+    rename: tuple[str, ...],
+    output: str | None,
     positive: str | None,
     reference: Path | None,
     score_column: str,
@@ -92,8 +102,19 @@ def register_command(
     as_json: bool,
 ) -> None:
     """Check an ONNX file, upload it, and register it as a version in staging."""
-    names = tuple(part.strip() for part in features.split(",")) if features else None
-    declaration = Declaration(product, name, version, names, positive, review, block)
+    declaration = Declaration(
+        product,
+        name,
+        version,
+        features=_names(features) if features else None,
+        positive=positive,
+        review=review,
+        block=block,
+        output=output,
+        nullable="all" if nullable == "all" else _names(nullable or ""),
+        defaults=dict(_pair(text, "--default") for text in defaults),
+        rename=dict(_pair(text, "--rename") for text in rename),
+    )
     settings = _RegisterSettings.load()
     if reference is None and (require_reference or settings.require_reference):
         raise click.UsageError("reference rows are required: give --reference")
@@ -121,6 +142,8 @@ def register_command(
         print_json({"created": registered.created, "model": registered.version.to_json()})
         return
     label, model_id = _label(registered.version), registered.version.model_id
+    for warning in registered.version.metadata.get("warnings", ()):
+        click.echo(f"warning: {warning}", err=True)
     if not registered.created:
         click.echo(f"{label} was registered before as {model_id} ({registered.version.status}); nothing changed")
         return
@@ -261,6 +284,17 @@ class _RegisterSettings(DatabaseSettings, ArtifactSettings):
 def _upload_bar(file: Path, *, shown: bool) -> Iterator[SentBytes]:
     with progress_bar("checking", DownloadColumn(), shown=shown) as update:
         yield lambda count: update(description="uploading", total=file.stat().st_size, advance=count)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name for part in text.split(",") if (name := part.strip()))
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (separator and name.strip()):
+        raise click.BadParameter(f"{text!r} has no =", param_hint=option)
+    return name.strip(), value
 
 
 def _read_anchor(text: str) -> tuple[int, str]:

@@ -14,6 +14,11 @@ from registry.recheck import VersionCheck
 from registry.signature import Field
 from registry.store import VersionPage
 
+_LAYOUTS = {
+    "columns": "one input per field",
+    "tensor": "one tensor",
+    "mixed": "tensors beside inputs of one field",
+}
 _STYLES = {
     Status.PRODUCTION: "bold green",
     Status.CANARY: "yellow",
@@ -45,7 +50,6 @@ def versions_table(page: VersionPage) -> RenderableType:
 
 def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
-    takes = f"one {version.signature.input_type} tensor" if version.signature.input_name else "one input per field"
     shown: dict[str, str | Text] = {
         "model_id": version.model_id,
         "status": _status(version.status),
@@ -53,15 +57,19 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
         "artifact": f"{version.storage_s3_key} ({version.size_bytes:,} bytes)",
         "sha256": version.sha256,
         "thresholds": f"review from {version.thresholds.review:g}, block from {version.thresholds.block:g}",
-        "takes": f"{len(version.signature.fields)} fields as {takes}",
+        "takes": f"{len(version.signature.fields)} fields as {_LAYOUTS[version.signature.layout]}",
         "answers": f"{version.signature.output_name} ({version.signature.output_layout})",
         "reference": _reference(version),
-        **{name: str(value) for name, value in version.metadata.items()},
+        **{name: _fact(value) for name, value in version.metadata.items()},
     }
     for name, value in shown.items():
         facts.add_row(Text(name, style="dim"), value)
     title = Text(f"{version.product}/{version.name}/{version.version}", style="bold")
     return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history))
+
+
+def _fact(value: object) -> str:
+    return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def history_table(rows: Iterable[AuditRow]) -> Table:
@@ -73,12 +81,11 @@ def history_table(rows: Iterable[AuditRow]) -> Table:
 
 
 def _fields_table(fields: Iterable[Field]) -> Table:
-    table = Table("field", "type", "required", "null", "when absent", box=None)
+    table = Table("field", "model input", "type", "required", "null", "when absent", box=None)
     for field in fields:
         absent = "" if field.required else repr(field.missing)
-        table.add_row(
-            field.name, field.kind, "yes" if field.required else "no", "yes" if field.nullable else "no", absent
-        )
+        required, null = ("yes" if answer else "no" for answer in (field.required, field.nullable))
+        table.add_row(field.name, field.input or "", field.kind, required, null, absent)
     return table
 
 

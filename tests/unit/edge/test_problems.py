@@ -19,6 +19,7 @@ from registry.artifacts import AccessDenied, ArtifactCorrupt, ArtifactError
 from registry.registration import RegistrationRefused
 from runtime.auth import AuthError, TokenRefused
 from scoring.event import EventRefused, ScoringError, Violation
+from scoring.scorer import ModelTimedOut, ScoringFailed
 from scoring.spool import SpoolError, SpoolFull, SpoolUnwritable
 
 # These end the start of a process or stay inside one: no caller ever sees them.
@@ -76,6 +77,9 @@ def test_every_status_has_a_title() -> None:
         (BodyTooLarge(10), 413, None),
         (HttpError(429, "x"), 429, 1),
         (HttpError(503, "x"), 503, 1),
+        (ModelTimedOut("timeout"), 503, 1),
+        (ScoringFailed("error"), 500, None),
+        (ScoringFailed("non_finite"), 500, None),
         (SpoolFull(10), 503, 5),
         (SpoolUnwritable("disk"), 503, 1),
         (AccessDenied("key", "s3://b"), 503, 30),
@@ -88,6 +92,22 @@ def test_an_error_has_its_status_and_says_when_to_try_again(error: Exception, st
     assert found is not None
     mapped, problem = found
     assert (mapped.status, problem.status, mapped.retry_after_seconds) == (status, status, retry)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "title"),
+    [
+        (ModelTimedOut("timeout"), "urn:sira:problem:model-timed-out", "Model Timed Out"),
+        (ScoringFailed("error"), "urn:sira:problem:model-failed", "Model Failed"),
+        (ScoringFailed("non_finite"), "urn:sira:problem:model-failed", "Model Failed"),
+    ],
+)
+def test_a_model_that_fails_is_told_apart_from_a_service_that_is_not_ready(
+    error: Exception, kind: str, title: str
+) -> None:
+    found = map_error(error)
+    assert found is not None
+    assert (found[1].type, found[1].title) == (kind, title)
 
 
 def test_an_error_that_is_not_ours_is_not_mapped() -> None:
