@@ -88,6 +88,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         open_store(settings.model_bucket),
         settings.prometheus_url,
         settings.alertmanager_url,
+        settings.require_reference,
     )
     routes = (*health_routes(health.not_ready_because, health.faults), *api.ROUTES)
     return control_app(

@@ -33,6 +33,7 @@ Observe = Callable[[str, int], None]
 LOCAL_THREADS = 2
 BODY_SECONDS = 5.0
 UPLOAD_SECONDS = 300.0
+UPLOAD_PARTS = ("file", "reference")
 
 
 def control_app(
@@ -118,17 +119,18 @@ async def _read(
     caller = _identify(request, route, authenticator)
     query = dict(request.query_params)
     _refuse_nul(*request.path_params.values(), *query, *query.values())
-    body, upload = None, None
+    body: Any = None
+    files: dict[str, Path] = {}
     if route.method == "POST":
         if route.upload and request.headers.get("content-type", "").startswith("multipart/form-data"):
-            body, upload = await _read_upload(request, route, cleanup)
+            body, files = await _read_upload(request, route, cleanup)
             _refuse_nul(*body.values())
         else:
             raw = await read_body(request.scope, request.receive, route.body_limit)
             body = parse_json(raw) if raw.strip() else None
             if b"\\u0000" in raw:
                 _refuse_nul("\0")
-    return Call(resources, caller, request.path_params, query, body, upload)
+    return Call(resources, caller, request.path_params, query, body, files.get("file"), files.get("reference"))
 
 
 def _refuse_nul(*texts: str) -> None:
@@ -147,8 +149,8 @@ def _identify(request: Request, route: Route, authenticator: Authenticator) -> C
     return caller
 
 
-async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tuple[dict[str, Any], Path]:
-    """The form's text fields, and its `file` part in a temporary file that goes when the call ends."""
+async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The form's text fields, and its files by part name in temporary files that go when the call ends."""
     declared = request.headers.get("content-length", "")
     if not declared.isdigit():
         raise HttpError(422, "an upload needs a content-length")
@@ -156,22 +158,25 @@ async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tu
         raise BodyTooLarge(route.body_limit)
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="sira-upload-")))
     fields: dict[str, Any] = {}
-    path = None
+    files: dict[str, Path] = {}
     try:
-        async with request.form(max_files=1, max_fields=32) as form:
+        async with request.form(max_files=len(UPLOAD_PARTS), max_fields=32) as form:
             for name, value in form.multi_items():
                 if isinstance(value, UploadFile):
-                    path = folder / "upload.onnx"
+                    if name not in UPLOAD_PARTS or name in files:
+                        raise HttpError(422, f"a form may hold one part of each name: {', '.join(UPLOAD_PARTS)}")
+                    # The suffix says what kind of rows a reference file holds; nothing else of its name is used.
+                    path = files[name] = folder / f"{name}{Path(value.filename or '').suffix[:16]}"
                     with path.open("wb") as file:
                         while chunk := await value.read(1 << 20):
                             await to_thread.run_sync(file.write, chunk)
                 else:
                     fields[name] = value
     except (HTTPException, ClientDisconnect):
-        raise HttpError(400, "the form cannot be read to its end: send multipart/form-data with one file") from None
-    if path is None:
+        raise HttpError(400, "the form cannot be read to its end: send multipart/form-data") from None
+    if "file" not in files:
         raise HttpError(422, "a form needs a part named file")
-    return fields, path
+    return fields, files
 
 
 def _response(reply: Reply) -> Response:

@@ -1,12 +1,19 @@
 """The registry over HTTP: list, register, promote."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, Literal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from edge.routes import Access, Call, Reply, Route
 from registry import store
+from registry.inspection.parent import ReferenceRequest
+from registry.inspection.reference_check import DEFAULT_TOLERANCE
+from registry.inspection.reference_file import DEFAULT_SCORE_COLUMN, MAX_FILE_BYTES
 from registry.model_version import PROMOTE_TARGETS, Status
 from registry.registration import Declaration, register, register_stored
 from registry.store import DEFAULT_PAGE, MAX_PAGE
@@ -69,7 +76,11 @@ def promote(call: Call) -> Reply:
 
 
 class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of POST /v1/models. `storage_s3_key` names an artifact already in the store; an upload goes without."""
+    """Body of POST /v1/models. `storage_s3_key` names an artifact already in the store; an upload goes without.
+
+    `reference_s3_key` names a file of reference rows in the store (.parquet, .csv or .jsonl); a form may send it as the
+    part `reference`. `tolerance` is how far a score may be from its `score_column`.
+    """
 
     product: str
     name: str
@@ -83,6 +94,9 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nullable: tuple[str, ...] | Literal["all"] = ()
     default: dict[str, str | bool | int | float] = {}
     rename: dict[str, str] = {}
+    reference_s3_key: str | None = None
+    score_column: str = DEFAULT_SCORE_COLUMN
+    tolerance: Annotated[float, msgspec.Meta(ge=0, le=1)] = DEFAULT_TOLERANCE
     reason: str | None = None
 
 
@@ -103,14 +117,37 @@ def register_model(call: Call) -> Reply:
         rename=wanted.rename,
     )
     artifacts, actor, reason, key = call.resources.artifacts, call.actor, wanted.reason, wanted.storage_s3_key
-    with call.resources.connect(autocommit=True) as connection:
+    if call.upload is None and key is None:
+        raise EventRefused([Violation("/storage_s3_key", "is missing: name an artifact, or upload a file")])
+    with (
+        _reference(call, wanted) as reference,
+        call.resources.connect(autocommit=True) as connection,
+    ):
         if call.upload is not None:
-            done = register(connection, artifacts, call.upload, declaration, actor=actor, reason=reason)
-        elif key is not None:
-            done = register_stored(connection, artifacts, key, declaration, actor=actor, reason=reason)
+            done = register(
+                connection, artifacts, call.upload, declaration, actor=actor, reason=reason, reference=reference
+            )
         else:
-            raise EventRefused([Violation("/storage_s3_key", "is missing: name an artifact, or upload a file")])
+            assert key is not None
+            done = register_stored(
+                connection, artifacts, key, declaration, actor=actor, reason=reason, reference=reference
+            )
     return Reply(done.version.to_json(), 201 if done.created else 200)
+
+
+@contextmanager
+def _reference(call: Call, wanted: Registration) -> Iterator[ReferenceRequest | None]:
+    """The reference rows that were sent or named, if any; those in the store are fetched for as long as this lasts."""
+    with TemporaryDirectory(prefix="sira-reference-") as folder:
+        path = call.reference
+        if path is None and wanted.reference_s3_key is not None:
+            suffix = Path(wanted.reference_s3_key).suffix
+            path = call.resources.artifacts.download(
+                wanted.reference_s3_key, MAX_FILE_BYTES, Path(folder), suffix=suffix
+            )
+        if path is None and call.resources.require_reference:
+            raise EventRefused([Violation("/reference_s3_key", "is missing: reference rows are required")])
+        yield None if path is None else ReferenceRequest(str(path), wanted.score_column, wanted.tolerance)
 
 
 def _registration(body: object, *, from_form: bool) -> Registration:

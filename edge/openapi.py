@@ -145,7 +145,10 @@ def _body(operation: Operation, schemas: Mapping[str, Any]) -> dict[str, Any]:
         content["multipart/form-data"] = {
             "schema": {
                 "type": "object",
-                "properties": {"file": {"contentMediaType": "application/octet-stream"}},
+                "properties": {
+                    "file": {"contentMediaType": "application/octet-stream"},
+                    "reference": {"contentMediaType": "application/octet-stream"},
+                },
                 "required": ["file", "product", "name", "version"],
             }
         }

@@ -137,6 +137,7 @@ class Promoted(msgspec.Struct):
     created_at: str
     created_by: str
     updated_at: str
+    reference: dict[str, Any] | None
     previous_status: Status
     retired_model_id: str | None
 
@@ -303,7 +304,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         takes=Registration,
         upload=True,
         refuses=(400, 408, 409, 413, 422, 503),
-        notes="Of an artifact in the store, named by storage_s3_key, or uploaded as the part `file` of a form. "
+        notes="Of an artifact in the store, named by storage_s3_key, or uploaded as the part `file` of a form, "
+        "with reference rows in the part `reference`. "
         "201 when it is new, 200 when the very same was registered before.",
     ),
     ("POST", "/v1/models/{model_id}/promote"): _PROMOTE,

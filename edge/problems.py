@@ -13,6 +13,7 @@ from canary.rollout.operations import ProductNotFound
 from canary.rollout.request import RequestInvalid
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
+from registry.inspection.reference_check import Differences
 from registry.model_version import ThresholdsInvalid
 from registry.signature import SignatureInvalid
 from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
@@ -55,13 +56,17 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`errors` names every wrong field by JSON pointer; never a value."""
+    """`errors` names every wrong field by JSON pointer; never a value.
+
+    `differences` say how a model's scores differ from those of its reference rows.
+    """
 
     title: str
     status: int
     detail: str
     errors: list[Fault] = []
     type: str = "about:blank"
+    differences: Differences | None = None
 
 
 class HttpError(Exception):
@@ -143,7 +148,12 @@ def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
     for kind, mapped in _TABLE:
         if isinstance(error, kind):
             found = problem(mapped.status, _detail(error), _violations(error))
-            return mapped, msgspec.structs.replace(found, type=mapped.type, title=mapped.title or found.title)
+            return mapped, msgspec.structs.replace(
+                found,
+                type=mapped.type,
+                title=mapped.title or found.title,
+                differences=getattr(error, "differences", None),
+            )
     return None
 
 

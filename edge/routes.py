@@ -46,6 +46,7 @@ class Resources:
     artifacts: ArtifactStore
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
+    require_reference: bool = False
 
     def connect(self, *, autocommit: bool = False) -> Connection:
         """A connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""
@@ -54,7 +55,10 @@ class Resources:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a control route. `body` is the decoded JSON, None when there was none; `upload` is a file sent."""
+    """One call of a control route. `body` is the decoded JSON, None when there was none.
+
+    `upload` is the form part `file`, `reference` the part of that name, each in a temporary file.
+    """
 
     resources: Resources
     caller: Caller | None
@@ -62,6 +66,7 @@ class Call:
     query: Mapping[str, str] = field(default_factory=dict)
     body: Any = None
     upload: Path | None = None
+    reference: Path | None = None
 
     @property
     def actor(self) -> str:

@@ -37,7 +37,9 @@ class Serving:
         artifacts = open_store(settings.model_bucket)
         self.telemetry = Telemetry()
         self.authenticator = Authenticator(settings)
-        self.resources = Resources(database_url, artifacts, settings.prometheus_url, settings.alertmanager_url)
+        self.resources = Resources(
+            database_url, artifacts, settings.prometheus_url, settings.alertmanager_url, settings.require_reference
+        )
         self._slots = ModelSlots()
         self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)
         self._shipper = Shipper(self._spool, settings.spool_dir, database_url)

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lab.demo.recipes import PRODUCT, RECIPES, Recipe
 from registry.artifacts import ArtifactStore, open_store
+from registry.inspection.parent import ReferenceRequest
 from registry.model_version import ModelVersion, Status
 from registry.registration import Declaration, register
 from registry.store import change_status, find_version, production_of
@@ -47,7 +48,10 @@ def _train_and_register(connection: Connection, artifacts: ArtifactStore, recipe
             path = Path(folder, f"{recipe.version}.onnx")
             path.write_bytes(trained.onnx)
             declaration = Declaration(product=PRODUCT, name=NAME, version=recipe.version)
-            register(connection, artifacts, path, declaration, actor=ACTOR, reason="demo model")
+            rows = Path(folder, f"{recipe.version}.jsonl")
+            rows.write_text(trained.reference)
+            reference = ReferenceRequest(str(rows))
+            register(connection, artifacts, path, declaration, actor=ACTOR, reason="demo model", reference=reference)
             progress.console.print(
                 f"  registered {PRODUCT} {recipe.version}: AUC {trained.auc:.3f}, review from {trained.review},"
                 f" block from {trained.block}",

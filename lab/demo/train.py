@@ -19,18 +19,23 @@ from lab.demo.recipes import PRODUCT, Recipe
 from lab.demo.transactions import DEFAULTS, NUMBERS, STRINGS, Transactions, transactions
 
 REVIEW_QUANTILE, BLOCK_QUANTILE = 0.965, 0.99  # 2.5 % of payments to review, 1 % blocked
+REFERENCE_ROWS = 1_000
 OPSETS = {"": 19, "ai.onnx.ml": 3}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """`onnx` carries its thresholds and optional fields as metadata; `auc` is of payments it has not seen."""
+    """`onnx` carries its thresholds and optional fields as metadata; `auc` is of payments it has not seen.
+
+    `reference` are rows of such payments with scikit-learn's own scores, as JSON lines.
+    """
 
     recipe: Recipe
     onnx: bytes
     review: float
     block: float
     auc: float
+    reference: str
 
 
 def train(recipe: Recipe, *, on_tree: Callable[[], None] = lambda: None) -> Trained:
@@ -58,7 +63,18 @@ def train(recipe: Recipe, *, on_tree: Callable[[], None] = lambda: None) -> Trai
     scores = pipeline.predict_proba(table(unseen))[:, 1]
     review, block = (round(float(np.quantile(scores, q)), 4) for q in (REVIEW_QUANTILE, BLOCK_QUANTILE))
     onnx = _to_onnx(pipeline, names, review=review, block=block)
-    return Trained(recipe, onnx, review, block, auc=float(roc_auc_score(unseen.fraud, scores)))
+    auc = float(roc_auc_score(unseen.fraud, scores))
+    return Trained(recipe, onnx, review, block, auc, reference=_reference(unseen, scores))
+
+
+def _reference(payments: Transactions, scores: NDArray[np.float64]) -> str:
+    names, rows = list(payments.columns), table(payments)[:REFERENCE_ROWS]
+    lines = [
+        {name: value.item() if isinstance(value, np.generic) else value for name, value in zip(names, row, strict=True)}
+        | {"score": float(score), "label": int(fraud)}
+        for row, score, fraud in zip(rows, scores, payments.fraud, strict=False)
+    ]
+    return "\n".join(map(json.dumps, lines))
 
 
 def table(payments: Transactions) -> NDArray[np.object_]:

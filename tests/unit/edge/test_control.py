@@ -240,7 +240,9 @@ def test_an_upload_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (form(('name="product"', "cards")), {}, 422),
         (form(('name="product"', "a\0b"), ('name="file"; filename="x"', "y")), {}, 422),
-        (form(*[('name="file"; filename="x"', "y")] * 2), {}, 400),
+        (form(*[('name="file"; filename="x"', "y")] * 2), {}, 422),
+        (form(*[('name="file"; filename="x"', "y")] * 3), {}, 400),
+        (form(('name="rows"; filename="x"', "y")), {}, 422),
         (b"no form at all", {}, 400),
         (GOOD, {"content-type": "multipart/form-data"}, 400),
         (GOOD[:-12], {}, 422),
@@ -249,7 +251,19 @@ def test_an_upload_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
         (GOOD, {"content-length": "many"}, 422),
     ],
     ids=[
-        *("no file", "a NUL", "two files", "no form", "no boundary", "cut short", "hung up", "too large", "no length"),
+        *(
+            "no file",
+            "a NUL",
+            "two files",
+            "three files",
+            "another part",
+            "no form",
+            "no boundary",
+            "cut short",
+            "hung up",
+            "too large",
+            "no length",
+        ),
     ],
 )
 def test_a_form_that_is_none_is_refused(body: bytes | list[Any], headers: dict[str, str], status: int) -> None:
