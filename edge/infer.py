@@ -9,6 +9,7 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from edge.problems import BodyTooLarge, Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
+from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator
 from runtime.reading import Violation
 from scoring.event import EventRefused, parse_event, parse_json, read_event
@@ -16,7 +17,7 @@ from scoring.job import Answer, Reply
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
-BODY_LIMIT = 64 << 10
+BODY_LIMIT = MAX_BODY_BYTES
 BATCH_BODY_LIMIT = 1 << 20
 MOST_EVENTS = 1_000
 

@@ -18,6 +18,7 @@ FLOATING: frozenset[Kind] = frozenset({"float", "double"})
 _INTEGER_BITS: dict[Kind, int] = {"int32": 32, "int64": 64}
 # The most fields that a model may take and that a payload may hold: 2,048 numbers fit the 64 KiB of a request body.
 MAX_FIELDS = 2_048
+MAX_BODY_BYTES = 64 << 10  # of POST /v1/infer
 MAX_NAME_LENGTH = 128
 MAX_TEXT_LENGTH = 1_024
 ZERO: dict[Kind, Value] = {"string": "", "bool": False, "int32": 0, "int64": 0, "float": 0.0, "double": 0.0}
@@ -104,6 +105,11 @@ class Inputs:
             found.append(f"named twice: {', '.join(twice)}")
         if not 1 <= len(self.fields) <= MAX_FIELDS:
             found.append(f"{len(self.fields)} fields, not 1 to {MAX_FIELDS}")
+        names_bytes = sum(len(msgspec.json.encode(field.name)) + len(":0,") for field in self.fields if field.required)
+        if names_bytes > MAX_BODY_BYTES:
+            found.append(
+                f"its fields make {names_bytes} bytes of a request, not at most {MAX_BODY_BYTES}: shorten names"
+            )
         if self.layout == "tensor":
             if self.input_name is None or self.input_type is None:
                 found.append("a tensor needs input_name and input_type")

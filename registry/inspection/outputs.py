@@ -29,7 +29,7 @@ def choose_output(
     output declared to hold the probability.
     """
     if wanted is not None and wanted not in outputs:
-        raise SignatureInvalid([f"sira.output names {wanted}; the outputs are {', '.join(outputs)}"])
+        raise SignatureInvalid([f"output {wanted} is not an output of the model, which are {', '.join(outputs)}"])
     candidates = {name: value for name, value in outputs.items() if wanted in (None, name)}
     pairs = {name: value for name, value in candidates.items() if _is_pairs(value, rows)}
     singles = {name: value for name, value in candidates.items() if _is_singles(value, rows)}
@@ -63,7 +63,7 @@ def _is_floating(value: Any) -> bool:
 
 def _not_one(found: Mapping[str, Any], outputs: Mapping[str, Any], rows: int) -> str:
     if found:
-        return f"{', '.join(found)} may each be the probability: say which in sira.output"
+        return f"{', '.join(found)} may each be the probability: name one with --output, or sira.output"
     shapes = [
         f"{name} {len(value[0])} classes"
         if isinstance(value, list) and value and isinstance(value[0], dict)
@@ -82,7 +82,9 @@ def _positive_label(labels: tuple[Label, ...], declared: str | None) -> Label:
         named = [label for label in labels if isinstance(label, str) and label.strip().lower() in FRAUD_LABELS]
     if len(named) != 1:
         listed = ", ".join(str(label) for label in labels)
-        raise SignatureInvalid([f"which of the classes {listed} is fraud? give the positive label, or sira.positive"])
+        raise SignatureInvalid(
+            [f"which of the classes {listed} is fraud? give the positive label with --positive, or sira.positive"]
+        )
     return named[0]
 
 

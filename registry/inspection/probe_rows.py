@@ -1,15 +1,16 @@
 """Payloads that try a model where its graph may go wrong: at its thresholds, its categories, its blanks and beyond."""
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from registry.inspection.probe_values import Category, FieldValues
-from registry.signature import FLOATING, ONE, ZERO, Field, Inputs, Kind, Value, fits, warm_up_rows
+from registry.signature import FLOATING, MAX_FLOAT, ONE, ZERO, Field, Inputs, Kind, Value, fits, warm_up_rows
 
 MAX_PROBE_ROWS = 2_000
 _MAX_BLANK_ROWS = 200
@@ -21,6 +22,7 @@ _UNKNOWN_CATEGORY = "not a category"
 
 Area = Literal["zeros and ones", "thresholds and categories", "blanks", "unknown categories", "magnitudes"]
 Payload = dict[str, Value]
+_Option = TypeVar("_Option")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,9 @@ def probe_rows(inputs: Inputs, values: Sequence[FieldValues]) -> list[ProbeRow]:
 
 
 def _split_rows(inputs: Inputs, values: Sequence[FieldValues], max_rows: int) -> list[ProbeRow]:
-    listed = [_spread(_typical(one, found), max_rows) for one, found in zip(inputs.fields, values, strict=True)]
+    listed = [
+        _spread(_typical(one, found, max_rows), max_rows) for one, found in zip(inputs.fields, values, strict=True)
+    ]
     # Each field starts elsewhere in its list, so that fields do not move in step.
     return [
         ProbeRow(
@@ -79,30 +83,31 @@ def _split_rows(inputs: Inputs, values: Sequence[FieldValues], max_rows: int) ->
     ]
 
 
-def _typical(one: Field, found: FieldValues) -> list[Value]:
-    """Return the values of a field that its model knows: its categories, or zero, one and what is around its splits."""
+def _typical(one: Field, found: FieldValues, max_values: int) -> list[Value]:
+    """Return the values that a model knows: the field's categories, or zero, one and what is around its splits."""
     if categories := _categories(one, found):
         return list(categories)
     options: list[Value] = [ZERO[one.kind], ONE[one.kind]]
     if one.kind == "string":
         return options
-    around = {value: None for threshold in found.thresholds for value in _around(one.kind, threshold)}
-    return list(dict.fromkeys([*options, *(value for value in sorted(around) if fits(one.kind, value))]))
+    return list(dict.fromkeys([*options, *_around(one.kind, _spread(found.thresholds, max_values // 3))]))
 
 
-def _around(kind: Kind, threshold: float) -> list[Any]:
-    """Return a threshold and its neighbours, as values of the kind."""
+def _around(kind: Kind, thresholds: Sequence[float]) -> list[Any]:
+    """Return thresholds and their neighbours, sorted, as values of the kind."""
     if kind == "bool":
         return [False, True]
     if kind not in FLOATING:
-        whole = math.floor(threshold)
-        return [whole - 1, whole, whole + 1]
+        near = {math.floor(threshold) + step for threshold in thresholds for step in (-1, 0, 1)}
+        return [value for value in sorted(near) if fits(kind, value)]
     with np.errstate(over="ignore"):
-        single = np.float32(threshold)
-        near = [single, np.nextafter(single, np.float32(-np.inf)), np.nextafter(single, np.float32(np.inf))]
+        exact = np.array(thresholds, dtype=np.float64)
+        single = exact.astype(np.float32)
+        parts = [single, *(np.nextafter(single, np.float32(side)) for side in (-np.inf, np.inf))]
     if kind == "double":
-        near += [threshold, np.nextafter(threshold, -np.inf), np.nextafter(threshold, np.inf)]
-    return [float(value) for value in near]
+        parts += [exact, *(np.nextafter(exact, side) for side in (-np.inf, np.inf))]
+    values = np.unique(np.concatenate([part.astype(np.float64) for part in parts]))
+    return values[np.abs(values) <= (MAX_FLOAT if kind == "float" else sys.float_info.max)].tolist()  # type: ignore[no-any-return]
 
 
 def _categories(one: Field, found: FieldValues) -> tuple[Value, ...]:
@@ -172,7 +177,7 @@ def _sized(kind: Kind, size: float) -> Value:
     return max(-limit, min(limit, int(size)))
 
 
-def _spread(options: Sequence[Value], most: int) -> list[Value]:
+def _spread(options: Sequence[_Option], most: int) -> list[_Option]:
     """Return at most `most` options, evenly spaced, the first and the last among them."""
     if len(options) <= most:
         return list(options)

@@ -49,7 +49,7 @@ def try_model(
     scores = trial.scores(expected)
     if not np.array_equal(scores[:_ROWS_TOGETHER], trial.scores(expected[:_ROWS_TOGETHER]), equal_nan=True):
         raise refusals.random(facts.random_operators)
-    if facts.labels is None and output.layout == "probability" and trial.labels_outliers(expected, outputs):
+    if facts.labels is None and output.layout == "probability" and trial.labels_outliers(probes, outputs):
         raise refusals.anomaly_score(output)
     trial.require_probabilities(expected, scores)
     trial.require_independence(expected, scores)
@@ -87,9 +87,12 @@ class _Trial:
             for name in self.other_outputs
             if isinstance(value := outputs[name], np.ndarray) and value.dtype.kind == "i"
         ]
-        if not integer:
+        # A detector may find no outlier near what it knows, and gives no label of its own to a blank.
+        numbers = [probe for probe in probes if probe.area not in ("blanks", "unknown categories")]
+        try:
+            labels = _run(self.session, self.feed, numbers, integer) if integer else {}
+        except ModelUnfit:
             return False
-        labels = _run(self.session, self.feed, probes, integer)
         return any(np.isin(value, (-1, 1)).all() and (value == -1).any() for value in labels.values())
 
     def require_probabilities(self, probes: Sequence[ProbeRow], scores: Scores) -> None:

@@ -17,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from registry.__main__ import registry
 from runtime.postgres import connect
+from tests.support.table_model import table_model
 
 JWT_SECRET = "a-secret-of-more-than-thirty-two-characters"
 ROOT = Path(__file__).resolve().parents[3]
@@ -108,6 +109,27 @@ def test_a_refusal_is_one_line_that_says_what_to_do(run: Run, file: str) -> None
     assert run("promote", "card_ulb/ulb/9", "production", exit_code=1).stderr.startswith("registry: no model version")
 
 
+def test_fields_are_made_nullable_given_defaults_and_renamed_as_the_model_is_registered(run: Run, file: str) -> None:
+    described = (*DETAILS, "--version", "1", "--default", "Amount=12.5", "--default", "Volume 1=0", "--json")
+    registered = run("register", file, *described, "--rename", "Volume 1=V1", "--nullable", "all")
+    fields = json.loads(registered.stdout)["model"]["signature"]["fields"]
+    assert [(field["name"], field["nullable"], field["default"]) for field in fields] == [
+        ("Volume 1", True, 0.0),
+        ("Amount", True, 12.5),
+    ]
+    assert "Volume 1" in run("show", "card_ulb/ulb/1").stdout
+    refused = run("register", file, *DETAILS, "--version", "2", "--nullable", "V1,Amonut", exit_code=1)
+    assert "nullable names Amonut, which the model does not take" in refused.stderr
+
+
+def test_rows_that_a_model_cannot_score_are_warned_about(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "table.onnx"
+    path.write_bytes(table_model([0.1, 0.6]))
+    registered = run("register", str(path), *DETAILS[:4], "--version", "1")
+    assert "warning: the model raises an error for a large or negative number" in registered.stderr
+    assert "raises an error for a large or negative number" in run("show", "card_ulb/ulb/1").stdout
+
+
 def test_a_token_needs_no_database(run: Run) -> None:
     token = run("token", "--role", "ml_ops", "--subject", "ops_john", "--hours", "2", without="DATABASE_URL").stdout
     claims = jwt.decode(token.strip(), JWT_SECRET, algorithms=["HS256"])
@@ -123,7 +145,14 @@ def test_a_missing_variable_is_named_with_the_file_that_sets_it(run: Run, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "words", [("promote", "card_ulb/ulb/1", "retired"), ("register", "none.onnx"), ("audit", "verify", "--anchor", "1")]
+    "words",
+    [
+        ("register", __file__, *DETAILS, "--version", "1", "--default", "Amount"),
+        ("register", __file__, *DETAILS, "--version", "1", "--rename", "=V1"),
+        ("promote", "card_ulb/ulb/1", "retired"),
+        ("register", "none.onnx"),
+        ("audit", "verify", "--anchor", "1"),
+    ],
 )
 def test_wrong_usage_ends_with_two(run: Run, words: tuple[str, ...]) -> None:
     assert "Usage: python -m registry" in run(*words, exit_code=2).stderr

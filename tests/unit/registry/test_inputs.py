@@ -257,6 +257,15 @@ def test_more_columns_than_a_payload_may_hold_are_refused(width: int) -> None:
     assert faults(made, named(*(f"v{n}" for n in range(width)))) == (f"{width} fields, not 1 to {MAX_FIELDS}",)
 
 
+def test_names_that_no_request_could_hold_are_refused() -> None:
+    made = model({"X": (TensorProto.FLOAT, (None, 1_000))})
+    long = tuple(f"{n:0100}" for n in range(1_000))
+    assert faults(made, named(*long)) == (
+        "its fields make 105000 bytes of a request, not at most 65536: shorten names",
+    )
+    assert read_inputs(made, named(*long, nullable="all")).fields, "no request has to hold a field that may be absent"
+
+
 def test_as_many_columns_as_a_payload_may_hold_are_taken() -> None:
     made = model({"X": (TensorProto.FLOAT, (None, MAX_FIELDS))})
     assert len(read_inputs(made, named(*(f"v{n}" for n in range(MAX_FIELDS)))).fields) == MAX_FIELDS

@@ -65,12 +65,12 @@ def test_what_is_no_binary_classifier_is_refused(outputs: dict[str, Any]) -> Non
 
 def test_two_candidates_are_refused_until_one_is_named() -> None:
     outputs = {"raw": PAIRS, "calibrated": PAIRS}
-    assert refusal(outputs) == "raw, calibrated may each be the probability: say which in sira.output"
+    assert refusal(outputs) == "raw, calibrated may each be the probability: name one with --output, or sira.output"
     assert choose_output(outputs, rows=2, wanted="calibrated").name == "calibrated"
 
 
 def test_an_output_that_is_not_there_cannot_be_wanted() -> None:
-    assert refusal({"p": PAIRS}, wanted="q") == "sira.output names q; the outputs are p"
+    assert refusal({"p": PAIRS}, wanted="q") == "output q is not an output of the model, which are p"
 
 
 @pytest.mark.parametrize("labels", [(3, 4), ("a", "b"), ("fraud", "yes")])
