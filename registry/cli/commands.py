@@ -142,8 +142,6 @@ def register_command(
         print_json({"created": registered.created, "model": registered.version.to_json()})
         return
     label, model_id = _label(registered.version), registered.version.model_id
-    for warning in registered.version.metadata.get("warnings", ()):
-        click.echo(f"warning: {warning}", err=True)
     if not registered.created:
         click.echo(f"{label} was registered before as {model_id} ({registered.version.status}); nothing changed")
         return
