@@ -27,7 +27,7 @@ ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="sira-inference" org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$COMMIT"
 WORKDIR /home/bentoml/bento
-# By number: Kubernetes cannot tell that a name is not root.
+# A number, because Kubernetes cannot verify that a user name is not root.
 USER 1034:1034
 EXPOSE 8080 3000
 ENTRYPOINT ["/home/bentoml/bento/env/docker/entrypoint.sh"]

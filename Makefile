@@ -1,4 +1,4 @@
-# `make` lists the targets. PYTHON names the interpreter that .venv is made with.
+# `make` lists the targets. PYTHON is the interpreter that creates .venv.
 PYTHON ?= python3
 PY := .venv/bin/python
 BACKEND ?= docker
@@ -16,68 +16,70 @@ export BENTOML_DO_NOT_TRACK := True
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: .venv/.run ## set up, then serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL_PORT, SIRA_HOME, WORKERS)
+run: .venv/.run ## set up and serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL_PORT, SIRA_HOME, WORKERS)
 	@exec $(PY) -m lab.demo.run
 
-demo: .venv/.run ## three canaries under live traffic: a good one, one that throws, one that turns slow
+demo: .venv/.run ## run three canaries under live traffic: a good one, one that raises errors, one that becomes slow
 	@exec $(PY) -m lab.demo
 
-test: lint tools ## lint, then every test: unit, integration, contract, acceptance
+test: lint tools ## lint, then run every test: unit, integration, contract, acceptance
 	$(PY) -m pytest
 
-lint: .venv/.dev ## ruff, mypy --strict, import-linter
+lint: .venv/.dev ## check style, types, imports, spelling and wording
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy
 	.venv/bin/lint-imports --cache-dir .import_linter_cache
+	$(PY) -m codespell_lib
+	$(PY) -m lab.language
 
-bench: .venv/.dev ## side by side with the alternatives, on the same model and payloads
+bench: .venv/.dev ## compare with the alternatives, on the same model and payloads
 	@exec $(PY) -m lab.benchmarks
 
-bench-quick: .venv/.dev ## the same in under two minutes
+bench-quick: .venv/.dev ## make the same comparison in under two minutes
 	@exec $(PY) -m lab.benchmarks --quick
 
-bench-latency: .venv/.dev ## the tail at a constant arrival rate, a promote in the middle: ten minutes
+bench-latency: .venv/.dev ## measure tail latency at a constant arrival rate, with a promotion half-way: ten minutes
 	@exec $(PY) -m lab.benchmarks latency
 
-bench-profile: .venv/.dev ## where the microseconds of one request go
+bench-profile: .venv/.dev ## measure the processor time of one request, by part
 	@exec $(PY) -m lab.benchmarks profile
 
-bench-scale: .venv/.dev ## how each part grows: half an hour, 30 GB of disk
+bench-scale: .venv/.dev ## measure how each part grows: half an hour, 30 GB of disk
 	@exec $(PY) -m lab.benchmarks scale
 
-bench-canary: .venv/.dev ## false rollbacks and detection delays of the judge, simulated, with the baselines
+bench-canary: .venv/.dev ## simulate the judge: false rollbacks and detection delays, with the usual methods beside it
 	@exec $(PY) -m lab.benchmarks.canary
 
-faults: .venv/.dev ## kill, cut and fill things under load; count what was lost, doubled or wrong
+faults: .venv/.dev ## break real parts under load; count what was lost, duplicated or wrong
 	@exec $(PY) -m lab.faults
 
-bento: .venv/.run ## build the Bento sira_inference; it says its version and commit
+bento: .venv/.run ## build the Bento sira_inference, labelled with version and commit
 	.venv/bin/bentoml build --label version=$(VERSION) --label commit=$(COMMIT)
 
 image: ## build the image of all processes (BACKEND=docker|podman|buildah, VERSION)
 	$(BACKEND) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) .
 
-sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of what the image holds
+sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of the image's packages
 	@mkdir -p dist
 	.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements-image.lock
 
-licences: .venv/.dev ## write docs/licences.md: the licences of what the image holds
+licences: .venv/.dev ## write docs/licences.md, the licences of the image's packages
 	$(PY) lab/scripts/licences.py
 
-audit: .venv/.dev ## ask the public advisories about what the image holds (needs the network)
+audit: .venv/.dev ## check the image's packages against public advisories (needs the network)
 	.venv/bin/pip-audit --require-hashes --disable-pip --requirement requirements-image.lock
 
 UV := uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-lock: ## resolve pyproject.toml into the three locks again (needs uv)
+lock: ## resolve pyproject.toml into the three lock files again (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv is missing: pip install uv"; exit 1; }
 	$(UV) -o requirements-image.lock
 	$(UV) --extra local -c requirements-image.lock -o requirements.lock
 	$(UV) --extra local --extra dev -c requirements.lock -o requirements-dev.lock
 	$(PYTHON) -m lab.bootstrap --seal
 
-clean: ## remove caches and builds; .venv and .sira stay
+clean: ## remove caches and builds, but not .venv and .sira
 	rm -rf dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
@@ -87,7 +89,7 @@ clean: ## remove caches and builds; .venv and .sira stay
 .venv/.dev: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -m lab.bootstrap $< $@
 
-# Debian packages whose programs some tests drive. Where they cannot be had those tests are skipped, with the reason.
+# Debian packages of programs that some tests run. Without them, those tests are skipped, with the reason.
 tools:
 	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk jq:jq curl:curl npm:npm; do \
 	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
@@ -97,4 +99,4 @@ tools:
 	  echo "installing$$missing"; \
 	  apt-get -qq update && apt-get -qq install -y --no-install-recommends $$missing >/dev/null && exit 0; \
 	fi; \
-	echo "not installed:$$missing; the tests that drive them are skipped"
+	echo "not installed:$$missing; the tests that need them are skipped"

@@ -1,4 +1,4 @@
-// Type-checks a dashboard file: `node check.mjs dashboard.json`. A misspelt key or value is an error on its line.
+// Type-checks a dashboard file: `node check.mjs dashboard.json`. A misspelt key or value is reported with its line.
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import ts from 'typescript';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const file = process.argv[2];
-// On one line with the JSON's first, so that line numbers are the file's own.
+// On the first line of the JSON, so that line numbers match the file.
 const source = `import type { ImportRequest } from './dashboard-types'; export const body: ImportRequest = ${readFileSync(file, 'utf8')}`;
 const virtual = join(here, 'dashboard.check.ts');
 

@@ -1,4 +1,4 @@
-// What dashboard.json may hold: the body of Grafana's import API, with each panel and query typed as its plugin reads it.
+// The type of dashboard.json: the body of Grafana's import API, with each panel and query typed as its plugin reads it.
 import type { Dashboard, FieldConfig, FieldConfigSource, Panel, RowPanel, DataSourceRef } from '@grafana/schema';
 import type * as heatmap from '@grafana/schema/dist/esm/raw/composable/heatmap/panelcfg/x/HeatmapPanelCfg_types.gen';
 import type * as stat from '@grafana/schema/dist/esm/raw/composable/stat/panelcfg/x/StatPanelCfg_types.gen';
@@ -6,7 +6,7 @@ import type * as stateTimeline from '@grafana/schema/dist/esm/raw/composable/sta
 import type * as table from '@grafana/schema/dist/esm/raw/composable/table/panelcfg/x/TablePanelCfg_types.gen';
 import type * as timeSeries from '@grafana/schema/dist/esm/raw/composable/timeseries/panelcfg/x/TimeSeriesPanelCfg_types.gen';
 
-/** Enums of the schema as the strings and numbers that JSON has for them. */
+/** Enums of the schema as their JSON strings and numbers. */
 type AsJson<T> = unknown extends T
   ? T
   : T extends string
