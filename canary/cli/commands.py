@@ -1,16 +1,15 @@
-"""`python -m canary`: start, see, steer and check canaries, and import labels."""
+"""The commands of `python -m canary`: start, show, change and verify canaries, and import labels."""
 
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn
 
 from canary.cli.display import report_tables, rollout_card, rollouts_table
 from canary.controller.replay import Replayed, replay
@@ -23,33 +22,39 @@ from canary.rollout.description import description, summary
 from canary.rollout.request import RequestInvalid, parse_request
 from canary.rollout.store import StoredRollout
 from registry.store import resolve
-from runtime.command import actor_option, as_json_option, console, print_json, reason_option
-from runtime.postgres import Connection, connect
-from runtime.settings import DatabaseSettings
+from runtime.command import (
+    actor_option,
+    as_json_option,
+    console,
+    database_connection,
+    example,
+    print_json,
+    progress_bar,
+    reason_option,
+)
+from runtime.postgres import Connection
 
-LABELS_AT_ONCE = 5_000
-READING_MS = 120_000
+MAX_LABELS_PER_STATEMENT = 5_000
+MAX_STATEMENT_MS = 120_000
+
+canary_connection = partial(database_connection, "canary", statement_timeout_ms=MAX_STATEMENT_MS)
 
 
 @click.group()
 def canary() -> None:
-    """Canaries: a new model version beside production, judged all the time, promoted or rolled back.
+    """Run a new model version next to production; it is judged continuously, and promoted or rolled back.
 
     MODEL is a model_id or PRODUCT/NAME/VERSION.
     """
 
 
-def example(words: str) -> str:
-    return f"\b\nExample:\n  python -m canary {words}"
-
-
-@canary.command("list", epilog=example("list --product fraud_score"))
+@canary.command("list", epilog=example("canary list --product fraud_score"))
 @click.option("--product")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
 @as_json_option
 def list_command(product: str | None, limit: int, as_json: bool) -> None:
-    """Rollouts, newest first."""
-    with _connect() as connection:
+    """List rollouts, newest first."""
+    with canary_connection() as connection:
         rollouts = store.all_rollouts(connection, product=product, limit=limit)
     if as_json:
         print_json({"rollouts": [description(rollout, None) for rollout in rollouts]})
@@ -57,23 +62,25 @@ def list_command(product: str | None, limit: int, as_json: bool) -> None:
         console().print(rollouts_table(rollouts))
 
 
-@canary.command(epilog=example("show fraud_score"))
+@canary.command(epilog=example("canary show fraud_score"))
 @click.argument("product")
 @as_json_option
 def show(product: str, as_json: bool) -> None:
-    """The canary that runs, or the last one: where it stands, and why."""
-    with _connect() as connection:
+    """Show the running canary of a product, or the last one: its state and the reasons for it."""
+    with canary_connection() as connection:
         store.read_one_moment(connection)
         _print(connection, product, operations.find(connection, product), as_json)
 
 
-@canary.command(epilog=example("start fraud_score fraud_score/gradient_boosting/2.0.0 10 --plan plan.json"))
+@canary.command(epilog=example("canary start fraud_score fraud_score/gradient_boosting/2.0.0 10 --plan plan.json"))
 @click.argument("product")
 @click.argument("model")
 @click.argument("percent", type=click.FloatRange(0, 100))
-@click.option("--plan", help="A name, or a file of JSON with its steps.  [default: default]")
-@click.option("--limits", help="A file of JSON with the limits that differ from the defaults.")
-@click.option("--mode", type=click.Choice(["sequential", "threshold"]), help="How it is judged.  [default: sequential]")
+@click.option("--plan", help="Name of a plan, or a JSON file with its steps.  [default: default]")
+@click.option("--limits", help="JSON file with the limits that differ from the defaults.")
+@click.option(
+    "--mode", type=click.Choice(["sequential", "threshold"]), help="How the canary is judged.  [default: sequential]"
+)
 @reason_option
 @actor_option
 @as_json_option
@@ -88,10 +95,10 @@ def start(
     actor: str,
     as_json: bool,
 ) -> None:
-    """Give MODEL a share of the product's traffic; 0 % only scores a sample beside production."""
-    with _connect() as connection:
+    """Route a share of the product's traffic to MODEL; at 0 %, it scores a sample after production has answered."""
+    with canary_connection() as connection:
         if store.lock_live_rollout(connection, product):
-            raise operations.CanaryConflict(f"a canary of {product} runs already: `set` changes its percentage")
+            raise operations.CanaryConflict(f"a canary of {product} is already running: `set` changes its percentage")
         body = {
             "product": product,
             "canary_percent": percent,
@@ -105,15 +112,15 @@ def start(
         _print(connection, product, rollout, as_json)
 
 
-@canary.command("set", epilog=example("set fraud_score 25 --reason 'go/no-go of day 2'"))
+@canary.command("set", epilog=example("canary set fraud_score 25 --reason 'go/no-go of day 2'"))
 @click.argument("product")
 @click.argument("percent", type=click.FloatRange(0, 100))
 @reason_option
 @actor_option
 @as_json_option
 def set_command(product: str, percent: float, reason: str | None, actor: str, as_json: bool) -> None:
-    """Another percentage for the canary that runs: a new phase, from which its plan goes on."""
-    with _connect() as connection:
+    """Change the percentage of the running canary: a new phase, from which its plan continues."""
+    with canary_connection() as connection:
         operations.live(connection, product)
         request = parse_request({"product": product, "canary_percent": percent, "reason": reason})
         rollout, _ = operations.start_or_change(connection, request, actor=actor)
@@ -121,29 +128,33 @@ def set_command(product: str, percent: float, reason: str | None, actor: str, as
 
 
 def _add_operation(name: str, act: Callable[..., StoredRollout | None], help_text: str) -> None:
-    @canary.command(name, help=help_text, epilog=example(f"{name} fraud_score --reason 'change freeze'"))
+    @canary.command(name, help=help_text, epilog=example(f"canary {name} fraud_score --reason 'change freeze'"))
     @click.argument("product")
     @reason_option
     @actor_option
     @as_json_option
     def operate(product: str, reason: str | None, actor: str, as_json: bool) -> None:
-        with _connect() as connection:
+        with canary_connection() as connection:
             _print(connection, product, act(connection, product, actor=actor, reason=reason), as_json)
 
 
-_add_operation("stop", operations.stop, "All traffic to production at once. Safe to repeat.")
+_add_operation("stop", operations.stop, "Send all traffic to production at once. Safe to repeat.")
 _add_operation("pause", operations.pause, "Keep the percentage; the judge may still roll back.")
-_add_operation("resume", operations.resume, "Let the plan go on.")
-_add_operation("promote", operations.promote, "To the next step now; from the last one to production.")
+_add_operation("resume", operations.resume, "Let the plan continue.")
+_add_operation("promote", operations.promote, "Move to the next step now; from the last one, to production.")
 
 
-@canary.command(epilog=example("report fraud_score --html report.html"))
+@canary.command(epilog=example("canary report fraud_score --html report.html"))
 @click.argument("product")
-@click.option("--html", type=click.Path(dir_okay=False, path_type=Path), help="Write one page that opens offline.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report to this file, as one page that opens offline.",
+)
 @as_json_option
 def report(product: str, html: Path | None, as_json: bool) -> None:
-    """The case for or against promotion."""
-    with _connect() as connection:
+    """Show the case for or against promotion."""
+    with canary_connection() as connection:
         store.read_one_moment(connection)
         made = make_report(connection, _existing(connection, product))
     if html:
@@ -158,40 +169,50 @@ def report(product: str, html: Path | None, as_json: bool) -> None:
 
 @canary.group()
 def labels() -> None:
-    """What events turned out to be."""
+    """Import labels: whether events were fraud or legitimate."""
 
 
-@labels.command("import", epilog=example("labels import chargebacks.csv"))
+@labels.command("import", epilog=example("canary labels import chargebacks.csv"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @actor_option
 @as_json_option
 def import_command(file: Path, actor: str, as_json: bool) -> None:
-    """Labels of a CSV file with the columns product, event_id, label, source, labelled_at. Safe to repeat.
+    """Import a CSV file with the columns product, event_id, label, source, labelled_at. Safe to repeat.
 
     The whole file is checked before its first label is stored.
     """
     with file.open(newline="", encoding="utf-8-sig") as lines:
         read = parse_csv(lines, datetime.now(UTC))
     new = 0
-    with _connect() as connection, _bar("labels", shown=not as_json) as told:
-        for first in range(0, len(read), LABELS_AT_ONCE):
-            part = read[first : first + LABELS_AT_ONCE]
+    with (
+        canary_connection() as connection,
+        progress_bar("labels", MofNCompleteColumn(), shown=not as_json) as update,
+    ):
+        for first in range(0, len(read), MAX_LABELS_PER_STATEMENT):
+            part = read[first : first + MAX_LABELS_PER_STATEMENT]
             new += insert_labels(connection, part, actor=actor)
-            told(first + len(part), len(read))
+            update(completed=first + len(part), total=len(read))
     if as_json:
         print_json({"received": len(read), "new": new})
     else:
         click.echo(f"{len(read):,} labels, {new:,} of them new")
 
 
-@canary.command(epilog=example("verify fraud_score"))
+@canary.command(epilog=example("canary verify fraud_score"))
 @click.argument("product")
 @as_json_option
 def verify(product: str, as_json: bool) -> None:
     """Recompute the stored verdicts of the last rollout from its stored evidence; exit code 1 when one differs."""
-    with _connect() as connection, _bar("verdicts", shown=not as_json) as told:
+    with (
+        canary_connection() as connection,
+        progress_bar("verdicts", MofNCompleteColumn(), shown=not as_json) as update,
+    ):
         store.read_one_moment(connection)
-        found = replay(connection, _existing(connection, product), on_verdict=told)
+        found = replay(
+            connection,
+            _existing(connection, product),
+            on_verdict=lambda done, total: update(completed=done, total=total),
+        )
     if as_json:
         print_json(found)
     else:
@@ -203,7 +224,7 @@ def _print_replayed(found: Replayed) -> None:
     if not found.differences:
         click.echo(f"{found.verdicts:,} verdicts follow from the stored evidence")
     for difference in found.differences:
-        click.echo(f"tick {difference.tick} does not follow: {', '.join(difference.names)}", err=True)
+        click.echo(f"tick {difference.tick} does not follow from its evidence: {', '.join(difference.names)}", err=True)
 
 
 def _existing(connection: Connection, product: str) -> StoredRollout:
@@ -225,7 +246,7 @@ def _print(connection: Connection, product: str, rollout: StoredRollout | None, 
 
 
 def _plan(given: str | None) -> Any:
-    """The name of a plan, or what its file holds."""
+    """Return the name of a plan, or the contents of its file."""
     return _read_json(given) if given and Path(given).exists() else given
 
 
@@ -234,20 +255,3 @@ def _read_json(path: str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
         raise RequestInvalid([f"{path}: is not JSON: {error}"]) from None
-
-
-@contextmanager
-def _connect() -> Iterator[Connection]:
-    """Commits at the end, or rolls back."""
-    database_url = DatabaseSettings.load().database_url.get_secret_value()
-    with connect(database_url, name="canary", statement_timeout_ms=READING_MS) as connection:
-        yield connection
-
-
-@contextmanager
-def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """`told(done, of)` moves a progress bar on a terminal."""
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not (shown and sys.stderr.isatty())) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
