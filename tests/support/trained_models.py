@@ -135,10 +135,10 @@ def catboost_model(frame: pd.DataFrame = FRAME, *, nullable: bool = False) -> Tr
     model = catboost.CatBoostClassifier(iterations=15, depth=4, verbose=False, allow_writing_files=False)
     model.fit(train, FRAUD[:TRAINED])
     declared = {**TENSOR, **({"nullable": "all"} if nullable else {})}
-    return Trained(_catboost_onnx(model), payloads(frame), model.predict_proba(serve)[:, 1], declared)
+    return Trained(catboost_as_onnx(model), payloads(frame), model.predict_proba(serve)[:, 1], declared)
 
 
-def _catboost_onnx(model: catboost.CatBoostClassifier) -> onnx.ModelProto:
+def catboost_as_onnx(model: catboost.CatBoostClassifier) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.onnx")
         model.save_model(str(path), format="onnx")
