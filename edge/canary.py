@@ -5,6 +5,7 @@ from collections.abc import Callable
 from canary.report.page import render
 from canary.report.report import make_report
 from canary.rollout import operations, store
+from canary.rollout.change import Change
 from canary.rollout.description import description, summary
 from canary.rollout.request import parse_reason, parse_request
 from canary.rollout.store import StoredRollout
@@ -61,7 +62,7 @@ def _operate(act: Act) -> Callable[[Call], Reply]:
     def handle(call: Call) -> Reply:
         product, reason = call.path["product"], parse_reason(call.body)
         with call.resources.connect() as connection:
-            rollout = act(connection, product, actor=call.actor, reason=reason)
+            rollout = act(connection, product, Change(call.actor, reason))
             return Reply(_described(connection, rollout) if rollout else summary(product, None))
 
     return handle
@@ -78,5 +79,5 @@ ROUTES = (
     Route("POST", "/v1/canary/{product}/stop", Access.ML_OPS, _operate(operations.stop)),
     Route("POST", "/v1/canary/{product}/pause", Access.ML_OPS, _operate(operations.pause)),
     Route("POST", "/v1/canary/{product}/resume", Access.ML_OPS, _operate(operations.resume)),
-    Route("POST", "/v1/canary/{product}/promote", Access.ML_OPS, _operate(operations.promote)),
+    Route("POST", "/v1/canary/{product}/promote", Access.ML_OPS, _operate(operations.next_step)),
 )

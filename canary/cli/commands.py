@@ -18,6 +18,7 @@ from canary.labels.store import insert_labels
 from canary.report.page import render
 from canary.report.report import make_report
 from canary.rollout import operations, store
+from canary.rollout.change import Change
 from canary.rollout.description import description, summary
 from canary.rollout.request import RequestInvalid, parse_request
 from canary.rollout.store import StoredRollout
@@ -135,13 +136,13 @@ def _add_operation(name: str, act: Callable[..., StoredRollout | None], help_tex
     @as_json_option
     def operate(product: str, reason: str | None, actor: str, as_json: bool) -> None:
         with canary_connection() as connection:
-            _print(connection, product, act(connection, product, actor=actor, reason=reason), as_json)
+            _print(connection, product, act(connection, product, Change(actor, reason)), as_json)
 
 
 _add_operation("stop", operations.stop, "Send all traffic to production at once. Safe to repeat.")
 _add_operation("pause", operations.pause, "Keep the percentage; the judge may still roll back.")
 _add_operation("resume", operations.resume, "Let the plan continue.")
-_add_operation("promote", operations.promote, "Move to the next step now; from the last one, to production.")
+_add_operation("promote", operations.next_step, "Move to the next step now; from the last one, to production.")
 
 
 @canary.command(epilog=example("canary report fraud_score --html report.html"))

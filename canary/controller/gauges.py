@@ -1,6 +1,6 @@
-"""What a tick did, as metrics. Only the controller that judges shows figures; those of an ended canary go."""
+"""Metrics of the latest tick. Only the controller that judges sets them; those of an ended canary are cleared."""
 
-from canary.controller.tick import Judged
+from canary.controller.store import Judgement
 from canary.judge.verdict import Verdict
 from canary.rollout.next_action import RollBack
 from runtime import metrics
@@ -12,17 +12,17 @@ class Gauges:
     def __init__(self) -> None:
         self._shown: set[str] = set()
 
-    def publish(self, judged: list[Judged] | None) -> None:
-        """`judged` as `tick` returns it."""
+    def publish(self, judgements: list[Judgement] | None) -> None:
+        """`judgements` as `tick` returns them."""
         shown: set[str] = set()
-        for outcome in judged or ():
-            product = outcome.rollout.product
-            if outcome.verdict and isinstance(outcome.action, RollBack):
-                for rule in _rules(outcome.verdict):
+        for judgement in judgements or ():
+            product = judgement.rollout.product
+            if isinstance(judgement.action, RollBack):
+                for rule in _rules(judgement.verdict):
                     metrics.canary_rollbacks.labels(product, rule).inc()
-            if outcome.verdict and outcome.rollout.live:
+            if judgement.rollout.live:
                 shown.add(product)
-                _show(product, outcome.verdict)
+                _show(product, judgement.verdict)
         for product in self._shown - shown:
             _clear(product)
         self._shown = shown
@@ -44,5 +44,5 @@ def _clear(product: str) -> None:
 
 
 def _rules(verdict: Verdict) -> list[str]:
-    """The rules that asked for the rollback, one word each: a closed set of label values."""
+    """Return the rules that asked for the rollback, one word each: a closed set of label values."""
     return [m.name.partition(":")[0] for m in verdict.measurements if m.outcome == "rollback"]

@@ -15,9 +15,9 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from canary.controller import upkeep
 from canary.controller.gauges import Gauges
 from canary.controller.sources import Sources
+from canary.controller.state_cache import StateCache
 from canary.controller.tick import tick
 from canary.judge.evidence import BUCKET_SECONDS
-from canary.judge.state import Remembered
 from canary.labels.store import count_labels
 from runtime import metrics
 from runtime.postgres import Connection, connect
@@ -48,7 +48,7 @@ class Controller:
         self._retention_days = settings.retention_days
         self._maturity = timedelta(days=settings.label_maturity_days)
         self._gauges = Gauges()
-        self._remembered = Remembered()
+        self._states = StateCache()
         self._connection: Connection | None = None
         self._ticking = threading.Lock()
         self._stopping = threading.Event()
@@ -96,19 +96,19 @@ class Controller:
         with self._ticking:
             try:
                 connection = self._connect()
-                judged = tick(
+                judgements = tick(
                     connection,
                     self._holder,
                     self._sources,
                     stale_seconds=STALE_TICKS * self._tick_seconds,
-                    remembered=self._remembered,
+                    cache=self._states,
                 )
             except psycopg.Error as error:
                 log.warning("tick_failed", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
                 self._disconnect()
                 return
             self.last_tick = time.monotonic()
-            self._gauges.publish(judged)
+            self._gauges.publish(judgements)
 
     def _listen(self) -> None:
         """Judge at once when a serving process reports a tripped fuse; the next tick is the net."""

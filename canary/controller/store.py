@@ -1,4 +1,4 @@
-"""What a tick reads and writes: evidence, what else the judge is told, verdicts, the lease. The caller commits."""
+"""What a tick reads and writes: evidence, the judge's other inputs, verdicts, the lease. The caller commits."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from canary.fuse import FuseTrip
 from canary.judge.decision_rules import LabelCounts
 from canary.judge.evidence import ArmBucket, Bucket, Histogram, Paired
 from canary.judge.safety_rules import Inputs
-from canary.judge.state import JudgeState, Remembered
 from canary.judge.verdict import Verdict
+from canary.rollout.next_action import ACTION_NAMES, Action
 from canary.rollout.store import StoredRollout, jsonb
 from registry.model_version import Status as ModelStatus
 from runtime.postgres import Connection
@@ -24,7 +24,7 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How things stand around a rollout. `now`: Postgres's clock, epoch seconds; the only clock of a tick.
+    """The state around a rollout. `now`: Postgres's clock, epoch seconds; the only clock of a tick.
 
     `production_now`: the product's production version, which someone may have changed; None when there is none.
     """
@@ -55,14 +55,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A rollout, as it was when judged, and what the judge said with the evidence of `span`."""
+    """One rollout judged: the verdict on the evidence of `span`, and the action that follows from it.
+
+    `state` is the judge's state after the span, as it is stored; None before the first bucket.
+    """
 
     rollout: StoredRollout
     span: Span
-    state: JudgeState | None
+    state: str | None
     inputs: Inputs
     verdict: Verdict
-    action: str
+    action: Action
 
 
 def take_lease(connection: Connection, holder: str, *, stale_seconds: float) -> bool:
@@ -113,14 +116,14 @@ def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | 
     connection.execute(QUERIES["set_dispersion"], {"rollout_id": rollout_id, "dispersion": dispersion})
 
 
-def store_judgements(connection: Connection, judgements: Sequence[Judgement], remembered: Remembered) -> None:
-    """The verdicts, and the seals: evidence before a span's end never changes; what is late counts after it."""
+def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
+    """Store the verdicts and the seals: evidence before a span's end never changes; a late row counts after it."""
     verdicts = [_verdict_row(judgement) for judgement in judgements]
     connection.execute(QUERIES["insert_verdicts"], {"verdicts": jsonb(verdicts)})
     seals = {
         "rollout_ids": [judgement.rollout.rollout_id for judgement in judgements],
         "throughs": [judgement.span.through for judgement in judgements],
-        "states": [remembered.encode(j.rollout.rollout_id, j.state) if j.state else None for j in judgements],
+        "states": [judgement.state for judgement in judgements],
     }
     connection.execute(QUERIES["seal"], seals)
 
@@ -131,7 +134,7 @@ def _verdict_row(judgement: Judgement) -> dict[str, Any]:
         "rollout_id": rollout.rollout_id,
         "phase": rollout.phase,
         "verdict": verdict.kind,
-        "action": judgement.action,
+        "action": ACTION_NAMES[type(judgement.action)],
         "reasons": verdict.reasons,
         "measurements": verdict.measurements,
         "inputs": judgement.inputs,

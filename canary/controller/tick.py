@@ -1,24 +1,26 @@
-"""One evaluation, a straight line: lease -> rollouts -> evidence -> judge -> next actions -> all of it stored.
+"""One evaluation: lease -> rollouts -> evidence -> judge -> next action -> store and apply.
 
-All rollouts share a transaction: one of its own for each would cost fifty of them half a second. When it fails they are
-judged one by one, so that the one that cannot be judged keeps no other from it.
+All rollouts share a transaction: one transaction each would take half a second for fifty of them. When it fails they
+are judged one by one, so that one that cannot be judged does not stop the others.
 """
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from canary.controller import store as evidence_store
 from canary.controller.sources import Answers, Sources
+from canary.controller.state_cache import StateCache
 from canary.controller.store import Judgement, PhasedBucket, Span, Standing
 from canary.judge import sequential
 from canary.judge.absorb import absorb
 from canary.judge.evidence import BEFORE_SECONDS, sealed_before
 from canary.judge.safety_rules import Inputs
-from canary.judge.state import JudgeState, Remembered, begin_phase
-from canary.judge.verdict import Verdict, judge
+from canary.judge.state import JudgeState, begin_phase
+from canary.judge.verdict import judge
 from canary.rollout import store, transitions
-from canary.rollout.next_action import Action, Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
+from canary.rollout.change import by_controller
+from canary.rollout.next_action import Advance, Continue, Hold, Promote, RollBack, bake_over, next_action
 from canary.rollout.store import StoredRollout
 from canary.split import UNJUDGED_SECONDS
 from registry.model_version import Status as ModelStatus
@@ -27,59 +29,39 @@ from runtime.postgres import Connection
 log = logging.getLogger("sira.canary.tick")
 
 DISPERSION_AGE_SECONDS = 3600.0
-ACTION_NAMES: dict[type[Action], str] = {
-    Continue: "continue",
-    Hold: "hold",
-    Advance: "advance",
-    Promote: "promote",
-    RollBack: "rollback",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """`rollout` as it is after `action`. `verdict` and `action` are None when it ended without being judged."""
-
-    rollout: StoredRollout
-    verdict: Verdict | None
-    action: Action | None
 
 
 def tick(
-    connection: Connection,
-    holder: str,
-    sources: Sources,
-    *,
-    stale_seconds: float,
-    remembered: Remembered | None = None,
-) -> list[Judged] | None:
-    """Judge every live rollout; None when another controller holds the lease. `connection` is in autocommit.
+    connection: Connection, holder: str, sources: Sources, *, stale_seconds: float, cache: StateCache | None = None
+) -> list[Judgement] | None:
+    """Judge every live rollout; return None when another controller holds the lease.
 
-    `remembered` is the same from tick to tick.
+    `connection` is in autocommit. Pass the same `cache` to every tick. The rollout of each judgement is as its action
+    left it; a rollout that ended without being judged is not among them.
     """
     if not evidence_store.take_lease(connection, holder, stale_seconds=stale_seconds):
         return None
     live = store.live_metrics(connection)
     if not live:
         return []
-    # Asked outside the transaction: an answer that is slow to come must lock nothing.
+    # Query outside the transaction: a slow answer must not hold locks.
     answers = sources.ask({metric.query for metrics in live.values() for metric in metrics})
     rollout_ids = list(live)
-    remembered = remembered or Remembered()
-    judged = _judge(connection, rollout_ids, answers, remembered)
-    if judged is None and len(rollout_ids) > 1:
-        alone = [_judge(connection, [rollout_id], answers, remembered) for rollout_id in rollout_ids]
-        return [outcome for outcomes in alone for outcome in outcomes or ()]
-    return judged or []
+    cache = cache or StateCache()
+    judgements = _try(connection, rollout_ids, answers, cache)
+    if judgements is None and len(rollout_ids) > 1:
+        alone = [_try(connection, [rollout_id], answers, cache) for rollout_id in rollout_ids]
+        return [judgement for judged in alone for judgement in judged or ()]
+    return judgements or []
 
 
-def _judge(
-    connection: Connection, rollout_ids: Sequence[str], answers: Answers, remembered: Remembered
-) -> list[Judged] | None:
-    """None when it failed; raises psycopg.Error when the connection is gone."""
+def _try(
+    connection: Connection, rollout_ids: Sequence[str], answers: Answers, cache: StateCache
+) -> list[Judgement] | None:
+    """Judge in one transaction; return None when it failed. Raises psycopg.Error when the connection is gone."""
     try:
         with connection.transaction():
-            return judge_rollouts(connection, rollout_ids, answers, remembered)
+            return judge_rollouts(connection, rollout_ids, answers, cache)
     except Exception:
         if connection.closed:
             raise
@@ -88,80 +70,88 @@ def _judge(
 
 
 def judge_rollouts(
-    connection: Connection, rollout_ids: Sequence[str], answers: Answers, remembered: Remembered
-) -> list[Judged]:
-    """In the caller's transaction; what has ended meanwhile is left out."""
+    connection: Connection, rollout_ids: Sequence[str], answers: Answers, cache: StateCache
+) -> list[Judgement]:
+    """Judge in the caller's transaction and apply what follows; leave out rollouts that have ended meanwhile."""
     evidence_store.lock_evidence(connection, rollout_ids)
-    rollouts = [rollout for rollout in store.lock_rollouts(connection, rollout_ids) if rollout.live]
     standings = evidence_store.standings(connection, rollout_ids)
-    ended, current = [], []
-    for rollout in rollouts:
-        standing = standings[rollout.rollout_id]
-        if standing.canary_status is ModelStatus.CANARY:
-            current.append(_brought_up_to_date(connection, rollout, standing))
-        else:
-            why = f"the canary's version is {standing.canary_status} in the registry"
-            ended.append(
-                Judged(transitions.stop(connection, rollout, actor=transitions.CONTROLLER, reason=why), None, None)
-            )
+    live = [rollout for rollout in store.lock_rollouts(connection, rollout_ids) if rollout.live]
+    current = _up_to_date(connection, live, standings)
     spans = [_unsealed(rollout, standings[rollout.rollout_id]) for rollout in current]
     sealed = evidence_store.buckets(connection, spans)
-    judgements, actions = [], []
-    for rollout, span in zip(current, spans, strict=True):
-        standing = standings[rollout.rollout_id]
-        state = absorb_sealed(_state(rollout, remembered), sealed[rollout.rollout_id], rollout, span.through)
-        inputs = _inputs(rollout, standing, answers)
-        verdict = judge(state, rollout.policy(), inputs)
-        action = next_action(rollout.place(), verdict, standing.now)
-        judgements.append(Judgement(rollout, span, state, inputs, verdict, ACTION_NAMES[type(action)]))
-        actions.append(action)
-    evidence_store.store_judgements(connection, judgements, remembered)
-    return ended + [
-        Judged(apply(connection, judgement.rollout, judgement.verdict, action), judgement.verdict, action)
-        for judgement, action in zip(judgements, actions, strict=True)
+    judgements = [
+        _judge(rollout, span, sealed[rollout.rollout_id], standings[rollout.rollout_id], answers, cache)
+        for rollout, span in zip(current, spans, strict=True)
     ]
+    evidence_store.store_judgements(connection, judgements)
+    return [replace(judgement, rollout=_apply(connection, judgement)) for judgement in judgements]
 
 
-def _brought_up_to_date(connection: Connection, rollout: StoredRollout, standing: Standing) -> StoredRollout:
-    """What happened around the rollout since it was last judged."""
-    if standing.production_now and standing.production_now != rollout.production_model_id:
-        rollout = transitions.follow_production(connection, rollout, standing.production_now)
-    unjudged_seconds = standing.now - rollout.sealed_through.timestamp()
-    if unjudged_seconds > UNJUDGED_SECONDS:
-        rollout = transitions.begin_again(connection, rollout, unjudged_seconds=unjudged_seconds)
-    return _with_dispersion(connection, rollout, standing.now)
+def _up_to_date(
+    connection: Connection, live: Iterable[StoredRollout], standings: dict[str, Standing]
+) -> list[StoredRollout]:
+    """Follow what happened around each rollout since it was last judged; stop those whose version is no canary."""
+    current = []
+    for rollout in live:
+        standing = standings[rollout.rollout_id]
+        if standing.canary_status is not ModelStatus.CANARY:
+            reason = by_controller(f"the canary's version is {standing.canary_status} in the registry")
+            transitions.stop(connection, rollout, reason)
+            continue
+        if standing.production_now and standing.production_now != rollout.production_model_id:
+            rollout = transitions.follow_production(connection, rollout, standing.production_now)
+        unjudged_seconds = standing.now - rollout.sealed_through.timestamp()
+        if unjudged_seconds > UNJUDGED_SECONDS:
+            rollout = transitions.restart_step(connection, rollout, unjudged_seconds=unjudged_seconds)
+        current.append(_with_dispersion(connection, rollout, standing.now))
+    return current
 
 
 def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
-    """What is not absorbed yet: also production's time before, until a first bucket has been."""
+    """Return the evidence not absorbed yet; before the first bucket it includes production's time before."""
     sealed = rollout.sealed_through.timestamp()
     first = sealed if rollout.judge_state else sealed - BEFORE_SECONDS
     return Span(rollout.rollout_id, first, max(sealed, sealed_before(standing.now)))
 
 
-def _state(rollout: StoredRollout, remembered: Remembered) -> JudgeState | None:
-    return remembered.decode(rollout.rollout_id, rollout.judge_state) if rollout.judge_state else None
+def _judge(
+    rollout: StoredRollout,
+    span: Span,
+    sealed: Iterable[PhasedBucket],
+    standing: Standing,
+    answers: Answers,
+    cache: StateCache,
+) -> Judgement:
+    stored = rollout.judge_state
+    state = cache.decode(rollout.rollout_id, stored) if stored else None
+    state = absorb_sealed(state, sealed, rollout, span.through)
+    inputs = _inputs(rollout, standing, answers)
+    verdict = judge(state, rollout.policy(), inputs)
+    action = next_action(rollout.position(), verdict, standing.now)
+    encoded = cache.encode(rollout.rollout_id, state) if state else None
+    return Judgement(rollout, span, encoded, inputs, verdict, action)
 
 
 def absorb_sealed(
     state: JudgeState | None, sealed: Iterable[PhasedBucket], rollout: StoredRollout, through: float
 ) -> JudgeState | None:
-    """The state at `through` (epoch seconds), in the rollout's phase even if nothing was answered in it yet."""
+    """Return the state at `through` (epoch seconds), in the rollout's phase even before its first answer."""
     for found in sealed:
         state = absorb(state, found.bucket, rollout.policy(found.percent))
     if state and state.phase.number < rollout.phase:
-        # What the phase before has earned must not carry this one.
+        # Evidence of the phase before must not count for this one.
         state = begin_phase(state, rollout.phase, int(through), rollout.policy().percent)
     return state
 
 
-def apply(connection: Connection, rollout: StoredRollout, verdict: Verdict, action: Action) -> StoredRollout:
-    reason = "; ".join(verdict.reasons)
-    match action:
+def _apply(connection: Connection, judgement: Judgement) -> StoredRollout:
+    rollout, verdict = judgement.rollout, judgement.verdict
+    change = by_controller("; ".join(verdict.reasons))
+    match judgement.action:
         case Advance(to_step=step):
-            return transitions.go_to_step(connection, rollout, step, actor=transitions.CONTROLLER, reason=reason)
+            return transitions.go_to_step(connection, rollout, step, change)
         case Promote():
-            return transitions.promote(connection, rollout, actor=transitions.CONTROLLER, reason=reason)
+            return transitions.finish(connection, rollout, change)
         case RollBack():
             return transitions.roll_back(connection, rollout, verdict)
         case Continue() | Hold():
@@ -171,7 +161,7 @@ def apply(connection: Connection, rollout: StoredRollout, verdict: Verdict, acti
 def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> Inputs:
     return Inputs(
         now=standing.now,
-        bake_over=bake_over(rollout.place(), standing.now),
+        bake_over=bake_over(rollout.position(), standing.now),
         critical_alerts=answers.alerts_about(rollout.product),
         metrics={metric.name: answers.values.get(metric.query) for metric in rollout.limits.metrics},
         labels=standing.labels,
@@ -180,7 +170,7 @@ def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> Inp
 
 
 def _with_dispersion(connection: Connection, rollout: StoredRollout, now: float) -> StoredRollout:
-    """With production's dispersion of the last day, estimated anew every hour: it takes a day's rows to read."""
+    """Estimate production's dispersion over the last day again every hour: reading a day's rows takes long."""
     if rollout.dispersion_at and now - rollout.dispersion_at.timestamp() < DISPERSION_AGE_SECONDS:
         return rollout
     cells = evidence_store.production_error_cells(connection, rollout.product, now)

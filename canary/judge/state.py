@@ -122,22 +122,6 @@ def decode_state(encoded: bytes | str) -> JudgeState:
     return _DECODER.decode(encoded)
 
 
-class Remembered:
-    """The states that one process stored last, by rollout: what it reads back unchanged it need not decode."""
-
-    def __init__(self) -> None:
-        self._states: dict[str, tuple[str, JudgeState]] = {}
-
-    def encode(self, rollout_id: str, state: JudgeState) -> str:
-        encoded = encode_state(state).decode()
-        self._states[rollout_id] = (encoded, state)
-        return encoded
-
-    def decode(self, rollout_id: str, encoded: str) -> JudgeState:
-        known = self._states.pop(rollout_id, None)
-        return known[1] if known and known[0] == encoded else decode_state(encoded)
-
-
 def _new_phase(shape: tuple[int, ...], number: int, start: int) -> PhaseEvidence:
     go = np.zeros((*shape, len(GO_ALTERNATIVES)))
     arms = np.zeros((*shape, 2))

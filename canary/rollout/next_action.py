@@ -1,4 +1,4 @@
-"""What happens to a rollout next: pure, from its plan, its place in it and the latest verdict."""
+"""What happens to a rollout next: pure, from its plan, its position in it and the latest verdict."""
 
 from typing import Literal
 
@@ -10,13 +10,13 @@ from canary.plan import Plan, Step
 Status = Literal["running", "paused", "stopped", "rolled_back", "promoted"]
 
 
-# Where a percentage set by hand below the plan's first step puts a rollout: it stays there until someone moves it.
+# The step of a percentage below the plan's first: the rollout stays there until an operator changes it.
 BEFORE_PLAN = -1
 _BY_HAND = Step(percent=0, bake_seconds=0, gate="manual")
 
 
-class Rollout(msgspec.Struct, frozen=True):
-    """A rollout's place in its plan: `step` is an index, or BEFORE_PLAN; `step_started_at` is in epoch seconds."""
+class Position(msgspec.Struct, frozen=True):
+    """A rollout's position in its plan: `step` is an index, or BEFORE_PLAN; `step_started_at` is in epoch seconds."""
 
     plan: Plan
     status: Status
@@ -29,11 +29,11 @@ class Rollout(msgspec.Struct, frozen=True):
 
 
 class Continue(msgspec.Struct, frozen=True, tag=True):
-    """Nothing to do: the step is still earning its evidence."""
+    """Wait: the step does not have enough evidence yet."""
 
 
 class Hold(msgspec.Struct, frozen=True, tag=True):
-    """The share of traffic stays where it is, and the reasons say who or what must change."""
+    """Keep the percentage; the reasons say what must change first."""
 
     reasons: tuple[str, ...]
 
@@ -44,7 +44,7 @@ class Advance(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """The last step has passed: the canary becomes production."""
+    """Make the canary production: the last step has passed."""
 
 
 class RollBack(msgspec.Struct, frozen=True, tag=True):
@@ -52,20 +52,27 @@ class RollBack(msgspec.Struct, frozen=True, tag=True):
 
 
 Action = Continue | Hold | Advance | Promote | RollBack
+ACTION_NAMES: dict[type[Action], str] = {
+    Continue: "continue",
+    Hold: "hold",
+    Advance: "advance",
+    Promote: "promote",
+    RollBack: "rollback",
+}
 
 
 def step_at(plan: Plan, percent: float) -> int:
-    """The step that a percentage set by hand belongs to: the last one that is not above it, or BEFORE_PLAN."""
+    """Return the last step whose percentage is not above `percent`, or BEFORE_PLAN."""
     return sum(step.percent <= percent for step in plan.steps) - 1
 
 
-def bake_over(rollout: Rollout, now: float) -> bool:
-    """Whether the current step has lasted as long as its plan asks."""
+def bake_over(rollout: Position, now: float) -> bool:
+    """Return whether the current step has lasted as long as its plan asks."""
     return now - rollout.step_started_at >= rollout.current_step.bake_seconds
 
 
-def next_action(rollout: Rollout, verdict: Verdict, now: float) -> Action:
-    """A rollback always acts, even when paused; an ended rollout never moves again."""
+def next_action(rollout: Position, verdict: Verdict, now: float) -> Action:
+    """Return the next action. A rollback acts even on a paused rollout; an ended rollout never changes again."""
     if rollout.status not in ("running", "paused"):
         return Hold((f"the rollout is {rollout.status}: start a new one",))
     if verdict.kind == "rollback":
@@ -77,7 +84,7 @@ def next_action(rollout: Rollout, verdict: Verdict, now: float) -> Action:
     if verdict.kind == "continue" or not bake_over(rollout, now):
         return Continue()
     if rollout.current_step.gate == "manual":
-        return Hold(("the step has passed and its gate is manual: it waits for an operator's go",))
+        return Hold(("the step has passed and its gate is manual: it waits for an operator",))
     following = rollout.step + 1
     if following == len(rollout.plan.steps):
         return Promote()

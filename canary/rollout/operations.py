@@ -6,6 +6,7 @@ from canary.errors import CanaryError
 from canary.limits import DEFAULT_LIMITS
 from canary.plan import DEFAULT_PLAN
 from canary.rollout import store, transitions
+from canary.rollout.change import Change
 from canary.rollout.next_action import step_at
 from canary.rollout.request import CanaryRequest, RequestInvalid
 from canary.rollout.store import NewRollout, StoredRollout
@@ -26,14 +27,15 @@ class NoCanary(CanaryError):
 
 
 class CanaryConflict(CanaryError):
-    """The request does not fit what is there; the message says what to do."""
+    """The request does not fit the current state; the message says what to do."""
 
 
 def start_or_change(connection: Connection, request: CanaryRequest, *, actor: str) -> tuple[StoredRollout, bool]:
-    """The rollout, and whether it is new. A live one takes the percentage asked for: a new phase of the same rollout.
+    """Return the rollout, and whether it is new. A live one takes the requested percentage as a new phase.
 
     Raises ProductNotFound, RequestInvalid and CanaryConflict.
     """
+    change = Change(actor, request.reason)
     if not store.product_exists(connection, request.product):
         raise ProductNotFound(request.product)
     live = store.lock_live_rollout(connection, request.product)
@@ -45,49 +47,47 @@ def start_or_change(connection: Connection, request: CanaryRequest, *, actor: st
             f"production_model_id is not {request.product}'s production model, which is {production.model_id}"
         )
     if live:
-        return _change(connection, live, request, actor), False
-    return _start(connection, request, production, actor), True
+        return _change_percent(connection, live, request, change), False
+    return _start(connection, request, production, change), True
 
 
 def find(connection: Connection, product: str) -> StoredRollout | None:
-    """The live rollout, or the last one; None when there never was one. Raises ProductNotFound."""
+    """Return the live rollout, or the last one; None when there never was one. Raises ProductNotFound."""
     rollout = store.latest_rollout(connection, product)
     if rollout is None and not store.product_exists(connection, product):
         raise ProductNotFound(product)
     return rollout
 
 
-def stop(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout | None:
-    """All traffic to production. Safe to repeat: with nothing to stop, the last rollout as it ended."""
+def stop(connection: Connection, product: str, change: Change) -> StoredRollout | None:
+    """Send all traffic to production. Safe to repeat: with nothing to stop, return the last rollout as it ended."""
     live = store.lock_live_rollout(connection, product)
     if live is None:
         return find(connection, product)
-    return transitions.stop(connection, live, actor=actor, reason=reason)
+    return transitions.stop(connection, live, change)
 
 
-def pause(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
+def pause(connection: Connection, product: str, change: Change) -> StoredRollout:
     rollout = live(connection, product)
-    return rollout if rollout.status == "paused" else transitions.pause(connection, rollout, actor=actor, reason=reason)
+    return rollout if rollout.status == "paused" else transitions.pause(connection, rollout, change)
 
 
-def resume(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
+def resume(connection: Connection, product: str, change: Change) -> StoredRollout:
     rollout = live(connection, product)
-    if rollout.status == "running":
-        return rollout
-    return transitions.resume(connection, rollout, actor=actor, reason=reason)
+    return rollout if rollout.status == "running" else transitions.resume(connection, rollout, change)
 
 
-def promote(connection: Connection, product: str, *, actor: str, reason: str | None) -> StoredRollout:
-    """On to the next step now, from the last one to production, whatever the bake time and the judge say."""
+def next_step(connection: Connection, product: str, change: Change) -> StoredRollout:
+    """Move to the next step now, or from the last one to production, whatever the bake time and the judge say."""
     rollout = live(connection, product)
     following = rollout.step + 1
     if following < len(rollout.plan.steps):
-        return transitions.go_to_step(connection, rollout, following, actor=actor, reason=reason)
-    return transitions.promote(connection, rollout, actor=actor, reason=reason)
+        return transitions.go_to_step(connection, rollout, following, change)
+    return transitions.finish(connection, rollout, change)
 
 
 def live(connection: Connection, product: str) -> StoredRollout:
-    """The one that runs, its row locked. Raises NoCanary and ProductNotFound."""
+    """Return the live rollout with its row locked. Raises NoCanary and ProductNotFound."""
     rollout = store.lock_live_rollout(connection, product)
     if rollout is None:
         find(connection, product)
@@ -95,7 +95,7 @@ def live(connection: Connection, product: str) -> StoredRollout:
     return rollout
 
 
-def _start(connection: Connection, request: CanaryRequest, production: ModelVersion, actor: str) -> StoredRollout:
+def _start(connection: Connection, request: CanaryRequest, production: ModelVersion, change: Change) -> StoredRollout:
     canary = _canary_version(connection, request)
     plan = request.plan or DEFAULT_PLAN
     new = NewRollout(
@@ -110,7 +110,7 @@ def _start(connection: Connection, request: CanaryRequest, production: ModelVers
     )
     try:
         with connection.transaction():
-            return transitions.start(connection, new, actor=actor, reason=request.reason)
+            return transitions.start(connection, new, change)
     except psycopg.errors.UniqueViolation:
         raise CanaryConflict(f"another canary of {request.product} was started at the same moment") from None
 
@@ -133,7 +133,9 @@ def _canary_version(connection: Connection, request: CanaryRequest) -> ModelVers
     return version
 
 
-def _change(connection: Connection, live: StoredRollout, request: CanaryRequest, actor: str) -> StoredRollout:
+def _change_percent(
+    connection: Connection, live: StoredRollout, request: CanaryRequest, change: Change
+) -> StoredRollout:
     if request.canary_model_id not in (None, live.canary_model_id):
         raise CanaryConflict(
             f"a canary of {live.product} with model {live.canary_model_id} is {live.status}: stop it first"
@@ -143,4 +145,4 @@ def _change(connection: Connection, live: StoredRollout, request: CanaryRequest,
         raise CanaryConflict(f"{' and '.join(differs)} cannot change while a canary runs: stop it and start another")
     if request.canary_percent == live.canary_percent:
         return live
-    return transitions.set_percent(connection, live, request.canary_percent, actor=actor, reason=request.reason)
+    return transitions.set_percent(connection, live, request.canary_percent, change)

@@ -15,7 +15,7 @@ from canary.judge.measurement import Measurement
 from canary.judge.verdict import Kind
 from canary.limits import CustomMetric, Limits, Mode, Policy, routed_percent
 from canary.plan import Plan
-from canary.rollout.next_action import Rollout, Status
+from canary.rollout.next_action import Position, Status
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -53,8 +53,8 @@ class StoredRollout:
     def live(self) -> bool:
         return self.status in ("running", "paused")
 
-    def place(self) -> Rollout:
-        return Rollout(self.plan, self.status, self.step, self.step_started_at.timestamp())
+    def position(self) -> Position:
+        return Position(self.plan, self.status, self.step, self.step_started_at.timestamp())
 
     def policy(self, percent: float | None = None) -> Policy:
         """What it is judged by, at its own percentage or at that of an earlier phase."""

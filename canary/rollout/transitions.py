@@ -1,12 +1,13 @@
-"""Every change of a rollout: the row, the registry, the logs and the audit move together, in the caller's transaction.
+"""Every change of a rollout: its row, the registry, the logs and the audit change together in the caller's transaction.
 
-The rollout given is one whose row the caller has locked.
+The caller has locked the row of the rollout that it passes.
 """
 
 from typing import Any
 
 from canary.judge.verdict import Verdict
 from canary.rollout import store
+from canary.rollout.change import CONTROLLER, Change, by_controller
 from canary.rollout.next_action import Status, step_at
 from canary.rollout.store import NewRollout, StoredRollout
 from registry import audit
@@ -14,33 +15,28 @@ from registry.model_version import Status as ModelStatus
 from registry.store import change_status, get_version
 from runtime.postgres import Connection
 
-CONTROLLER = "controller"
 
-
-def start(connection: Connection, new: NewRollout, *, actor: str, reason: str | None) -> StoredRollout:
-    rollout = store.insert_rollout(connection, new, actor=actor)
-    change_status(connection, rollout.canary_model_id, ModelStatus.CANARY, actor=actor, reason="its rollout starts")
-    _audit(connection, "canary.started", None, rollout, actor, reason)
+def start(connection: Connection, new: NewRollout, change: Change) -> StoredRollout:
+    """Insert a rollout and make its version the canary."""
+    rollout = store.insert_rollout(connection, new, actor=change.actor)
+    _set_model_status(connection, rollout, ModelStatus.CANARY, Change(change.actor, "its rollout starts"))
+    _audit(connection, "canary.started", None, rollout, change)
     return rollout
 
 
-def set_percent(
-    connection: Connection, rollout: StoredRollout, percent: float, *, actor: str, reason: str | None
-) -> StoredRollout:
-    """An operator's own percentage; the plan goes on from the step it belongs to."""
+def set_percent(connection: Connection, rollout: StoredRollout, percent: float, change: Change) -> StoredRollout:
+    """Route another percentage; the plan continues from the step that the percentage belongs to."""
     step = step_at(rollout.plan, percent)
-    return _split(connection, "canary.percent_changed", rollout, percent, step, actor, reason)
+    return _begin_phase(connection, "canary.percent_changed", rollout, percent, step, change)
 
 
-def go_to_step(
-    connection: Connection, rollout: StoredRollout, step: int, *, actor: str, reason: str | None
-) -> StoredRollout:
+def go_to_step(connection: Connection, rollout: StoredRollout, step: int, change: Change) -> StoredRollout:
     percent = rollout.plan.steps[step].percent
-    return _split(connection, "canary.advanced", rollout, percent, step, actor, reason)
+    return _begin_phase(connection, "canary.advanced", rollout, percent, step, change)
 
 
 def follow_production(connection: Connection, rollout: StoredRollout, production_model_id: str) -> StoredRollout:
-    """Someone made another version production: the step begins again, judged against that one."""
+    """Judge against another production version, from the start of the step."""
     changed = store.begin_phase(
         connection,
         rollout.rollout_id,
@@ -49,91 +45,89 @@ def follow_production(connection: Connection, rollout: StoredRollout, production
         production_model_id=production_model_id,
         actor=CONTROLLER,
     )
-    _audit(connection, "canary.production_changed", rollout, changed, CONTROLLER, "production was replaced meanwhile")
+    reason = by_controller("production was replaced meanwhile")
+    _audit(connection, "canary.production_changed", rollout, changed, reason)
     return changed
 
 
-def begin_again(connection: Connection, rollout: StoredRollout, *, unjudged_seconds: float) -> StoredRollout:
-    """Workers stopped routing while nobody judged: that silence says nothing about the canary, so its step restarts."""
-    reason = f"nobody judged it for {unjudged_seconds:.0f} s"
+def restart_step(connection: Connection, rollout: StoredRollout, *, unjudged_seconds: float) -> StoredRollout:
+    """Restart the step after a time without a judge: workers stopped routing, so its silence says nothing."""
+    reason = by_controller(f"nobody judged it for {unjudged_seconds:.0f} s")
     percent, step = rollout.canary_percent, rollout.step
-    return _split(connection, "canary.step_restarted", rollout, percent, step, CONTROLLER, reason)
+    return _begin_phase(connection, "canary.step_restarted", rollout, percent, step, reason)
 
 
-def pause(connection: Connection, rollout: StoredRollout, *, actor: str, reason: str | None) -> StoredRollout:
-    """The split stays, the judge goes on and may roll back; nothing advances."""
-    return _set_status(connection, "canary.paused", rollout, "paused", actor, reason)
+def pause(connection: Connection, rollout: StoredRollout, change: Change) -> StoredRollout:
+    """Keep the split and stop advancing; the judge may still roll back."""
+    return _set_status(connection, "canary.paused", rollout, "paused", change)
 
 
-def resume(connection: Connection, rollout: StoredRollout, *, actor: str, reason: str | None) -> StoredRollout:
-    return _set_status(connection, "canary.resumed", rollout, "running", actor, reason)
+def resume(connection: Connection, rollout: StoredRollout, change: Change) -> StoredRollout:
+    return _set_status(connection, "canary.resumed", rollout, "running", change)
 
 
-def promote(connection: Connection, rollout: StoredRollout, *, actor: str, reason: str | None) -> StoredRollout:
-    """The canary becomes production, if it is not already."""
-    ended = _set_status(connection, "canary.promoted", rollout, "promoted", actor, reason)
-    change_status(connection, rollout.canary_model_id, ModelStatus.PRODUCTION, actor=actor, reason="its rollout passed")
+def finish(connection: Connection, rollout: StoredRollout, change: Change) -> StoredRollout:
+    """End the rollout as promoted, and make the canary production unless it is already."""
+    ended = _set_status(connection, "canary.promoted", rollout, "promoted", change)
+    _set_model_status(connection, rollout, ModelStatus.PRODUCTION, Change(change.actor, "its rollout passed"))
     return ended
 
 
-def stop(connection: Connection, rollout: StoredRollout, *, actor: str, reason: str | None) -> StoredRollout:
-    """All traffic to production. A canary that is production by now was promoted; any other may be tried again."""
+def stop(connection: Connection, rollout: StoredRollout, change: Change) -> StoredRollout:
+    """Send all traffic to production.
+
+    A canary that has become production ends as promoted; any other returns to staging and may be tried again.
+    """
     status = get_version(connection, rollout.canary_model_id).status
     if status is ModelStatus.PRODUCTION:
-        return promote(connection, rollout, actor=actor, reason=reason)
-    ended = _set_status(connection, "canary.stopped", rollout, "stopped", actor, reason)
+        return finish(connection, rollout, change)
+    ended = _set_status(connection, "canary.stopped", rollout, "stopped", change)
     if status is ModelStatus.CANARY:
-        why = "its rollout was stopped"
-        change_status(connection, rollout.canary_model_id, ModelStatus.STAGING, actor=actor, reason=why)
+        _set_model_status(connection, rollout, ModelStatus.STAGING, Change(change.actor, "its rollout was stopped"))
     return ended
 
 
 def roll_back(connection: Connection, rollout: StoredRollout, verdict: Verdict) -> StoredRollout:
+    """End the rollout, and record each measurement that asked for it."""
     reason = "; ".join(f"{m.name}: {m.reason}" for m in verdict.measurements if m.outcome == "rollback")
-    ended = _set_status(connection, "canary.rolled_back", rollout, "rolled_back", CONTROLLER, reason)
-    change_status(connection, rollout.canary_model_id, ModelStatus.ROLLED_BACK, actor=CONTROLLER, reason=reason)
+    change = by_controller(reason)
+    ended = _set_status(connection, "canary.rolled_back", rollout, "rolled_back", change)
+    _set_model_status(connection, rollout, ModelStatus.ROLLED_BACK, change)
     store.insert_rollback(connection, rollout, reason=reason, actor=CONTROLLER, measurements=verdict.measurements)
     return ended
 
 
-def _split(
-    connection: Connection,
-    action: str,
-    rollout: StoredRollout,
-    percent: float,
-    step: int,
-    actor: str,
-    reason: str | None,
+def _begin_phase(
+    connection: Connection, action: str, rollout: StoredRollout, percent: float, step: int, change: Change
 ) -> StoredRollout:
-    changed = store.begin_phase(connection, rollout.rollout_id, percent=percent, step=step, actor=actor)
-    _audit(connection, action, rollout, changed, actor, reason)
+    changed = store.begin_phase(connection, rollout.rollout_id, percent=percent, step=step, actor=change.actor)
+    _audit(connection, action, rollout, changed, change)
     return changed
 
 
 def _set_status(
-    connection: Connection, action: str, rollout: StoredRollout, status: Status, actor: str, reason: str | None
+    connection: Connection, action: str, rollout: StoredRollout, status: Status, change: Change
 ) -> StoredRollout:
     changed = store.set_status(connection, rollout.rollout_id, status)
-    _audit(connection, action, rollout, changed, actor, reason)
+    _audit(connection, action, rollout, changed, change)
     return changed
 
 
+def _set_model_status(connection: Connection, rollout: StoredRollout, status: ModelStatus, change: Change) -> None:
+    change_status(connection, rollout.canary_model_id, status, actor=change.actor, reason=change.reason)
+
+
 def _audit(
-    connection: Connection,
-    action: str,
-    before: StoredRollout | None,
-    after: StoredRollout,
-    actor: str,
-    reason: str | None,
+    connection: Connection, action: str, before: StoredRollout | None, after: StoredRollout, change: Change
 ) -> None:
     audit.append(
         connection,
-        actor=actor,
+        actor=change.actor,
         action=action,
         subject=after.rollout_id,
         before=_state(before) if before else None,
         after=_state(after),
-        reason=reason,
+        reason=change.reason,
     )
 
 

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 import numpy as np
 
 from canary.controller.sources import Sources
+from canary.controller.state_cache import StateCache
 from canary.controller.tick import tick
 from canary.judge.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
-from canary.judge.state import Remembered
 from canary.rollout import operations, store
+from canary.rollout.change import Change
 from canary.rollout.request import parse_request
 from canary.rollout.store import jsonb
 from lab.benchmarks.model import PRODUCT
@@ -66,7 +67,7 @@ class Clock:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._remembered = Remembered()
+        self._states = StateCache()
         connection.execute(QUERIES["turn_clock"])
         self.began = self.now = bucket_start(time.time()) + 0.5
         self.turn(0)
@@ -78,9 +79,7 @@ class Clock:
     def tick(self, sources: Sources) -> float:
         """Milliseconds of a tick, five seconds after the one before."""
         self.turn(BUCKET_SECONDS)
-        return milliseconds(
-            lambda: tick(self._connection, ACTOR, sources, stale_seconds=7.5, remembered=self._remembered)
-        )
+        return milliseconds(lambda: tick(self._connection, ACTOR, sources, stale_seconds=7.5, cache=self._states))
 
 
 @contextmanager
@@ -125,7 +124,7 @@ def _stop_all_but(connection: Connection, kept: int) -> None:
     live = [rollout.product for rollout in store.all_rollouts(connection) if rollout.live]
     for product in live[kept:]:
         with connection.transaction():
-            operations.stop(connection, product, actor=ACTOR, reason="measuring fewer")
+            operations.stop(connection, product, Change(ACTOR, "measuring fewer"))
     if len(live) < kept:
         raise MeasurementFailed(f"{kept} rollouts were to be judged, {len(live)} are live")
 

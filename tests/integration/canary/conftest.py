@@ -10,7 +10,8 @@ from statistics import NormalDist
 import pytest
 
 from canary.controller.sources import Sources
-from canary.controller.tick import Judged, tick
+from canary.controller.store import Judgement
+from canary.controller.tick import tick
 from canary.judge.evidence import bucket_start, latency_bin
 from canary.rollout import operations, store
 from canary.rollout.request import parse_request
@@ -128,7 +129,7 @@ class Canary:
         assert verdict is not None
         return verdict
 
-    def tick(self, holder: str = "tests", sources: Sources | None = None) -> Judged | None:
+    def tick(self, holder: str = "tests", sources: Sources | None = None) -> Judgement | None:
         """This rollout judged once; None when another holds the lease, or nothing is live."""
         judged = tick(self.connection, holder, sources or self.sources, stale_seconds=7.5)
         return judged[0] if judged else None

@@ -13,6 +13,7 @@ from canary.controller.tick import tick
 from canary.labels.parsing import Label
 from canary.labels.store import count_labels, insert_labels
 from canary.rollout import operations, store
+from canary.rollout.change import Change
 from registry.audit import history
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
@@ -134,7 +135,7 @@ def test_a_paused_canary_waits_but_may_still_be_rolled_back(
 ) -> None:
     canary.start(plan={"steps": [{"percent": 10, "bake_seconds": 0}, {"percent": 50}]})
     with connection.transaction():
-        operations.pause(connection, "fraud_score", actor="ops_ana", reason=None)
+        operations.pause(connection, "fraud_score", Change("ops_ana"))
     assert canary.run(700) == 700
     assert (canary.verdict().verdict, canary.verdict().action) == ("advance", "hold")
     canary.run(300, behaviour(errors=0.5))
@@ -146,7 +147,7 @@ def test_a_percentage_below_the_plan_waits_for_an_operator_for_ever(canary: "Can
     assert canary.run(1300) == 1300
     assert (canary.verdict().verdict, canary.verdict().action) == ("advance", "hold")
     with connection.transaction():
-        operations.promote(connection, "fraud_score", actor="ops_ana", reason=None)
+        operations.next_step(connection, "fraud_score", Change("ops_ana"))
     assert (canary.now().canary_percent, canary.now().step) == (10, 0)
 
 
@@ -327,6 +328,6 @@ def test_the_least_privileged_role_may_do_all_that_a_controller_does(
         upkeep.drop_evidence(service, retention_days=400)
         assert upkeep.newest_rows(service).keys() == {"fraud_score"}
         with service.transaction():
-            operations.promote(service, "fraud_score", actor="ops_ana", reason=None)
-            operations.stop(service, "fraud_score", actor="ops_ana", reason=None)
+            operations.next_step(service, "fraud_score", Change("ops_ana"))
+            operations.stop(service, "fraud_score", Change("ops_ana"))
     assert canary.now().status == "stopped"

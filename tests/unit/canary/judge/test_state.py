@@ -4,11 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
+from canary.controller.state_cache import StateCache
 from canary.judge.absorb import absorb, absorb_observation
 from canary.judge.evidence import ArmBucket, Bucket, Paired, bins_of_ratio
 from canary.judge.observation import observe
 from canary.judge.sequential import CANARY, PRODUCTION, log_evidence
-from canary.judge.state import JudgeState, Remembered, decode_state, encode_state
+from canary.judge.state import JudgeState, decode_state, encode_state
 from canary.limits import Policy
 
 TEN = Policy(percent=10)
@@ -40,14 +41,14 @@ def test_a_state_stored_after_every_tick_ends_bit_for_bit_like_one_that_was_neve
     assert encode_state(kept) == stored
 
 
-def test_a_state_that_another_stored_meanwhile_is_decoded_and_not_remembered(arm: MakeArm, absorbed: Absorbed) -> None:
-    remembered = Remembered()
+def test_a_state_that_another_controller_stored_is_decoded(arm: MakeArm, absorbed: Absorbed) -> None:
+    cache = StateCache()
     ours, theirs = absorbed(arm(900, 3), arm(100, 0), buckets=2), absorbed(arm(900, 3), arm(100, 0), buckets=3)
-    encoded = remembered.encode("a", ours)
-    assert remembered.decode("a", encoded) is ours
-    remembered.encode("a", ours)
-    assert remembered.decode("a", encode_state(theirs).decode()).through == theirs.through
-    assert remembered.decode("b", encoded).through == ours.through
+    encoded = cache.encode("a", ours)
+    assert cache.decode("a", encoded) is ours
+    cache.encode("a", ours)
+    assert cache.decode("a", encode_state(theirs).decode()).through == theirs.through
+    assert cache.decode("b", encoded).through == ours.through
 
 
 def test_a_stored_state_is_small_and_has_no_null(arm: MakeArm, absorbed: Absorbed) -> None:

@@ -8,9 +8,9 @@ from canary.rollout.next_action import (
     Advance,
     Continue,
     Hold,
+    Position,
     Promote,
     RollBack,
-    Rollout,
     bake_over,
     next_action,
     step_at,
@@ -24,8 +24,8 @@ def verdict(kind: Kind) -> Verdict:
     return Verdict(kind, HELD, (), 0)
 
 
-def rollout(step: int = 0, status: str = "running", plan: Plan = DEFAULT_PLAN) -> Rollout:
-    return Rollout(plan, status, step, step_started_at=0.0)  # type: ignore[arg-type]
+def rollout(step: int = 0, status: str = "running", plan: Plan = DEFAULT_PLAN) -> Position:
+    return Position(plan, status, step, step_started_at=0.0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,17 @@
+"""Who changes a rollout, and why."""
+
+from dataclasses import dataclass
+
+CONTROLLER = "controller"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What the audit log records of a change besides what changed."""
+
+    actor: str
+    reason: str | None = None
+
+
+def by_controller(reason: str) -> Change:
+    return Change(CONTROLLER, reason)
