@@ -22,8 +22,21 @@ EXCLUDED = {
     "docs/licences.md",
 }
 # Folders that are still being rewritten.
-PENDING = ("canary/", "edge/", "lab/", "registry/", "scoring/", "tests/", "service.py", "controller.py")
+PENDING = (
+    "canary/",
+    "edge/",
+    "lab/",
+    "registry/",
+    "scoring/",
+    "tests/unit/scoring/",
+    "tests/unit/edge/",
+    "tests/unit/canary/",
+    "service.py",
+    "controller.py",
+)
 
+# Names are read as words: a test's name is a sentence.
+_JOINED = re.compile(r"(?<=[a-z0-9])_(?=[a-z0-9])")
 _MEASURED = re.compile(r"<!-- (measured|table): .*?<!-- (/measured|end of table) -->", re.DOTALL)
 _SENTENCE_START = r"(?:^\s*|[.!;] |(?<!\#)\# |-- |\"\"\")"
 _VERBS = "answers|fits|gives|holds|knows|loads|matters|needs|scores|serves|starts|takes"
@@ -132,6 +145,7 @@ RULES = (
 def faults(path: str, text: str) -> Iterator[Fault]:
     """Yield each forbidden wording of a file, rule by rule; figures that a command wrote are left out."""
     text = _MEASURED.sub(lambda block: "\n" * block.group().count("\n"), text)
+    text = _JOINED.sub(" ", text)
     for rule in RULES:
         if path.endswith(rule.suffix):
             for match in rule.matches(text):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-# Before anything imports them: onnxruntime and BentoML report home unless told not to, and moto reads its
+# Before anything imports them: onnxruntime and BentoML send usage data by default, and moto reads its
 # number of unauthenticated requests once.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"

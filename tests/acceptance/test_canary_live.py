@@ -63,7 +63,7 @@ class Running:
 
 
 def operate(served: Served, method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Of the control API on the service's own port, as the runbook uses it."""
+    """Base URL of the control API on the service's own port, as the runbook uses it."""
     content = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(served.url + path, content, served.bearer("ML_OPS_TOKEN"), method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:

@@ -58,7 +58,7 @@ class Site:
         return int(row[0])
 
     def holds(self, ledger: Ledger, prefix: str) -> bool:
-        """Whether every answer is in the log once, as it was given."""
+        """Return whether every answer is in the log once, as it was given."""
         rows = self.logged(prefix)
         given = {identity: (answer.score, answer.model_id) for identity, answer in ledger.answers.items()}
         found = {identity: (score, model_id) for identity, score, model_id in rows}

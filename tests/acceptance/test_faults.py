@@ -1,4 +1,4 @@
-"""Of the fault suite, short, what no other test here breaks; `make faults` is all of it, at length."""
+"""Short runs of those fault scenarios that no other test covers; `make faults` runs all of them at length."""
 
 import pytest
 

@@ -182,6 +182,6 @@ def test_a_missing_index_is_one_line(tmp_path: Path) -> None:
     }
     made = subprocess.run(["make", "run"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
     assert made.returncode != 0
-    told = [line for line in made.stderr.splitlines() if not line.startswith(("make:", "make["))]
-    assert len(told) == 1
-    assert "package index did not answer" in told[0]
+    reported = [line for line in made.stderr.splitlines() if not line.startswith(("make:", "make["))]
+    assert len(reported) == 1
+    assert "package index did not answer" in reported[0]

@@ -337,7 +337,7 @@ def start_canary(site: Site, model_id: str, percent: int) -> None:
 
 
 def test_automatic_rollback(site: Site) -> None:
-    """A canary that fails every event of 100: nobody is told to do anything, and its log says why."""
+    """A canary that fails every event of 100: no operator acts, and the log gives the reason."""
     failing = site.register(table_model([0.1, 0.2]), "3")
     start_canary(site, failing, 50)
     wait_for(lambda: site.infer(f"failing-{time.monotonic_ns()}")["score"] >= 0 and canary_percent(site) == 0)

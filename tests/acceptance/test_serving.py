@@ -164,9 +164,9 @@ print(do_not_track())
 
 
 def test_neither_onnxruntime_nor_bentoml_reports_home() -> None:
-    untold = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "BENTOML_"))}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "BENTOML_"))}
     said = subprocess.run(
-        [sys.executable, "-c", TELEMETRY], cwd=ROOT, env=untold, capture_output=True, text=True, check=True
+        [sys.executable, "-c", TELEMETRY], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
     )
     assert said.stdout.split() == ["1", "True", "True"]
 

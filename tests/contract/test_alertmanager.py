@@ -1,4 +1,4 @@
-"""Who gets told: Alertmanager's own config, checked by its tool, and what it really sends."""
+"""Notifications: Alertmanager's configuration, checked by its own tool, and what it really sends."""
 
 import json
 import shutil

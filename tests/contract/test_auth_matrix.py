@@ -59,7 +59,7 @@ def with_alg_none() -> str:
     return f"{head}.{signed().split('.')[1]}."
 
 
-# Who knocks: the column of the table they belong to, and the header they show.
+# Callers: the column of the table that each belongs to, and the header it sends.
 CALLERS: dict[str, tuple[str, str | None]] = {
     "no token": ("nobody", None),
     "a wrong token": ("unknown", "Bearer " + "x" * 40),

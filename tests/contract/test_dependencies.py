@@ -37,7 +37,7 @@ def test_no_licence_binds_our_own_source(licences: ModuleType) -> None:
     ("said", "binds"),
     [("GPL-3.0-only", True), ("AGPL-3.0", True), ("not said", True), ("LGPL-3.0-only", False), ("MIT", False)],
 )
-def test_what_binds_is_told_from_what_does_not(said: str, binds: bool) -> None:
+def test_licences_that_bind_are_distinguished_from_those_that_do_not(said: str, binds: bool) -> None:
     assert bool(BINDING.search(f"| package | 1 | {said} |")) is binds
 
 
@@ -45,8 +45,8 @@ def test_the_bill_of_materials_names_every_package_with_its_hashes(licences: Mod
     (command,) = re.findall(r"^\t(.*cyclonedx-py .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     written = tmp_path / "sbom.json"
     words = command.replace("dist/sbom.json", str(written)).split()
-    untold = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    subprocess.run(words, cwd=ROOT, env=untold, check=True, capture_output=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    subprocess.run(words, cwd=ROOT, env=environment, check=True, capture_output=True)
     bill = json.loads(written.read_text())
     assert bill["bomFormat"] == "CycloneDX"
     assert [part["name"] for part in bill["components"]] == licences.locked()

@@ -279,9 +279,7 @@ def test_who_shows_no_token_cannot_keep_others_waiting(target: Target) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/infer", "/v1/infer/batch"])
-def test_over_the_concurrency_limit_the_surplus_is_told_to_come_back_and_then_is_served(
-    target: Target, path: str
-) -> None:
+def test_over_the_concurrency_limit_the_surplus_gets_retry_after_and_is_then_served(target: Target, path: str) -> None:
     slow = post(path, token=SERVICE_TOKEN, headers={"Content-Length": "100"})
     with holding(target.port, slow, MAX_CONCURRENCY) as held:
         refused = target.infer(event())
@@ -388,7 +386,7 @@ ODD: dict[str, tuple[bytes, set[int]]] = {
     "two lengths": (GOOD.replace(LENGTH, LENGTH + b"Content-Length: 5\r\n"), {400}),
     "a length and chunks": (GOOD.replace(LENGTH, LENGTH + b"Transfer-Encoding: chunked\r\n"), {400}),
     "a negative length": (GOOD.replace(LENGTH, b"Content-Length: -5\r\n"), {400}),
-    "a length that is no number": (GOOD.replace(LENGTH, b"Content-Length: many\r\n"), {400}),
+    "a length that is not a number": (GOOD.replace(LENGTH, b"Content-Length: many\r\n"), {400}),
     "chunks of a wrong size": (post("/v1/infer", b"zz\r\n{}", headers={"Transfer-Encoding": "chunked"}), {400, 401}),
     "a NUL in a header": (GOOD.replace(b"Host: localhost", b"Host: local\0host"), {400}),
     "no host": (GOOD.replace(b"Host: localhost\r\n", b""), {400}),
@@ -434,7 +432,7 @@ def test_a_connection_is_kept_through_refusals(target: Target) -> None:
             assert target.fine(read(connection)).status == status
 
 
-def test_a_caller_who_asks_first_is_told_to_go_on(target: Target) -> None:
+def test_a_caller_that_expects_100_continue_gets_it(target: Target) -> None:
     with connect(target.port) as connection:
         head, _, body = post("/v1/infer", event(), token=SERVICE_TOKEN, headers={"Expect": "100-continue"}).partition(
             b"\r\n\r\n"

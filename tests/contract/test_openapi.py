@@ -68,12 +68,12 @@ def test_it_is_openapi_3_1(document: dict[str, Any]) -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_whoever_needs_a_token_is_told_401_and_403(document: dict[str, Any]) -> None:
+def test_every_operation_that_needs_a_token_documents_401_and_403(document: dict[str, Any]) -> None:
     for methods in document["paths"].values():
         for operation in methods.values():
-            told = {"401", "403"} & operation["responses"].keys()
+            documented = {"401", "403"} & operation["responses"].keys()
             optional = {} in operation["security"]
-            assert told == ({"401"} if optional else {"401", "403"} if operation["security"] else set())
+            assert documented == ({"401"} if optional else {"401", "403"} if operation["security"] else set())
 
 
 class Page(HTMLParser):

@@ -205,7 +205,7 @@ def test_no_token_is_401_with_the_status_phrase(port: int) -> None:
     refused(say(port, get("/v1/models")), 401)
 
 
-def test_a_request_after_one_with_many_headers_starts_counting_anew(port: int) -> None:
+def test_a_request_after_one_with_many_headers_starts_counting_again(port: int) -> None:
     headers = [f"X-{n}: {'a' * 200}" for n in range(90)]
     with connect(port) as connection:
         for _ in range(4):

@@ -65,10 +65,10 @@ def paired(row: Prediction, **values: Any) -> PairedPrediction:
 
 def append(spool: Spool, rows: Sequence[Any], target: Target = "predictions") -> None:
     """Spool rows as one batch and wait until they are durable."""
-    told: list[SpoolError | None] = []
-    spool.append(target, copy_text(rows), len(rows), time.time(), told.append)
-    assert wait_until(lambda: bool(told), 10)
-    assert told == [None]
+    committed: list[SpoolError | None] = []
+    spool.append(target, copy_text(rows), len(rows), time.time(), committed.append)
+    assert wait_until(lambda: bool(committed), 10)
+    assert committed == [None]
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 15) -> bool:

@@ -52,8 +52,8 @@ def say(port: int, *parts: bytes) -> Spoken:
 
 def post(path: str, body: bytes = b"", *, token: str | None = None, headers: dict[str, str] | None = None) -> bytes:
     """A request; `headers` replace Content-Length when they frame the body otherwise."""
-    told = {"Host": "localhost", **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
-    if not {"content-length", "transfer-encoding"} & {name.lower() for name in told}:
-        told["Content-Length"] = str(len(body))
-    lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+    sent = {"Host": "localhost", **({"Authorization": f"Bearer {token}"} if token else {}), **(headers or {})}
+    if not {"content-length", "transfer-encoding"} & {name.lower() for name in sent}:
+        sent["Content-Length"] = str(len(body))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body

@@ -95,16 +95,16 @@ def processes_of(home: Path) -> list[int]:
     found, name = [], os.fsencode(home)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+            described = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
-        if name in told and int(process.name) != os.getpid():
+        if name in described and int(process.name) != os.getpid():
             found.append(int(process.name))
     return found
 
 
 def gone_within(home: Path, seconds: float) -> bool:
-    """Whether every process of `home` ends in time."""
+    """Return whether every process of `home` ends in time."""
     deadline = time.monotonic() + seconds
     while processes_of(home):
         if time.monotonic() > deadline:

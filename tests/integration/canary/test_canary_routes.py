@@ -162,7 +162,9 @@ def test_what_does_not_fit_what_is_there_is_refused(
     assert ask("POST", "/v1/canary", {**body, "mode": "threshold"}).status == 409
 
 
-def test_a_rolled_back_model_is_told_how_to_try_again(ask: Ask, canary: "Canary", behaviour: "type[Behaviour]") -> None:
+def test_the_refusal_of_a_rolled_back_model_says_how_to_try_again(
+    ask: Ask, canary: "Canary", behaviour: "type[Behaviour]"
+) -> None:
     canary.start()
     canary.run(60, behaviour(errors=0.5))
     body = {"product": "fraud_score", "canary_percent": 10, "canary_model_id": canary.canary.model_id}

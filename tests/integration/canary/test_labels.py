@@ -64,9 +64,9 @@ def test_the_latest_label_of_a_matured_event_counts_and_a_young_one_waits(
     assert (flips.canary_decision, flips.production_decision) == ("block", "allow")
     assert (flips.events, flips.matured, flips.fraud, flips.legitimate) == (3, 2, 0, 1)
     assert (agreed.events, agreed.matured, agreed.legitimate) == (1, 1, 1)
-    told = standings(connection, [rollout_id])[rollout_id].labels
-    assert told
-    assert (told.events, told.matured, told.legitimate) == (4, 3, Paired(n11=1, n10=1))
+    counted = standings(connection, [rollout_id])[rollout_id].labels
+    assert counted
+    assert (counted.events, counted.matured, counted.legitimate) == (4, 3, Paired(n11=1, n10=1))
 
 
 def test_counting_again_gives_the_same_and_a_later_label_moves_the_count(

@@ -139,7 +139,7 @@ def test_sources_that_never_answer_cost_a_tick_two_seconds_in_all(make: Make, si
     assert time.monotonic() - began < TIMEOUT_SECONDS + 0.5
 
 
-def test_only_our_critical_alerts_that_fire_and_are_not_silenced_are_told(make: Make, alertmanager: str) -> None:
+def test_only_our_critical_alerts_that_fire_and_are_not_silenced_are_returned(make: Make, alertmanager: str) -> None:
     sources = make(alertmanager_url=alertmanager)
     assert sources.ask([]).critical_alerts == ()
     now = datetime.now(UTC)

@@ -142,7 +142,7 @@ def test_a_paused_canary_waits_but_may_still_be_rolled_back(
     assert canary.now().status == "rolled_back"
 
 
-def test_a_percentage_below_the_plan_waits_for_an_operator_for_ever(canary: "Canary", connection: Connection) -> None:
+def test_a_percentage_below_the_plan_waits_for_an_operator_forever(canary: "Canary", connection: Connection) -> None:
     canary.start(percent=5, plan={"steps": [{"percent": 10, "bake_seconds": 0}]})
     assert canary.run(1300) == 1300
     assert (canary.verdict().verdict, canary.verdict().action) == ("advance", "hold")

@@ -94,7 +94,7 @@ def test_putting_again_sends_nothing(artifacts: ArtifactStore, file: Path) -> No
 
 
 @pytest.mark.parametrize("damaged", [b"", b"short", CONTENTS[:-1] + b"x", CONTENTS + b"x"])
-def test_putting_again_mends_a_damaged_artifact(
+def test_putting_again_replaces_a_damaged_artifact(
     artifacts: ArtifactStore, url: str, file: Path, tmp_path: Path, damaged: bytes
 ) -> None:
     Damage(url).write(f"sha256/{SHA256}.onnx", damaged)

@@ -92,7 +92,7 @@ def test_registering_again_changes_nothing(connection: Connection, artifacts: Ar
     assert (again.created, again.version) == (False, first.version)
 
 
-def test_registering_again_mends_a_lost_artifact(
+def test_registering_again_restores_a_lost_artifact(
     connection: Connection, artifacts: ArtifactStore, write: Write, tmp_path: Path
 ) -> None:
     version = register(connection, artifacts, write(network()), DECLARATION, actor="tests").version

@@ -97,8 +97,8 @@ def test_an_audit_row_that_was_edited_makes_verify_fail(run: Run, file: str, dat
     with connect(database_url, name="tests") as connection:
         connection.execute("ALTER TABLE sira_audit_log DISABLE TRIGGER USER")
         connection.execute("UPDATE sira_audit_log SET actor = 'nobody'")
-    told = run("audit", "verify", exit_code=1)
-    assert told.stderr == "row 1 was edited: the contents of row 1 do not match its hash\n"
+    printed = run("audit", "verify", exit_code=1)
+    assert printed.stderr == "row 1 was edited: the contents of row 1 do not match its hash\n"
     assert json.loads(run("audit", "verify", "--json", exit_code=1).stdout)["kind"] == "edited"
 
 

@@ -167,7 +167,7 @@ def test_a_cached_artifact_that_was_changed_on_disk_is_fetched_again(
     assert cached.read_bytes() == FIRST
 
 
-def test_a_model_that_loads_not_never_serves(
+def test_a_model_that_cannot_be_loaded_never_serves(
     connection: Connection, register: Register, follow: Callable[..., Following]
 ) -> None:
     first, broken = register(FIRST), register(b"registered by hand, past all checks", "2", Status.STAGING)
@@ -297,7 +297,7 @@ def test_a_canary_that_was_promoted_answers_as_production_and_no_longer_as_canar
     assert following.canary() is None
 
 
-def test_a_canary_that_cannot_be_loaded_gets_no_traffic_and_its_reason_is_told(
+def test_a_canary_that_cannot_be_loaded_gets_no_traffic_and_its_reason_is_reported(
     register: Register, start_rollout: StartRollout, follow: Callable[..., Following], tmp_path: Path
 ) -> None:
     production, canary = register(FIRST), register(SECOND, "2", Status.CANARY)
@@ -385,7 +385,7 @@ def test_who_starts_while_postgres_is_away_serves_what_was_served_last_and_no_ca
         assert started.sync.synced_once.wait(15)
         assert started.serves(production)
         assert started.canary() is None
-        assert not started.snapshot.synced, "it knows that nobody told it"
+        assert not started.snapshot.synced, "it knows that the registry has not answered"
         away(admin, database_url, False)
     assert wait_until(lambda: started.snapshot.synced and started.canary() == canary.model_id, 10)
 

@@ -280,7 +280,7 @@ with connect(sys.argv[1], name="tests", autocommit=True) as connection:
 """
 
 
-def test_fuse_trips_are_told_to_the_controller(shipping: Connection, rollout_id: str) -> None:
+def test_fuse_trips_reach_the_controller(shipping: Connection, rollout_id: str) -> None:
     trip = FuseTrip(rollout_id, "pod\\1/7", 1_700_000_000.5, 4, 4, False)
     for _ in range(2):
         ship_rows(shipping, [], trips=[trip])

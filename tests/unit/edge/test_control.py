@@ -79,7 +79,7 @@ def problem(answered: Answered, status: int) -> dict[str, Any]:
     return found
 
 
-def test_a_route_is_told_its_path_query_and_body_and_observed_by_its_template() -> None:
+def test_a_route_receives_its_path_query_and_body_and_is_observed_by_its_template() -> None:
     answered, observed = ask("POST", "/echo/ab?x=1&y=%C3%A9", [b'{"n":', b" 1}"])
     assert answered.json() == {
         "path": {"name": "ab"},
@@ -158,7 +158,7 @@ def test_head_is_answered_as_get_is() -> None:
         ("/bug", 500, "internal error; see the service log"),
     ],
 )
-def test_what_goes_wrong_inside_is_told_without_its_text(path: str, status: int, detail: str) -> None:
+def test_an_internal_error_is_reported_without_its_text(path: str, status: int, detail: str) -> None:
     answered, observed = ask("GET", path)
     assert problem(answered, status)["detail"] == detail
     assert b"4111" not in answered.body
@@ -195,7 +195,7 @@ def test_a_body_that_does_not_come_is_408(monkeypatch: pytest.MonkeyPatch) -> No
     assert problem(ask("POST", "/echo/a", [b"{", NEVER])[0], 408)["detail"] == "no complete request within 0.1 s"
 
 
-def test_who_may_not_call_is_told_before_the_body_is_read() -> None:
+def test_a_caller_without_the_role_is_refused_before_the_body_is_read() -> None:
     problem(ask("POST", "/echo/a", [NEVER], {})[0], 401)
     problem(ask("POST", "/echo/a", [NEVER], {"authorization": "Bearer wrong"})[0], 401)
 
@@ -211,8 +211,8 @@ def test_where_a_token_is_optional_a_wrong_one_is_refused_and_where_none_is_aske
 
 
 def form(*parts: tuple[str, str]) -> bytes:
-    told = "".join(f"--cut\r\nContent-Disposition: form-data; {names}\r\n\r\n{text}\r\n" for names, text in parts)
-    return f"{told}--cut--\r\n".encode()
+    form = "".join(f"--cut\r\nContent-Disposition: form-data; {names}\r\n\r\n{text}\r\n" for names, text in parts)
+    return f"{form}--cut--\r\n".encode()
 
 
 GOOD = form(('name="product"', "cards"), ('name="file"; filename="m.onnx"', "bytes"))

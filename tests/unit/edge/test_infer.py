@@ -153,7 +153,7 @@ def test_who_does_not_show_a_token_is_refused_before_the_body_is_read(tmp_path: 
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
-def test_over_the_concurrency_limit_the_surplus_is_told_to_come_back(tmp_path: Path) -> None:
+def test_over_the_concurrency_limit_the_surplus_gets_retry_after(tmp_path: Path) -> None:
     async def crowd(endpoint: InferEndpoint, room: Room) -> tuple[list[Answered], Answered]:
         waiting = [asyncio.create_task(request(endpoint.infer, "POST", "/v1/infer", [NEVER], AUTH)) for _ in range(8)]
         await asyncio.sleep(0)
@@ -184,8 +184,8 @@ def batch(folder: Path, body: object, **how: Any) -> Answered:
 def test_a_batch_answers_or_refuses_each_event_in_order(tmp_path: Path) -> None:
     events = [event("a", 2), event("b", "text"), {"event_id": "c"}, event("d", 0), 7, event("f", 99), event("a", 2)]
     results = batch(tmp_path, {"events": events}).json()["results"]
-    told = [result.get("answer", {}).get("decision") or result["error"]["status"] for result in results]
-    assert told == ["block", 422, 422, "allow", 422, 500, "block"]
+    outcomes = [result.get("answer", {}).get("decision") or result["error"]["status"] for result in results]
+    assert outcomes == ["block", 422, 422, "allow", 422, 500, "block"]
     assert results[0]["answer"]["prediction_id"] == results[6]["answer"]["prediction_id"]
     assert results[1]["error"]["errors"] == [{"pointer": "/payload/amount", "detail": "must be a number"}]
     assert all(set(result) in ({"answer"}, {"error"}) for result in results)

@@ -102,7 +102,7 @@ def test_an_error_has_its_status_and_says_when_to_try_again(error: Exception, st
         (ScoringFailed("non_finite"), "urn:sira:problem:model-failed", "Model Failed"),
     ],
 )
-def test_a_model_that_fails_is_told_apart_from_a_service_that_is_not_ready(
+def test_a_model_that_fails_is_distinguished_from_a_service_that_is_not_ready(
     error: Exception, kind: str, title: str
 ) -> None:
     found = map_error(error)
@@ -114,7 +114,7 @@ def test_an_error_that_is_not_ours_is_not_mapped() -> None:
     assert map_error(KeyError("4111")) is None
 
 
-def test_every_wrong_field_is_told_by_its_pointer() -> None:
+def test_every_wrong_field_is_named_by_its_pointer() -> None:
     found = map_error(EventRefused([Violation("/a", "is missing"), Violation("/b", "must be a number")]))
     assert found is not None
     assert found[1].detail == "see errors"
@@ -124,7 +124,7 @@ def test_every_wrong_field_is_told_by_its_pointer() -> None:
     ]
 
 
-def test_faults_of_other_rooms_are_told_one_by_one_with_a_pointer_where_they_name_a_place() -> None:
+def test_faults_of_other_rooms_are_listed_with_a_pointer_where_they_name_a_place() -> None:
     found = map_error(RequestInvalid(["plan.steps[1].percent: is missing", "the body must be a JSON object"]))
     assert found is not None
     assert [(fault.pointer, fault.detail) for fault in found[1].errors] == [

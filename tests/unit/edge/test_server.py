@@ -1,4 +1,4 @@
-"""Who of the workers on one listening socket is the last to leave."""
+"""The last worker that leaves a shared listening socket."""
 
 import os
 from pathlib import Path

@@ -20,6 +20,10 @@ def test_wording_is_found_across_a_line_break(text: str) -> None:
     assert [(fault.line, fault.advice) for fault in faults("a.md", text)] == [(1, "forever")]
 
 
+def test_a_name_is_read_as_a_sentence() -> None:
+    assert [fault.found for fault in faults("a.py", "def test_rows_are_kept_for_ever():")] == ["for ever"]
+
+
 def test_a_fault_names_its_file_and_line() -> None:
     (fault,) = faults("docs/a.md", "one\ntwo\nkept for ever\n")
     assert str(fault) == "docs/a.md:3: 'for ever': forever"

@@ -113,8 +113,8 @@ def test_an_input_is_renamed_to_what_payloads_call_it() -> None:
         "Amount__EUR_": (TensorProto.FLOAT, (None, 1)),
         "age": (TensorProto.INT64, (None,)),
     }
-    told = named(rename={"Amount (EUR)": "Amount__EUR_"}, nullable=("Amount (EUR)",), defaults={"age": 30})
-    assert read_inputs(model(columns), told).fields == (
+    declared = named(rename={"Amount (EUR)": "Amount__EUR_"}, nullable=("Amount (EUR)",), defaults={"age": 30})
+    assert read_inputs(model(columns), declared).fields == (
         Field("Amount (EUR)", "float", nullable=True, input="Amount__EUR_"),
         Field("age", "int64", default=30, rank=1),
     )
@@ -122,8 +122,8 @@ def test_an_input_is_renamed_to_what_payloads_call_it() -> None:
 
 def test_rules_may_use_the_models_own_name_of_a_renamed_input() -> None:
     made = model({"Amount__EUR_": (TensorProto.FLOAT, (None, 1))})
-    told = named(rename={"Amount (EUR)": "Amount__EUR_"}, nullable=("Amount__EUR_",))
-    assert read_inputs(made, told).fields[0].nullable
+    declared = named(rename={"Amount (EUR)": "Amount__EUR_"}, nullable=("Amount__EUR_",))
+    assert read_inputs(made, declared).fields[0].nullable
 
 
 def test_a_column_of_a_tensor_is_renamed_too() -> None:
@@ -156,8 +156,8 @@ def test_a_tensor_without_names_is_refused() -> None:
 
 
 def test_every_fault_of_the_declared_names_is_named_at_once() -> None:
-    told = named("a", nullable=("z",), defaults={"y": 1}, rename={"x": "w"})
-    assert faults(model(TWO_COLUMNS), told) == (
+    declared = named("a", nullable=("z",), defaults={"y": 1}, rename={"x": "w"})
+    assert faults(model(TWO_COLUMNS), declared) == (
         "1 feature names for the 2 columns of X: name each column of a tensor, and nothing else",
         "rename names w, which the model does not take",
         "nullable names z, which the model does not take",
@@ -213,8 +213,8 @@ def test_features_name_the_columns_of_several_tensors_in_the_order_of_the_graph(
 
 
 def test_inputs_beside_a_tensor_are_renamed_and_nullable_like_any_other() -> None:
-    told = named("v1", "v2", rename={"Land": "country"}, nullable=("v2", "Land"))
-    assert read_inputs(model(NUMBERS_AND_COUNTRY), told).fields == (
+    declared = named("v1", "v2", rename={"Land": "country"}, nullable=("v2", "Land"))
+    assert read_inputs(model(NUMBERS_AND_COUNTRY), declared).fields == (
         Field("v1", "float", input="numbers"),
         Field("v2", "float", nullable=True, input="numbers"),
         Field("Land", "string", nullable=True, input="country"),

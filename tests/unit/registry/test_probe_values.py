@@ -103,7 +103,7 @@ def test_splits_are_followed_through_the_joining_and_choosing_of_columns() -> No
     assert thresholds(field_values(model, columns("a", "b", "c"))) == [(10.0,), (), (20.0,)]
 
 
-def test_splits_behind_a_scaler_are_told_in_the_units_of_the_field() -> None:
+def test_splits_behind_a_scaler_are_given_in_the_units_of_the_field() -> None:
     model = graph(
         helper.make_node("Scaler", ["X"], ["scaled"], domain=ML, offset=[10.0, 0.0], scale=[0.5, 2.0]),
         helper.make_node("Add", ["scaled", "one"], ["moved"]),

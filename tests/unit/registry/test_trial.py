@@ -180,7 +180,7 @@ def test_a_random_operator_that_only_some_rows_meet_is_found(inspected: Inspect)
     assert "two runs of the same row give different scores" in reason
 
 
-def test_rows_that_depend_on_each_other_are_told_apart_from_chance(inspected: Inspect) -> None:
+def test_rows_that_depend_on_each_other_are_distinguished_from_chance(inspected: Inspect) -> None:
     reason = refusal(inspected, node("Softmax", ["a"], ["p"], axis=0))
     assert reason == "a row scores differently alone and beside others: rows must not depend on each other"
 
@@ -203,7 +203,7 @@ def test_a_model_that_knows_what_to_do_with_any_category_passes(inspected: Inspe
     assert "warnings" not in found.metadata
 
 
-def test_a_model_that_was_told_to_refuse_unknown_categories_registers_with_a_warning(inspected: Inspect) -> None:
+def test_a_model_that_refuses_unknown_categories_registers_with_a_warning(inspected: Inspect) -> None:
     found = inspected(*encoder(zeros=0), **ENCODED)
     assert found.metadata["warnings"] == [
         "the model raises an error for an unknown category in country: such an event is answered with 500"

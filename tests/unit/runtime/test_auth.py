@@ -1,4 +1,4 @@
-"""Who is let in."""
+"""Authentication: which tokens are accepted, and as whom."""
 
 import base64
 import hmac
@@ -84,9 +84,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes | None], str]] = {
     "not yet valid": (lambda: signed(nbf=NOW + HOUR), "token is not valid"),
     "without exp": (lambda: signed(exp=None), "token is not valid"),
     "without sub": (lambda: signed(sub=None), "token is not valid"),
-    "a sub that is no text": (lambda: signed(sub=7), "token is not valid"),
+    "a sub that is not text": (lambda: signed(sub=7), "token is not valid"),
     "no roles": (lambda: signed(roles=None), "token carries no role"),
-    "roles that are no list": (lambda: signed(roles="ml_ops"), "token carries no role"),
+    "roles that are not a list": (lambda: signed(roles="ml_ops"), "token carries no role"),
     "roles of another kind": (lambda: signed(roles=[["ml_ops"], {"a": 1}, 3]), "token carries no role"),
     "only unknown roles": (lambda: signed(roles=["root"]), "token carries no role"),
     "bytes": (lambda: b"Bearer \xff\xfe.\x00.\x01", "token is not valid"),

@@ -21,9 +21,9 @@ def line(message: str = "something_happened", exc_info: object = None, **extra: 
 
 
 def test_a_line_says_when_how_bad_who_and_what() -> None:
-    told = line(product="cards", n=3)
-    assert str(told.pop("at")).endswith("+00:00")
-    assert told == {
+    logged = line(product="cards", n=3)
+    assert str(logged.pop("at")).endswith("+00:00")
+    assert logged == {
         "level": "warning",
         "logger": "sira.tests",
         "event": "something_happened",
@@ -36,11 +36,11 @@ def test_an_exception_gives_its_class_and_place_and_not_its_text() -> None:
     try:
         raise ValueError("postgresql://sira:hunter2@db 4111-1111")
     except ValueError:
-        told = line(exc_info=sys.exc_info())
-    assert told["exception"] == "ValueError"
-    assert str(told["at_line"]).partition(":")[0] == __file__
-    assert "hunter2" not in json.dumps(told)
-    assert "4111" not in json.dumps(told)
+        logged = line(exc_info=sys.exc_info())
+    assert logged["exception"] == "ValueError"
+    assert str(logged["at_line"]).partition(":")[0] == __file__
+    assert "hunter2" not in json.dumps(logged)
+    assert "4111" not in json.dumps(logged)
 
 
 def test_a_field_that_is_not_json_is_still_a_line() -> None:

@@ -47,7 +47,7 @@ import os, sys, time
 from runtime import metrics
 metrics.cache_hits.labels("cards").inc(int(sys.argv[1]))
 metrics.spool_rows.set(int(sys.argv[1]))
-print(metrics.exposition().decode() if sys.argv[2] == "tell" else "waiting", flush=True)
+print(metrics.exposition().decode() if sys.argv[2] == "export" else "waiting", flush=True)
 time.sleep(60 if sys.argv[2] == "wait" else 0)
 """
 
@@ -62,27 +62,27 @@ def run(folder: Path, number: int, then: str) -> subprocess.Popen[str]:
     )
 
 
-def told(process: subprocess.Popen[str], name: str) -> float:
+def exported(process: subprocess.Popen[str], name: str) -> float:
     said, _ = process.communicate(timeout=30)
     return float(re.findall(rf"^{name}(?:\{{.*\}})? (.*)$", said, re.MULTILINE)[0])
 
 
 def test_any_worker_answers_for_all_and_a_dead_one_s_gauges_are_forgotten(tmp_path: Path) -> None:
-    """A killed worker's rows wait in its spool for whoever claims it; they must not be counted for ever."""
+    """A killed worker's rows wait in its spool for whoever claims it; they must not be counted forever."""
     alive, dead = run(tmp_path, 5, "wait"), run(tmp_path, 100, "wait")
     for worker in (alive, dead):
         assert worker.stdout is not None
         assert worker.stdout.readline() == "waiting\n"
     dead.kill()
     dead.communicate()
-    assert told(run(tmp_path, 2, "tell"), "sira_cache_hits_total") == 107
-    assert told(run(tmp_path, 2, "tell"), "sira_log_spool_rows") == 7
+    assert exported(run(tmp_path, 2, "export"), "sira_cache_hits_total") == 107
+    assert exported(run(tmp_path, 2, "export"), "sira_log_spool_rows") == 7
     alive.kill()
     alive.communicate()
 
 
 def test_a_model_that_nobody_has_asked_yet_has_its_latency_and_its_cache_at_zero() -> None:
     metrics.begin_at_zero("unasked", "production")
-    told = metrics.exposition().decode()
-    assert 'sira_inference_latency_seconds_bucket{le="0.03",product="unasked",variant="production"} 0.0' in told
-    assert 'sira_cache_hits_total{product="unasked"} 0.0' in told
+    text = metrics.exposition().decode()
+    assert 'sira_inference_latency_seconds_bucket{le="0.03",product="unasked",variant="production"} 0.0' in text
+    assert 'sira_cache_hits_total{product="unasked"} 0.0' in text

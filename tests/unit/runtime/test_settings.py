@@ -52,7 +52,7 @@ def test_every_missing_variable_is_named_at_once(environment: Environment) -> No
     assert sorted(faults()) == sorted(f"{name} is missing" for name in GOOD)
 
 
-def test_every_wrong_variable_is_named_at_once_and_no_value_is_told(environment: Environment) -> None:
+def test_every_wrong_variable_is_named_at_once_and_no_value_is_shown(environment: Environment) -> None:
     wrong = {
         "DATABASE_URL": "mysql://root:wrong-4242@db/x",
         "MODEL_BUCKET": "ftp://wrong-4242",
@@ -96,7 +96,7 @@ def test_one_secret_may_not_serve_for_both(environment: Environment) -> None:
     assert faults() == ["JWT_SECRET and INTERNAL_SERVICE_TOKEN must differ"]
 
 
-def test_a_secret_is_not_told_by_printing_settings(environment: Environment) -> None:
+def test_printing_settings_shows_no_secret(environment: Environment) -> None:
     environment()
     printed = f"{Settings.load()!r} {Settings.load()}"
     assert not any(secret in printed for secret in ("hunter2hunter2", "j" * 32, "s" * 32))

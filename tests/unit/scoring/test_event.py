@@ -63,12 +63,12 @@ def test_what_is_missing_is_named() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "event", 1, True])
-def test_a_body_that_is_no_object_is_refused(body: object) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
     assert violations(body) == {"": "must be an object"}
 
 
 @pytest.mark.parametrize("payload", [[], "x", 1, False])
-def test_a_payload_that_is_no_object_is_refused(payload: object) -> None:
+def test_a_payload_that_is_not_an_object_is_refused(payload: object) -> None:
     assert violations({**GOOD, "payload": payload}) == {"/payload": "must be an object"}
 
 

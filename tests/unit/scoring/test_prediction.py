@@ -21,7 +21,7 @@ def test_the_digest_is_sha256_of_the_canonical_bytes() -> None:
     assert payload_sha256(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_the_id_is_the_same_on_every_pod_for_ever() -> None:
+def test_the_id_is_the_same_on_every_pod_forever() -> None:
     """Pinned: a change here would answer old events under new ids."""
     assert prediction_id(MODEL, "fraud_score", "test-event-001", DIGEST) == "d503e680-5928-80c1-9613-7935096c1583"
 

@@ -153,7 +153,9 @@ def test_what_arrives_together_is_scored_together_and_alike(tmp_path: Path, prod
     assert runs == 3, "700 rows in runs of at most 256"
 
 
-def test_an_unknown_product_and_one_that_is_not_loaded_are_told_apart(tmp_path: Path, production: OnnxModel) -> None:
+def test_an_unknown_product_and_one_that_is_not_loaded_get_different_answers(
+    tmp_path: Path, production: OnnxModel
+) -> None:
     async def refusals(room: Room) -> list[str]:
         said = []
         for snapshot in (

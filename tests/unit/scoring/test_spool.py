@@ -30,9 +30,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def append(spool: Spool, body: bytes = b"row\n", rows: int = 1) -> "queue.Queue[SpoolError | None]":
-    told: queue.Queue[SpoolError | None] = queue.Queue()
-    spool.append("predictions", body, rows, 1.5, told.put)
-    return told
+    answers: queue.Queue[SpoolError | None] = queue.Queue()
+    spool.append("predictions", body, rows, 1.5, answers.put)
+    return answers
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def wait_until(true: object) -> bool:
     return False
 
 
-def test_a_batch_is_on_disk_when_its_caller_is_told(spool: Spool) -> None:
+def test_a_batch_is_on_disk_when_its_caller_is_notified(spool: Spool) -> None:
     assert append(spool, b"a\nb\n", rows=2).get(timeout=5) is None
     with sqlite3.connect(spool.file.path) as other:
         assert other.execute("SELECT spooled_at, target, rows, body FROM batches").fetchall() == [
@@ -83,8 +83,8 @@ def test_every_commit_is_synced_to_disk(spool: Spool) -> None:
 
 
 def test_batches_come_back_in_the_order_they_were_appended(spool: Spool) -> None:
-    told = [append(spool, b"%d\n" % n) for n in range(500)]
-    assert {answer.get(timeout=5) for answer in told} == {None}
+    answers = [append(spool, b"%d\n" % n) for n in range(500)]
+    assert {answer.get(timeout=5) for answer in answers} == {None}
     batches = spool.file.batches(after_seq=0, most=1000)
     assert [batch.body for batch in batches] == [b"%d\n" % n for n in range(500)]
     assert spool.file.batches(after_seq=batches[9].seq, most=2) == batches[10:12]
@@ -93,8 +93,8 @@ def test_batches_come_back_in_the_order_they_were_appended(spool: Spool) -> None
 def test_what_arrives_during_a_commit_shares_the_next_one(spool: Spool) -> None:
     commits = []
     spool._writer.set_trace_callback(lambda statement: commits.append(statement) if statement == "COMMIT" else None)
-    told = [append(spool) for _ in range(2_000)]
-    assert {answer.get(timeout=20) for answer in told} == {None}
+    answers = [append(spool) for _ in range(2_000)]
+    assert {answer.get(timeout=20) for answer in answers} == {None}
     assert len(commits) < 1_000
 
 
@@ -120,7 +120,7 @@ def test_a_full_spool_refuses_and_takes_again_once_some_is_shipped(spool: Spool)
     assert append(spool).get(timeout=5) is None
 
 
-def test_a_disk_that_takes_no_more_is_told_and_comes_back_by_itself(spool: Spool) -> None:
+def test_a_full_disk_is_reported_and_the_spool_recovers_by_itself(spool: Spool) -> None:
     assert append(spool).get(timeout=5) is None
     with largest_file(64 << 10):
         error = append(spool, b"x" * (200 << 10)).get(timeout=5)
@@ -134,9 +134,9 @@ def test_a_disk_that_takes_no_more_is_told_and_comes_back_by_itself(spool: Spool
 
 def test_a_full_spool_takes_the_trip_of_a_fuse(spool: Spool) -> None:
     append(spool, b"x" * LIMIT).get(timeout=5)
-    told: queue.Queue[SpoolError | None] = queue.Queue()
-    spool.append("trips", b"trip\n", 1, 1.5, told.put)
-    assert told.get(timeout=5) is None
+    answers: queue.Queue[SpoolError | None] = queue.Queue()
+    spool.append("trips", b"trip\n", 1, 1.5, answers.put)
+    assert answers.get(timeout=5) is None
     assert [batch.target for batch in spool.file.batches(after_seq=0, most=10)] == ["predictions", "trips"]
 
 
@@ -193,8 +193,8 @@ def test_on_a_full_disk_a_file_keeps_no_empty_pages_from_those_of_other_workers(
 
 def test_batches_refused_by_the_disk_do_not_come_back_later(spool: Spool) -> None:
     with largest_file(64 << 10):
-        told = [append(spool, b"x" * (100 << 10)) for _ in range(3)]
-        assert all(isinstance(answer.get(timeout=5), SpoolUnwritable) for answer in told)
+        answers = [append(spool, b"x" * (100 << 10)) for _ in range(3)]
+        assert all(isinstance(answer.get(timeout=5), SpoolUnwritable) for answer in answers)
     assert wait_until(lambda: spool.writable)
     assert spool.file.batches(after_seq=0, most=10) == []
 
@@ -231,18 +231,18 @@ import os, sys, time
 from pathlib import Path
 from scoring.spool import Spool
 spool = Spool.open(Path(sys.argv[1]), limit_bytes=1 << 30)
-def told(number):
+def acknowledge(number):
     return lambda error: os.write(1, b"%d\\n" % number) if error is None else os._exit(3)
 number = 0
 while True:
     for _ in range(8):
-        spool.append("predictions", b"%d\\n" % number, 1, 0.0, told(number))
+        spool.append("predictions", b"%d\\n" % number, 1, 0.0, acknowledge(number))
         number += 1
     time.sleep(0.0005)
 """
 
 
-def test_kill_9_at_any_moment_loses_nothing_that_was_told_durable(tmp_path: Path) -> None:
+def test_kill_9_at_any_moment_loses_nothing_that_was_reported_durable(tmp_path: Path) -> None:
     acknowledged: set[bytes] = set()
     for life in range(5):
         process = subprocess.Popen(
@@ -252,10 +252,10 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_told_durable(tmp_path: Path
         first = process.stdout.read(1)
         time.sleep(0.05 + 0.037 * life)
         process.send_signal(signal.SIGKILL)
-        told = first + process.stdout.read()
+        answers = first + process.stdout.read()
         process.wait()
         process.stdout.close()
-        acknowledged = set(told.split(b"\n")[:-1])
+        acknowledged = set(answers.split(b"\n")[:-1])
         (left,) = orphans(tmp_path)
         kept = [batch.body.strip() for batch in left.batches(after_seq=0, most=1_000_000)]
         left.forget(1 << 60)

@@ -51,7 +51,7 @@ def test_a_plan_may_be_named() -> None:
 
 
 @pytest.mark.parametrize("body", [None, [], "fraud_score", 10])
-def test_a_body_that_is_no_object_is_refused(body: object) -> None:
+def test_a_body_that_is_not_an_object_is_refused(body: object) -> None:
     with pytest.raises(RequestInvalid, match="JSON object"):
         parse_request(body)
 

@@ -1,4 +1,4 @@
-"""A real HTTP server of a few lines that can be told to stall, to fail, or to score."""
+"""A real HTTP server of a few lines that can be made to stall, to fail, or to score."""
 
 import asyncio
 import json

@@ -70,7 +70,7 @@ def test_goals_are_taken_only_from_contenders_that_did_not_fail() -> None:
     assert not any("MLServer" in goal.what for goal in report.goals([ours, failed]))
 
 
-def test_a_disturbed_round_is_told() -> None:
+def test_a_disturbed_round_is_reported() -> None:
     noisy = Outcome("sira", "ours", None, per_second=1, disturbed=0.3)
     assert "30%" in report.remarks([noisy])[0]
 
@@ -87,7 +87,7 @@ def test_a_process_that_leaves_the_session_still_counts_and_still_stops(sleeper:
     assert not any(Path(f"/proc/{pid}/cmdline").exists() and _alive(pid) for pid in family)
 
 
-def test_a_server_that_ends_early_is_told_with_its_log(tmp_path: Path) -> None:
+def test_a_server_that_ends_early_is_reported_with_its_log(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no model here')"]
     server = Server("broken", command, cwd=tmp_path, env={}, log=tmp_path / "log", cores="0-1")
     with pytest.raises(ServerFailed, match="no model here"):

@@ -53,7 +53,7 @@ def test_numbers_show_three_figures_and_whole_numbers_all() -> None:
     ]  # fmt: skip
 
 
-def test_growth_is_told_in_times_of_the_first_size() -> None:
+def test_growth_is_stated_in_times_of_the_first_size() -> None:
     assert growth(ROWS, "products", "RSS MiB") == "At 50 times the products: RSS MiB 2 times."
 
 

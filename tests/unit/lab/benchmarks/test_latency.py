@@ -23,7 +23,7 @@ def test_no_request_has_no_percentile() -> None:
     assert math.isnan(tail(np.array([])).p50_ms)
 
 
-def test_what_surrounds_the_promote_is_told_apart() -> None:
+def test_requests_around_the_promote_are_counted_separately() -> None:
     latency = np.full(1000, 0.001)
     latency[490:510] = 0.050  # due from 4.9 to 5.1 s
     found = summary(200.0, Schedule(100, 10), _recording(latency), promoted_at=5.0, generator=_recording(latency))

@@ -50,7 +50,7 @@ def test_a_country_never_seen_is_scored_and_not_refused(trained: Trained) -> Non
     assert 0 <= score <= 1
 
 
-def test_every_tree_is_told_to_the_progress_bar() -> None:
-    told: list[None] = []
-    train(Recipe("0", trees=5, depth=2, learning_rate=0.1, rows=4_000, seed=1), on_tree=lambda: told.append(None))
-    assert len(told) == 5
+def test_the_progress_bar_receives_every_tree() -> None:
+    trees: list[None] = []
+    train(Recipe("0", trees=5, depth=2, learning_rate=0.1, rows=4_000, seed=1), on_tree=lambda: trees.append(None))
+    assert len(trees) == 5

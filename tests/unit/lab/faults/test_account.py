@@ -15,5 +15,5 @@ def test_a_row_too_few_is_lost_and_one_too_many_doubled() -> None:
     assert add_counted(KEPT, 100, Counted(rows=101, ids=99)) == Account(answered=110, lost=2, doubled=4, wrong=3)
 
 
-def test_rows_of_which_no_one_heard_are_neither_lost_nor_doubled() -> None:
+def test_rows_whose_answer_nobody_received_are_neither_lost_nor_doubled() -> None:
     assert add_counted(KEPT, 100, Counted(rows=101, ids=101)) == Account(answered=110, lost=1, doubled=2, wrong=3)
