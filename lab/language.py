@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SUFFIXES = {".css", ".html", ".j2", ".js", ".lua", ".md", ".mjs", ".py", ".sh", ".sql", ".toml", ".ts", ".yaml", ".yml"}
-NAMES = {"Dockerfile", "Makefile", "CODEOWNERS", "run"}
+NAMES = {".importlinter", "Dockerfile", "Makefile", "CODEOWNERS", "run"}
 # This file and its test quote what they forbid; an applied migration never changes; names of packages are not ours.
 EXCLUDED = {
     "lab/language.py",
