@@ -1,11 +1,11 @@
-"""Make .venv from a lock: `python3 -m lab.bootstrap requirements.lock .venv/.run`. Needs nothing but Python.
+"""Create .venv from a lock: `python3 -m lab.bootstrap requirements.lock .venv/.run`. Needs nothing but Python.
 
-`python3 -m lab.bootstrap --seal` notes in each lock which dependencies it was made for; `make lock` calls it.
+`python3 -m lab.bootstrap --seal` records in each lock which dependencies it was made for; `make lock` calls it.
 """
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  Before newer imports: an old Python must be able to say so.
+if sys.version_info < (3, 11):  # noqa: UP036  Before newer imports, so that an old Python can print it.
     found = "%d.%d" % sys.version_info[:2]  # noqa: UP031
     sys.exit("bootstrap: Python 3.11 or newer is needed, not " + found + ": try `make PYTHON=python3.12 ...`")
 
@@ -23,9 +23,9 @@ VENV = Path(".venv")
 LOCKS = tuple(Path(f"requirements{name}.lock") for name in ("-image", "", "-dev"))
 _SEAL = re.compile(r"^# made for pyproject\.toml with dependencies (\w+)\n", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)
-# The word of pip that is not told: what there was to do about it.
+# Text in pip's output -> what it means and what to do.
 _REMEDIES = {
-    "DO NOT MATCH THE HASHES": "a download is not the file the lock names, and was refused",
+    "DO NOT MATCH THE HASHES": "a download is not the file that the lock names, and was rejected",
     "No matching distribution": "the package index did not answer, or lacks a package: check the network,"
     " or name yours in PIP_INDEX_URL",
     "No space left": "the disk is full",
@@ -37,20 +37,20 @@ class BootstrapError(Exception):
 
 
 def declared_digest(project: Path = PROJECT) -> str:
-    """Of what pyproject.toml asks for: it changes when a dependency does, and with nothing else."""
-    asked = tomllib.loads(project.read_text())["project"]
-    wanted = [asked["requires-python"], asked["dependencies"], asked["optional-dependencies"]]
+    """Return a digest of the dependencies in pyproject.toml: it changes only when they do."""
+    declared = tomllib.loads(project.read_text())["project"]
+    wanted = [declared["requires-python"], declared["dependencies"], declared["optional-dependencies"]]
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def seal(lock: Path, digest: str) -> None:
-    """Note in a lock what it was made for."""
+    """Record in a lock the digest of the dependencies it was made for."""
     text = _SEAL.sub("", lock.read_text())
     lock.write_text(f"# made for pyproject.toml with dependencies {digest}\n{text}")
 
 
 def check_lock(lock: Path, digest: str) -> int:
-    """The number of packages it pins; raises BootstrapError when pyproject.toml has moved on."""
+    """Return the number of packages it pins. Raises BootstrapError if pyproject.toml has changed since."""
     text = lock.read_text()
     sealed = _SEAL.search(text)
     if not sealed or sealed[1] != digest:
@@ -59,32 +59,32 @@ def check_lock(lock: Path, digest: str) -> int:
 
 
 def make_venv(folder: Path) -> Path:
-    """The virtual environment's python, made unless it is there and runs."""
+    """Return the Python of the virtual environment, which is created unless it exists and works."""
     python = folder / "bin" / "python"
     if not python.exists() or subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode:
         try:
             venv.create(folder, clear=True, with_pip=True)
         except (subprocess.CalledProcessError, OSError):
-            raise BootstrapError(f"{folder} was not made: on Debian, `apt-get install python3-venv`") from None
+            raise BootstrapError(f"{folder} was not created: on Debian, `apt-get install python3-venv`") from None
     return python
 
 
 def install(python: Path, lock: Path, packages: int) -> None:
-    """pip with hashes, told in one moving line; raises BootstrapError with what stopped it."""
+    """Run pip with hashes and show its progress in one line. Raises BootstrapError with the reason of a failure."""
     command = [str(python), "-m", "pip", "install", "--require-hashes", "--no-input", "--retries", "2"]
     command += ["--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         assert pip.stdout is not None
-        said = list(_tell(pip.stdout, packages))
+        lines = list(_show_progress(pip.stdout, packages))
     if pip.returncode:
-        told = "".join(said)
-        remedy = next((remedy for word, remedy in _REMEDIES.items() if word in told), None)
-        errors = [line.strip() for line in said if "ERROR" in line]
+        output = "".join(lines)
+        remedy = next((remedy for text, remedy in _REMEDIES.items() if text in output), None)
+        errors = [line.strip() for line in lines if "ERROR" in line]
         raise BootstrapError(f"{lock} was not installed: {remedy or (errors or ['pip gave no reason'])[-1]}")
 
 
-def _tell(lines: Iterable[str], packages: int) -> Iterator[str]:
-    """Pass pip's lines on, and show how far it is: in place on a terminal, now and then in a log."""
+def _show_progress(lines: Iterable[str], packages: int) -> Iterator[str]:
+    """Yield pip's lines and show its progress: in place on a terminal, every 25 packages in a log."""
     terminal, seen = sys.stdout.isatty(), 0
     before, after = ("\r\033[K", "") if terminal else ("", "\n")
     for line in lines:
@@ -117,4 +117,4 @@ if __name__ == "__main__":
     except BootstrapError as error:
         sys.exit(f"bootstrap: {error}")
     except KeyboardInterrupt:
-        sys.exit("bootstrap: stopped; the next run goes on from here")
+        sys.exit("bootstrap: stopped; the next run continues from here")

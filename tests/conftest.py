@@ -15,11 +15,12 @@ os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = "4"
 import boto3
 import pytest
 
+from lab.demo.running import StartedRun
 from lab.postgres import LocalPostgres
 from migrations import runner
 from runtime.postgres import connect
 from runtime.settings import Settings
-from tests.support.served import Served, serve
+from tests.support.served import serve
 
 JWT_SECRET = "a-jwt-secret-for-tests-of-forty-characters"
 SERVICE_TOKEN = "a-service-token-for-tests-of-forty-chars"
@@ -120,7 +121,7 @@ def settings(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture(scope="session")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedRun]:
     """Service and controller over an embedded Postgres, as `make run` starts them; shared by the whole run.
 
     Use products or events of the test's own: others use the same processes.

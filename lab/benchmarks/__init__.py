@@ -1,1 +1,1 @@
-"""What the README's figures come from: one command each, see `python -m lab.benchmarks --help`."""
+"""The measurements behind the README's figures, one command each: see `python -m lab.benchmarks --help`."""

@@ -1,4 +1,4 @@
-"""What a contender is to the harness: how it starts, how a payload is put to it, and how its answer reads."""
+"""What a benchmark needs to know of a contender: how it starts, how it takes a payload, and how its answer is read."""
 
 import json
 from collections.abc import Callable
@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from lab.benchmarks.model import PRODUCT, Row, Workload
-from lab.benchmarks.process import Server
-from lab.benchmarks.wrk import Target
+from lab.load.generator import Target
+from lab.process import Process
+
+# The contender runs on one core; the load generator, Postgres and everything else on the other.
+SERVER_CORE, LOAD_CORE = 0, 1
+EVENT_HEAD = '{"event_id":"'
 
 
 @dataclass(frozen=True)
@@ -29,23 +33,30 @@ class Wire:
 
 @dataclass(frozen=True)
 class Running:
-    server: Server
+    """`fault()` is called after the last round: why the contender did not do the work its name says, else None."""
+
+    process: Process
     target: Target
     fault: Callable[[], str | None] = lambda: None
-    """Asked after the last round: why the contender did not do the work its name says, None when it did."""
 
 
 @dataclass(frozen=True)
 class Contender:
+    """`start(workload, folder)` yields a server that is ready, and ends it on exit."""
+
     name: str
     title: str
     wire: Wire
     start: Callable[[Workload, Path], AbstractContextManager[Running]]
-    """Starts it in a folder of its own, ready to be driven, and stops it on exit."""
-
-
-EVENT_HEAD = '{"event_id":"'
 
 
 def event_tail(payload: Row, product: str = PRODUCT) -> str:
+    """Return what follows the event id in the body of /v1/infer."""
     return f'","product":"{product}","payload":{json.dumps(payload, separators=(",", ":"))}}}'
+
+
+def _read_event(answer: Any) -> Scored:
+    return Scored(answer["score"])
+
+
+EVENT = Wire(EVENT_HEAD, event_tail, _read_event)

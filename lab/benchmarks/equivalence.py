@@ -1,28 +1,29 @@
-"""Before anything is timed: every contender gives the score that onnxruntime itself gives."""
+"""Check before any measurement that a contender returns the scores that onnxruntime itself returns."""
 
-import http.client
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from lab.benchmarks.contender import Contender, Running, Scored
 from lab.benchmarks.model import Row, Workload
+from lab.errors import LabError
+from lab.http import Connection
 
 CHECKED = 100
 TOLERANCE = 1e-6
 
 
-class NotEquivalent(Exception):
+class NotEquivalent(LabError):
     def __init__(self, name: str, fact: str) -> None:
         super().__init__(f"{name} does not do the same work: {fact}")
 
 
 def check(contender: Contender, running: Running, workload: Workload) -> None:
-    """Puts the first hundred payloads one by one; raises NotEquivalent at the first answer that differs."""
+    """Send the first hundred payloads one by one; raises NotEquivalent at the first answer that differs."""
     read = contender.wire.read
     if read is None:
         return
@@ -35,8 +36,8 @@ def check(contender: Contender, running: Running, workload: Workload) -> None:
             raise NotEquivalent(contender.name, f"payload {position} is {difference:.2g} off onnxruntime's score")
 
 
-def scores(model_path: Path, payloads: Sequence[Row]) -> np.ndarray:
-    """Fraud probability of each payload, (n,) in [0, 1], by onnxruntime in this process."""
+def scores(model_path: Path, payloads: Sequence[Row]) -> NDArray[np.float64]:
+    """Return the fraud probability of each payload, (n,) in [0, 1], by onnxruntime in this process."""
     session = onnxruntime.InferenceSession(str(model_path), providers=["CPUExecutionProvider"])
     feed = {
         column.name: np.array(
@@ -44,23 +45,18 @@ def scores(model_path: Path, payloads: Sequence[Row]) -> np.ndarray:
         )
         for column in session.get_inputs()
     }
-    return np.asarray(session.run([session.get_outputs()[-1].name], feed)[0])[:, 1]
+    probabilities = session.run([session.get_outputs()[-1].name], feed)[0]
+    return np.asarray(probabilities, dtype=np.float64)[:, 1]
 
 
 def _answers(contender: Contender, running: Running, payloads: Sequence[Row]) -> Sequence[Mapping[str, object]]:
     url = urlsplit(running.target.url)
-    connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=10)
-    headers = {"Content-Type": "application/json"}
-    if running.target.token:
-        headers["Authorization"] = f"Bearer {running.target.token}"
     answers = []
-    for position, payload in enumerate(payloads):
-        body = f"{contender.wire.head}equivalence-{position}{contender.wire.tail(payload)}"
-        connection.request("POST", url.path, body, headers)
-        response = connection.getresponse()
-        content = response.read()
-        if response.status != 200:
-            raise NotEquivalent(contender.name, f"HTTP {response.status} for payload {position}")
-        answers.append(json.loads(content))
-    connection.close()
+    with Connection(f"http://{url.netloc}", running.target.token or None, timeout_seconds=10) as connection:
+        for position, payload in enumerate(payloads):
+            body = f"{contender.wire.head}equivalence-{position}{contender.wire.tail(payload)}"
+            answer = connection.exchange("POST", url.path, body.encode())
+            if answer.status != 200:
+                raise NotEquivalent(contender.name, f"HTTP {answer.status} for payload {position}")
+            answers.append(answer.body)
     return answers

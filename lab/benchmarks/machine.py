@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""The machine and the versions that figures were measured with."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab.benchmarks.others import CONTENDERS
 
-TELLING = ("bentoml", "fastapi", "mlserver", "onnxruntime", "uvicorn", "uvloop", "httptools")
+REPORTED = ("bentoml", "fastapi", "mlserver", "onnxruntime", "uvicorn", "uvloop", "httptools")
 OURS = ("bentoml", "httptools", "msgspec", "numpy", "onnxruntime", "psycopg", "uvicorn", "uvloop")
 
 
@@ -44,9 +44,9 @@ def describe() -> Machine:
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Versions of the packages that matter to speed, from the text of a lock."""
+    """Return the versions of the packages that determine speed, from the text of a lock."""
     pins = dict(re.findall(r"^([a-z0-9_.-]+)==([^ ;\\]+)", lock, re.MULTILINE))
-    return {name: pins[name] for name in TELLING if name in pins}
+    return {name: pins[name] for name in REPORTED if name in pins}
 
 
 def _cpu_model() -> str:
@@ -57,6 +57,6 @@ def _cpu_model() -> str:
 
 
 def _first_words(*command: str) -> str:
-    """`wrk --version` exits with 1 and says its version all the same."""
+    """Return the first two words of its output; `wrk --version` prints its version and exits with 1."""
     run = subprocess.run(command, capture_output=True, text=True)
     return " ".join((run.stdout + run.stderr).split()[:2])

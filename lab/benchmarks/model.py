@@ -1,4 +1,4 @@
-"""The models and the payloads every contender gets: the demo's, made once into lab/benchmarks/.data."""
+"""The models and payloads that every contender gets: the demo's, cached in lab/benchmarks/.data."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from lab.demo.recipes import RECIPES
 from lab.demo.train import train
 from lab.demo.transactions import transactions
 
-PAYLOADS = 60_000  # distinct, three times the service's default cache: a cycle through them never hits
+PAYLOADS = 60_000  # distinct; three times the service's default cache, so that a cycle through them never hits it
 RECIPE = RECIPES[-1]
 
 Row = dict[str, str | float]
@@ -21,7 +21,7 @@ Row = dict[str, str | float]
 
 @dataclass(frozen=True)
 class Workload:
-    """`models` by variant: production is what every contender serves, canary a second one of the same size."""
+    """`models` by variant: every contender serves production; canary is a second model of the same size."""
 
     models: Mapping[str, Path]
     payloads: tuple[Row, ...]
@@ -32,7 +32,7 @@ class Workload:
 
 
 def prepare(data: Path) -> Workload:
-    """Trains on the first call, half a minute; later ones read the cache."""
+    """Train on the first call, which takes half a minute; later calls read the cache."""
     data = data.resolve()
     data.mkdir(parents=True, exist_ok=True)
     recipes = {"production": RECIPE, "canary": replace(RECIPE, version="canary", seed=RECIPE.seed + 100)}
@@ -53,7 +53,7 @@ def _distinct(payments: Iterable[Row]) -> Iterator[str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all: a half-written cache would be read as the truth next time."""
+    """Write the file completely or not at all: the next run would trust a partial cache."""
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)
     os.replace(file.name, path)

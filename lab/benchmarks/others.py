@@ -1,7 +1,8 @@
-"""The other contenders: each a folder under contenders/ with its own lock and its own virtual environment."""
+"""The other contenders: each has a folder under contenders/, a lock and a virtual environment of its own."""
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,18 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab.benchmarks.contender import EVENT_HEAD, Contender, Running, Scored, Wire, event_tail
+from lab.benchmarks.contender import EVENT, EVENT_HEAD, SERVER_CORE, Contender, Running, Scored, Wire, event_tail
 from lab.benchmarks.model import PRODUCT, Row, Workload
-from lab.benchmarks.process import Server, free_port
-from lab.benchmarks.wrk import Target, write_bodies
+from lab.load.generator import Target, write_bodies
+from lab.ports import free_port
+from lab.process import Process
 
 HERE = Path(__file__).parent
 CONTENDERS, VENVS = HERE / "contenders", HERE / ".venvs"
+READY_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class Other:
-    """`command` and `environment` may hold {bin}, {port}, {port2} and {port3}."""
+    """`command` and `environment` may contain {bin}, {port}, {port2} and {port3}. `ready`: the path of a probe."""
 
     name: str
     command: tuple[str, ...]
@@ -33,30 +36,28 @@ class Other:
     @contextmanager
     def start(self, workload: Workload, folder: Path) -> Iterator[Running]:
         ports = {"port": free_port(), "port2": free_port(), "port3": free_port(), "bin": virtual_environment(self.name)}
-        environment = {name: value.format_map(ports) for name, value in self.environment.items()}
+        environment = os.environ | {name: value.format_map(ports) for name, value in self.environment.items()}
         environment |= {
             "MODEL_PATH": str(workload.model_path),
             "ORT_DISABLE_TELEMETRY": "1",
             "BENTOML_DO_NOT_TRACK": "1",
         }
-        server = Server(
-            self.name,
-            [part.format_map(ports) for part in self.command],
-            cwd=CONTENDERS / self.name,
-            env=environment,
-            log=folder / "server.log",
-        )
         base = f"http://127.0.0.1:{ports['port']}"
-        try:
-            server.wait_ready(base + self.ready)
+        with Process(
+            [part.format_map(ports) for part in self.command],
+            name=self.name,
+            cwd=CONTENDERS / self.name,
+            environment=environment,
+            log=folder / "server.log",
+            cores=str(SERVER_CORE),
+        ) as process:
+            process.wait_ready(base + self.ready, READY_SECONDS)
             bodies = write_bodies(folder / "bodies", map(self.wire.tail, workload.payloads))
-            yield Running(server, Target(base + self.path, self.wire.head, bodies))
-        finally:
-            server.stop()
+            yield Running(process, Target(base + self.path, self.wire.head, bodies))
 
 
 def virtual_environment(name: str) -> Path:
-    """The bin folder of lab/benchmarks/.venvs/NAME, made from the contender's lock when that is new or has changed."""
+    """Return the bin folder of .venvs/NAME; install it first if the contender's lock is new or has changed."""
     lock, venv = CONTENDERS / name / "requirements.lock", VENVS / name
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = venv / "lock.sha256"
@@ -69,7 +70,7 @@ def virtual_environment(name: str) -> Path:
 
 
 def lock() -> None:
-    """Resolves every contender's requirements.in anew; needs uv on the PATH."""
+    """Resolve every contender's requirements.in again; needs uv on the PATH."""
     options = ["--quiet", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
     options += ["--custom-compile-command", "python -m lab.benchmarks lock", "--output-file", "requirements.lock"]
     for folder in sorted(path.parent for path in CONTENDERS.glob("*/requirements.in")):
@@ -77,7 +78,7 @@ def lock() -> None:
 
 
 def _tensor_tail(payload: Row) -> str:
-    """Open Inference Protocol V2, one tensor a column."""
+    """Return the end of an Open Inference Protocol V2 request with one tensor per column."""
     inputs = [
         {"name": name, "shape": [1, 1], "datatype": "BYTES" if isinstance(value, str) else "FP32", "data": [value]}
         for name, value in payload.items()
@@ -85,15 +86,10 @@ def _tensor_tail(payload: Row) -> str:
     return '","inputs":' + json.dumps(inputs, separators=(",", ":")) + "}"
 
 
-def _read_event(answer: Any) -> Scored:
-    return Scored(answer["score"])
-
-
 def _read_tensor(answer: Any) -> Scored:
     return Scored(answer["outputs"][0]["data"][0])
 
 
-EVENT = Wire(EVENT_HEAD, event_tail, _read_event)
 UVICORN = ("{bin}/python", "-m", "uvicorn", "app:app", "--port", "{port}", "--no-access-log", "--log-level", "warning")
 
 OTHERS = {

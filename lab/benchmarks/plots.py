@@ -1,4 +1,4 @@
-"""The plots the README shows: SVG, on a white ground so that they read on a dark page too."""
+"""The plots of the README: SVG, on a white background so that they are readable on a dark page too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-matplotlib.rcParams |= {"svg.hashsalt": "sira", "font.size": 9}  # the salt: the same figures give the same file
+matplotlib.rcParams |= {"svg.hashsalt": "sira", "font.size": 9}  # a fixed salt: equal figures give an equal file
 
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
 from lab.benchmarks.latency import LatencyRun, by_second  # noqa: E402
-from lab.benchmarks.open_loop import Recording  # noqa: E402
 from lab.benchmarks.report import LIMIT, OURS, OURS_CANARY, OURS_ONE_DISK  # noqa: E402
 from lab.benchmarks.side_by_side import Outcome  # noqa: E402
+from lab.load.open_loop import Recording  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMPARISON, LATENCY = DOCS / "bench.svg", DOCS / "latency.svg"
@@ -23,7 +23,7 @@ BLUE, PALE_BLUE, GREY, PALE_GREY, DARK, RED = "#1f77b4", "#6baed6", "#8c8c8c", "
 
 
 def comparison(path: Path, outcomes: Sequence[Outcome], caption: str) -> None:
-    """Requests/s and p99 of each contender that did not fail."""
+    """Plot requests/s and p99 of each contender that did not fail."""
     shown = sorted((one for one in outcomes if one.failed is None), key=lambda one: one.per_second)
     names = [one.title.replace("`", "").replace("*", "") for one in shown]
     colors = [
@@ -45,7 +45,7 @@ def comparison(path: Path, outcomes: Sequence[Outcome], caption: str) -> None:
 
 
 def latency(path: Path, run: LatencyRun, recording: Recording, caption: str) -> None:
-    """How many requests took how long, both axes in logs; and p50 and p99 of each second, the promote marked."""
+    """Plot the histogram of latencies on logarithmic axes, and p50 and p99 of each second with the promotion marked."""
     milliseconds = recording.latency[~np.isnan(recording.latency)] * 1e3
     figure, (histogram, timeline) = pyplot.subplots(1, 2, figsize=(11, 3.6))
     edges = np.geomspace(max(milliseconds.min(), 0.05), milliseconds.max() * 1.01, 80)
@@ -61,7 +61,7 @@ def latency(path: Path, run: LatencyRun, recording: Recording, caption: str) -> 
     seconds, p50, p99 = by_second(recording, run.rate)
     timeline.plot(seconds, p99, color=BLUE, linewidth=0.8, label="p99 of each second")
     timeline.plot(seconds, p50, color=GREY, linewidth=0.8, label="p50 of each second")
-    timeline.axvline(run.promoted_at_seconds, color=RED, linewidth=0.8, label="promote")
+    timeline.axvline(run.promoted_at_seconds, color=RED, linewidth=0.8, label="promotion")
     timeline.set(xlabel="seconds", ylabel="milliseconds", ylim=(0, None))
     timeline.legend(frameon=False, fontsize=8)
     for axes in (histogram, timeline):

@@ -1,4 +1,4 @@
-"""Results as JSON, as a markdown table and as a plot: what the README shows."""
+"""Results of the comparison as JSON and as a markdown table, with its goals."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from lab.benchmarks.side_by_side import Outcome, Plan
 
 RESULTS = Path(__file__).with_name("results.json")
 OURS, OURS_CANARY, OURS_ONE_DISK, LIMIT = "sira", "sira_canary", "sira_one_disk", "uvicorn_empty"
-DISTURBED = 0.05  # share of the core: less than the differences we speak of
+MAX_DISTURBED = 0.05  # share of the core; smaller than the differences that are reported
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Goal:
 
 
 def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
-    """Those of the goals that this run's contenders let us judge."""
+    """Return the goals that can be checked with the contenders of this run."""
     ok = {one.name: one for one in outcomes if one.failed is None}
     if OURS not in ok:
         return []
@@ -43,7 +43,9 @@ def goals(outcomes: Sequence[Outcome]) -> list[Goal]:
         if name in ok
     ]
     if OURS_CANARY in ok:
-        found.append(Goal("canary at 10 %, of the rate without", 0.9, ok[OURS_CANARY].per_second / ours.per_second))
+        found.append(
+            Goal("canary at 10 %, share of the rate without", 0.9, ok[OURS_CANARY].per_second / ours.per_second)
+        )
     return found
 
 
@@ -64,20 +66,20 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def remarks(outcomes: Sequence[Outcome]) -> list[str]:
-    """What a reader must know before he trusts the figures."""
+    """Return what a reader must know before trusting the figures."""
     return [
         f"{one.title}: other processes took {one.disturbed:.0%} of its core; measure again on a quiet machine"
         for one in outcomes
-        if one.failed is None and one.disturbed > DISTURBED
+        if one.failed is None and one.disturbed > MAX_DISTURBED
     ] + [
-        f"{one.title}: {one.backlog_seconds:.1f} s of work were left when the load ended"
+        f"{one.title}: {one.backlog_seconds:.1f} s of work remained when the load ended"
         for one in outcomes
         if one.failed is None and one.backlog_seconds > 2
     ]
 
 
 def section(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
-    """The comparison as it is kept in the results."""
+    """Return the comparison as it is stored in the results."""
     return {
         "plan": asdict(plan),
         "contenders": [asdict(one) for one in outcomes],
@@ -87,13 +89,14 @@ def section(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
 
 
 def merge(path: Path, section: str, content: Mapping[str, object]) -> None:
-    """Replaces a section of the results and leaves the others."""
+    """Replace one section of the results; the others stay."""
     path.write_text(json.dumps(kept(path) | {section: content}, indent=1, ensure_ascii=False) + "\n")
 
 
 def kept(path: Path) -> dict[str, Any]:
-    """The results by section, none before the first run."""
-    return json.loads(path.read_text()) if path.exists() else {}
+    """Return the results by section; empty before the first run."""
+    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return results
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows of the prediction log as a worker writes them, without a worker."""
+"""Rows of the prediction log as a worker writes them, made without a worker."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,7 +16,7 @@ MODEL_ID = str(UUID(int=113))
 def predictions(
     payloads: Sequence[Row], count: int, *, tag: str, started: float, product: str = PRODUCT
 ) -> Iterator[Prediction]:
-    """`count` distinct answers, 10,000 a second from `started` (unix seconds) on; `tag` makes their events new."""
+    """Yield `count` distinct rows, 10,000 per second from `started` (epoch seconds); `tag` begins their event ids."""
     for number in range(count):
         canonical = _canonical(payloads[number % len(payloads)])
         digest = payload_sha256(canonical)

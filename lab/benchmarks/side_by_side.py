@@ -1,4 +1,4 @@
-"""The comparison: every contender up at once, one driven at a time, rounds interleaved, medians kept."""
+"""The comparison: all contenders run, one at a time is under load, rounds are interleaved, medians are kept."""
 
 import statistics
 import time
@@ -7,10 +7,14 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lab.benchmarks import equivalence, wrk
-from lab.benchmarks.contender import Contender, Running
+from lab.benchmarks import equivalence
+from lab.benchmarks.contender import SERVER_CORE, Contender, Running
 from lab.benchmarks.model import Workload
-from lab.benchmarks.process import SERVER_CORE, Memory, ServerFailed, core_busy_seconds
+from lab.errors import LabError, LoadFailed
+from lab.load.closed_loop import ClosedLoop
+from lab.load.generator import DEFAULT_CONNECTIONS
+from lab.process import Memory
+from lab.procfs import core_busy_seconds
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,9 @@ QUICK = Plan(rounds=2, seconds=3, warm_up_seconds=1)
 
 @dataclass(frozen=True)
 class Round:
-    """`cpu_us` is CPU per request until the server rests again; `backlog_seconds` how long after the load that was.
+    """`cpu_us`: CPU time per request, counted until the server is idle; `backlog_seconds`: how long that took.
 
-    `disturbed` is the share of the server's core, in [0, 1], that other processes took.
+    `disturbed`: the share of the server's core, in [0, 1], that other processes used.
     """
 
     per_second: float
@@ -44,7 +48,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Medians over the rounds; `failed` says why the figures do not count."""
+    """Medians over the rounds; `failed`: why the figures do not count, if they do not."""
 
     name: str
     title: str
@@ -62,47 +66,50 @@ class Outcome:
 
 
 def run(
-    contenders: Sequence[Contender], workload: Workload, plan: Plan, folder: Path, say: Callable[[str], None]
+    contenders: Sequence[Contender], workload: Workload, plan: Plan, folder: Path, report: Callable[[str], None]
 ) -> list[Outcome]:
+    """Measure every contender; one that fails has an outcome that says so."""
     with ExitStack() as stack:
         up: dict[str, Running] = {}
         sent: dict[str, int] = {}
         failed: dict[str, str] = {}
         for contender in contenders:
-            say(f"starting {contender.name}")
+            report(f"starting {contender.name}")
             try:
                 home = folder / contender.name
                 home.mkdir()
                 up[contender.name] = stack.enter_context(contender.start(workload, home))
                 equivalence.check(contender, up[contender.name], workload)
-                warm_up = wrk.drive(up[contender.name].target, plan.warm_up_seconds, offset=equivalence.CHECKED)
+                warm_up = ClosedLoop(up[contender.name].target, plan.warm_up_seconds, offset=equivalence.CHECKED).run()
                 sent[contender.name] = equivalence.CHECKED + warm_up.requests
-                up[contender.name].server.quiesce()
-            except (ServerFailed, equivalence.NotEquivalent) as failure:
+                up[contender.name].process.quiesce()
+            except LoadFailed:
+                raise  # the generator's fault, not the contender's
+            except LabError as failure:
                 failed[contender.name] = str(failure)
         rounds: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
         for number in range(plan.rounds):
             for name, running in up.items():
                 if name not in failed:
-                    say(f"round {number + 1} of {plan.rounds}: {name}")
+                    report(f"round {number + 1} of {plan.rounds}: {name}")
                     rounds[name].append(one_round(running, plan.seconds, sent[name]))
                     sent[name] += rounds[name][-1].requests
         for name, running in up.items():
             if name not in failed and (fault := running.fault()):
                 failed[name] = fault
-        memory = {name: running.server.peak_memory() for name, running in up.items()}
+        memory = {name: running.process.peak_memory() for name, running in up.items()}
     return [
         outcome(contender, rounds[contender.name], memory.get(contender.name, Memory(0, 0)), failed.get(contender.name))
         for contender in contenders
     ]
 
 
-def one_round(running: Running, seconds: float, offset: int, connections: int = wrk.CONNECTIONS) -> Round:
-    """`offset`: how many bodies to pass over, so that no cache is warm."""
-    started, cpu_before, core_before = time.monotonic(), running.server.cpu_seconds(), core_busy_seconds(SERVER_CORE)
-    load = wrk.drive(running.target, seconds, offset=offset, connections=connections)
-    backlog_seconds = running.server.quiesce()
-    cpu_seconds = running.server.cpu_seconds() - cpu_before
+def one_round(running: Running, seconds: float, offset: int, connections: int = DEFAULT_CONNECTIONS) -> Round:
+    """Measure at full load; `offset`: how many bodies to skip, so that no cache is warm."""
+    started, cpu_before, core_before = time.monotonic(), running.process.cpu_seconds(), core_busy_seconds(SERVER_CORE)
+    load = ClosedLoop(running.target, seconds, offset=offset, connections=connections).run()
+    backlog_seconds = running.process.quiesce()
+    cpu_seconds = running.process.cpu_seconds() - cpu_before
     others_seconds = core_busy_seconds(SERVER_CORE) - core_before - cpu_seconds
     return Round(
         per_second=load.per_second,
@@ -118,7 +125,7 @@ def one_round(running: Running, seconds: float, offset: int, connections: int = 
 
 
 def outcome(contender: Contender, rounds: Sequence[Round], memory: Memory, failed: str | None) -> Outcome:
-    """A contender that answered anything but 2xx, or left a request unanswered, has failed whatever its speed."""
+    """Summarize the rounds. A contender failed if any request got no 2xx answer."""
     errors = sum(one.errors for one in rounds)
     if failed is None and errors:
         failed = f"{errors} of {sum(one.requests for one in rounds)} requests failed"

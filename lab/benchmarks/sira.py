@@ -1,4 +1,4 @@
-"""This service as a contender, alone and with a canary."""
+"""This service as a contender: alone, with a canary, and with Postgres on the same disk."""
 
 import time
 from collections.abc import Iterator
@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lab.benchmarks.contender import Contender, Running, Scored, Wire
+from lab.benchmarks.contender import EVENT, Contender, Running, Scored, Wire
+from lab.benchmarks.deployment import BenchDeployment, serving
 from lab.benchmarks.model import PRODUCT, Row, Workload
-from lab.benchmarks.others import EVENT
-from lab.benchmarks.process import ServerFailed
-from lab.benchmarks.served import Sira, serving
+from lab.errors import ProcessFailed
 
 
 def contenders() -> list[Contender]:
@@ -26,31 +25,31 @@ def contenders() -> list[Contender]:
 
 @contextmanager
 def _start(workload: Workload, folder: Path, *, canary_percent: int = 0, one_disk: bool = False) -> Iterator[Running]:
-    with serving(workload, folder, one_disk=one_disk) as sira:
+    with serving(workload, folder, one_disk=one_disk) as deployment:
         if not canary_percent:
-            yield sira.running()
+            yield deployment.running()
             return
-        body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": sira.models["canary"]}
-        sira.control.post("/v1/canary", body)
-        _await_canary(sira, workload.payloads[0])
-        yield replace(sira.running(), fault=partial(_canary_fault, sira, canary_percent))
+        body = {"product": PRODUCT, "canary_percent": canary_percent, "canary_model_id": deployment.models["canary"]}
+        deployment.operator.post("/v1/canary", body)
+        _await_canary(deployment, workload.payloads[0])
+        yield replace(deployment.running(), fault=partial(_canary_fault, deployment, canary_percent))
 
 
-def _await_canary(sira: Sira, payload: Row) -> None:
-    """Returns at the first answer of the canary: the worker has loaded it."""
+def _await_canary(deployment: BenchDeployment, payload: Row) -> None:
+    """Return at the first answer of the canary: then the worker has loaded it."""
     for attempt in range(1000):
-        if sira.infer(f"await-{attempt}", payload)["variant"] == "canary":
+        if deployment.infer(f"await-{attempt}", payload)["variant"] == "canary":
             return
         time.sleep(0.02)
-    raise ServerFailed("sira_canary", "no answer came from the canary", sira.server.log)
+    raise ProcessFailed("sira_canary", "gives no answer by the canary", deployment.process.log)
 
 
-def _canary_fault(sira: Sira, percent: int) -> str | None:
-    """A canary that was rolled back during the rounds leaves figures of something else."""
-    found = sira.control.get(f"/v1/canary/{PRODUCT}")
+def _canary_fault(deployment: BenchDeployment, percent: int) -> str | None:
+    """Return why the figures do not count: a canary that was rolled back during the rounds was not measured."""
+    found = deployment.operator.get(f"/v1/canary/{PRODUCT}")
     if found["canary_percent"] != percent:
         return f"the canary ended the run at {found['canary_percent']} % ({found['state']})"
-    return sira.cache_fault()
+    return deployment.cache_fault()
 
 
 def _read(answer: Any) -> Scored:

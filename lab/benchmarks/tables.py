@@ -1,4 +1,4 @@
-"""Figures as markdown, and the marked places of the docs that hold them."""
+"""Figures as markdown, and the marked sections of the documents that contain them."""
 
 import re
 from collections.abc import Sequence
@@ -13,11 +13,13 @@ END = "<!-- /measured -->"
 
 class MarkMissing(Exception):
     def __init__(self, path: Path, name: str) -> None:
-        super().__init__(f"{path.name} has no place for {name}: add `{_begin(name)}` and `{END}`, each on its own line")
+        super().__init__(
+            f"{path.name} has no section for {name}: add `{_begin(name)}` and `{END}`, each on a line of its own"
+        )
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A markdown table, headings from the first row; columns of numbers are aligned to the right."""
+    """Return a markdown table with the headings of the first row; columns of numbers are aligned to the right."""
     headings = list(rows[0])
     numeric = [all(not isinstance(row[heading], str) or not row[heading] for row in rows) for heading in headings]
     lines = [_line(headings), "|" + "|".join("---:" if right else "---" for right in numeric) + "|"]
@@ -26,7 +28,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def shown(value: str | float) -> str:
-    """Three figures of a number, all of a whole one."""
+    """Format a number with three significant digits, a whole one with all."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) or abs(value) >= 100:
@@ -35,14 +37,15 @@ def shown(value: str | float) -> str:
 
 
 def finding(found: Finding) -> str:
-    """A section of its own."""
+    """Format a finding as a section."""
     parts = [f"### {found.title}", found.conditions, table(found.rows), "\n".join(found.grows), goals(found.goals)]
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
 def profile(found: Profile) -> str:
-    told = f"{found.batch:.0f} events a run of the model; a row's whole shipment takes {shown(found.shipped_us)} µs."
-    return "\n".join((table(found.line), table(found.protocols), table(found.log), told)) + "\n"
+    shipped = shown(found.shipped_us)
+    text = f"{found.batch:.0f} events per run of the model; the whole shipment of a row takes {shipped} µs."
+    return "\n".join((table(found.line), table(found.protocols), table(found.log), text)) + "\n"
 
 
 def goals(found: Sequence[Goal]) -> str:
@@ -55,7 +58,7 @@ def goals(found: Sequence[Goal]) -> str:
 
 
 def fill(path: Path, name: str, text: str) -> None:
-    """Puts `text` between the marks of `name`; raises MarkMissing."""
+    """Write `text` between the marks of `name`. Raises MarkMissing."""
     content = path.read_text()
     pattern = re.compile(re.escape(_begin(name)) + ".*?" + re.escape(END), re.DOTALL)
     if not pattern.search(content):

@@ -1,1 +1,1 @@
-"""What `make run` and `make demo` add to the product: made-up transactions, two models, one command to start it all."""
+"""`make run` and `make demo`: invented payments, two models trained on them, one command that starts everything."""

@@ -1,5 +1,6 @@
-"""`make demo`."""
+"""`make demo`: three canaries in turn under live traffic."""
 
-from lab.demo.live import main
+from lab.demo.rollouts import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""`.sira/dev.env`: what processes and shells need to know, as lines a shell can source. Mode 0600: it holds secrets."""
+"""`.sira/dev.env`: variables for processes and shells, in a form that a shell can source. Mode 0600: it has secrets."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ RENEW_BEFORE = timedelta(days=7)
 
 
 def read(path: Path) -> dict[str, str]:
-    """The file's variables; none when there is no file."""
+    """Return the file's variables; empty if there is no file."""
     if not path.exists():
         return {}
     lines = [line.partition("=") for line in path.read_text().splitlines() if not line.startswith("#")]
@@ -26,7 +26,7 @@ def read(path: Path) -> dict[str, str]:
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
-    """Replace the file in one step, readable by its owner alone from its first byte."""
+    """Replace the file atomically; only its owner can read it, from its first byte on."""
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.unlink(missing_ok=True)
     with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -36,17 +36,17 @@ def write(path: Path, values: Mapping[str, str]) -> None:
 
 
 def secrets_and_tokens(known: Mapping[str, str], now: datetime) -> dict[str, str]:
-    """The secrets in `known`, or new ones; the tokens in `known` while they hold for a week more, or new ones."""
+    """Return the secrets in `known`, and its tokens that are valid for another week; new ones for the others."""
     values = {name: known.get(name) or secrets.token_urlsafe(32) for name in SECRETS}
     for name, role in TOKENS.items():
         token = known.get(name, "")
-        if not _still_good(token, values["JWT_SECRET"], now):
+        if not _is_valid(token, values["JWT_SECRET"], now):
             token = mint_token(values["JWT_SECRET"], subject=f"dev-{role.name}", role=role, now=now, lifetime=LIFETIME)
         values[name] = token
     return values
 
 
-def _still_good(token: str, jwt_secret: str, now: datetime) -> bool:
+def _is_valid(token: str, jwt_secret: str, now: datetime) -> bool:
     try:
         claims = jwt.decode(token, jwt_secret, algorithms=["HS256"], options={"verify_exp": False, "require": ["exp"]})
     except jwt.InvalidTokenError:

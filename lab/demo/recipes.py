@@ -1,4 +1,4 @@
-"""The two versions of the demo model: what makes one differ from the other. Light to import, unlike training."""
+"""The parameters of the two demo models. Quick to import, unlike the training."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ PRODUCT = "fraud_score"
 
 @dataclass(frozen=True)
 class Recipe:
-    """`rows` are payments to learn from."""
+    """`rows`: payments to train on."""
 
     version: str
     trees: int

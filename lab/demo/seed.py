@@ -1,4 +1,4 @@
-"""Two versions of the demo model in the registry: the first in production, the second waiting in staging."""
+"""Two versions of the demo model in the registry: the first in production, the second staged."""
 
 import tempfile
 from functools import partial
@@ -19,7 +19,7 @@ ACTOR = "make-run"
 
 
 def seed(connection: Connection, model_bucket: str) -> None:
-    """Train and register what is missing; give production to the first version when nothing else has it.
+    """Train and register the missing versions; promote the first one if the product has no production version.
 
     `connection` is in no transaction: training takes seconds.
     """
@@ -37,7 +37,7 @@ def _find(connection: Connection, recipe: Recipe) -> ModelVersion | None:
 
 
 def _train_and_register(connection: Connection, artifacts: ArtifactStore, recipes: list[Recipe]) -> None:
-    # Seconds to import, so only when there is something to train.
+    # Imported only when there is something to train: it takes seconds.
     from lab.demo.train import train
 
     columns = TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("trees")

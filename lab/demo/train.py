@@ -1,4 +1,4 @@
-"""Two versions of the demo model, trained on made-up payments and written as ONNX with one named input per column."""
+"""Two versions of the demo model, trained on invented payments and written as ONNX with one named input per column."""
 
 import json
 from collections.abc import Callable
@@ -25,9 +25,9 @@ OPSETS = {"": 19, "ai.onnx.ml": 3}
 
 @dataclass(frozen=True)
 class Trained:
-    """`onnx` carries its thresholds and optional fields as metadata; `auc` is of payments it has not seen.
+    """`onnx` has thresholds and optional fields as metadata; `auc` is measured on payments it was not trained on.
 
-    `reference` are rows of such payments with scikit-learn's own scores, as JSON lines.
+    `reference`: rows of such payments with scikit-learn's own scores, as JSON lines.
     """
 
     recipe: Recipe
@@ -39,13 +39,13 @@ class Trained:
 
 
 def train(recipe: Recipe, *, on_tree: Callable[[], None] = lambda: None) -> Trained:
-    """Fit, convert and measure one version, in seconds; `on_tree` is called `recipe.trees` times."""
+    """Fit, convert and measure one version, in seconds; `on_tree` is called once per tree."""
     seen, unseen = transactions(recipe.rows, seed=recipe.seed), transactions(20_000, seed=recipe.seed + 1)
     names = list(seen.columns)
     encoder = ColumnTransformer(
         [
-            ("strings", OneHotEncoder(handle_unknown="ignore", sparse_output=False), _places(names, STRINGS)),
-            ("numbers", "passthrough", _places(names, NUMBERS)),
+            ("strings", OneHotEncoder(handle_unknown="ignore", sparse_output=False), _positions(names, STRINGS)),
+            ("numbers", "passthrough", _positions(names, NUMBERS)),
         ]
     )
     classifier = GradientBoostingClassifier(
@@ -78,7 +78,7 @@ def _reference(payments: Transactions, scores: NDArray[np.float64]) -> str:
 
 
 def table(payments: Transactions) -> NDArray[np.object_]:
-    """Rows as scikit-learn and as the graph see them: strings, and numbers in 32 bits."""
+    """Return the rows as scikit-learn and the graph receive them: strings, and 32-bit numbers."""
     return np.column_stack(
         [
             column.astype(np.float32 if name in NUMBERS else object).astype(object)
@@ -87,7 +87,7 @@ def table(payments: Transactions) -> NDArray[np.object_]:
     )
 
 
-def _places(names: list[str], wanted: tuple[str, ...]) -> list[int]:
+def _positions(names: list[str], wanted: tuple[str, ...]) -> list[int]:
     return [names.index(name) for name in wanted]
 
 

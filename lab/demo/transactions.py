@@ -1,7 +1,7 @@
 """Card and wallet payments with a plausible fraud process, from a seed. About 2.5 % are fraud.
 
-The figures are invented; their shape is what fraud teams describe: small recent accounts, retries, distance between
-the address and the device, gift cards and electronics, night hours, and amounts far above the category's usual.
+The figures are invented; their pattern is what fraud teams describe: new accounts with few orders, retries, distance
+between the address and the device, gift cards and electronics, night hours, amounts far above the category's median.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ METHODS: dict[str, tuple[float, float]] = {
     "bank_transfer": (0.11, -0.8),
     "prepaid": (0.05, 1.2),
 }
-# Columns that a caller may leave out, and what the model then sees.
+# Columns that a caller may omit, and the value that the model then uses.
 DEFAULTS: dict[str, str | float] = {
     "merchant_category": "fashion",
     "ip_country": "unknown",
@@ -52,7 +52,7 @@ DEFAULTS: dict[str, str | float] = {
 STRINGS = ("currency", "country", "payment_method", "merchant_category", "ip_country")
 NUMBERS = ("amount", "hour", "account_age_days", "orders_before", "attempts_last_hour", "ip_distance_km")
 _BASE_LOG_ODDS = -5.4
-_LEAN_CALLERS = 0.1  # share of payments that carry the four required columns alone
+_REQUIRED_ONLY_SHARE = 0.1  # share of payments with only the four required columns
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class Transactions:
     fraud: NDArray[np.bool_]
 
     def payloads(self) -> Iterator[dict[str, str | float]]:
-        """One JSON-ready payload per row, in order."""
+        """Yield one payload per row, in order."""
         names = list(self.columns)
         for row in zip(*(column.tolist() for column in self.columns.values()), strict=True):
             yield dict(zip(names, row, strict=True))
 
 
 def transactions(count: int, *, seed: int) -> Transactions:
-    """`count` payments; the same seed gives the same payments."""
+    """Return `count` payments; the same seed gives the same payments."""
     rng = np.random.default_rng(seed)
     country = _choose(rng, count, {name: share for name, (share, _, _) in COUNTRIES.items()})
     category = _choose(rng, count, {name: share for name, (share, _, _) in CATEGORIES.items()})
@@ -92,9 +92,9 @@ def transactions(count: int, *, seed: int) -> Transactions:
     }
     log_odds = _log_odds(columns, spread)
     fraud = rng.random(count) < 1.0 / (1.0 + np.exp(-log_odds))
-    lean = rng.random(count) < _LEAN_CALLERS
+    required_only = rng.random(count) < _REQUIRED_ONLY_SHARE
     for name, default in DEFAULTS.items():
-        columns[name] = np.where(lean, default, columns[name])
+        columns[name] = np.where(required_only, default, columns[name])
     return Transactions(columns, fraud)
 
 
@@ -114,7 +114,7 @@ def _log_odds(columns: dict[str, NDArray[Any]], spread: NDArray[np.float64]) -> 
         + 0.9 * retries
         + 0.7 * night
         + 0.8 * abroad
-        # What one signal alone does not say: a new account far from home that keeps trying.
+        # Combinations of signals: a new account far from home that retries.
         + 1.6 * young * (far > 1.0)
         + 0.5 * retries * (spread > 0.8)
         - 0.8 * (columns["orders_before"] > 5)
@@ -126,6 +126,6 @@ def _choose(rng: np.random.Generator, count: int, shares: dict[str, float]) -> N
 
 
 def _look_up(names: NDArray[np.str_], table: dict[str, Any], index: int) -> NDArray[np.float64]:
-    """The number at `index` of each name's tuple: (n,) names -> (n,) numbers."""
-    known, places = np.unique(names, return_inverse=True)
-    return np.array([float(table[name][index]) for name in known])[places]
+    """Return the number at `index` of each name's tuple: (n,) names -> (n,) numbers."""
+    known, positions = np.unique(names, return_inverse=True)
+    return np.array([float(table[name][index]) for name in known])[positions]

@@ -1,1 +1,1 @@
-"""`make faults`: break real parts under load, then count what was lost, doubled or answered wrong."""
+"""`make faults`: inject faults into real parts under load, then count what was lost, duplicated or answered wrong."""

@@ -1,4 +1,4 @@
-"""python -m lab.faults: run the scenarios, print the table, exit 1 when an answer was lost, doubled or wrong."""
+"""`python -m lab.faults`: run the scenarios, print the table, exit 1 if an answer was lost, duplicated or wrong."""
 
 import json
 import sys
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from lab.background import Background
 from lab.faults import artifacts, canaries, database, deaths, drain, long_run, machine, overload, report
-from lab.faults.background import Background
 from lab.faults.models import make_models
 from lab.faults.object_store import ObjectStore
-from lab.faults.trial import Outcome, Scenario, Trial, outcome_of
+from lab.faults.scenario import Outcome, Scenario, ScenarioRun, outcome_of
 
 FAMILIES = (deaths, database, artifacts, machine, canaries, drain, overload, long_run)
 SCENARIOS: tuple[Scenario, ...] = tuple(scenario for family in FAMILIES for scenario in family.SCENARIOS)
@@ -23,15 +23,15 @@ NAMES = tuple(scenario.name for scenario in SCENARIOS)
 
 
 @click.command(epilog="Example: python -m lab.faults --quick --only worker-killed --only database-cut")
-@click.option("--quick", is_flag=True, help="The same scenarios, short.")
-@click.option("--only", "names", multiple=True, type=click.Choice(NAMES), help="Only this scenario; may be repeated.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
+@click.option("--quick", is_flag=True, help="Run each scenario for a short time.")
 @click.option(
-    "--docs", is_flag=True, help="Keep the outcomes in lab/faults/results.json and write docs/faults.md anew."
+    "--only", "names", multiple=True, type=click.Choice(NAMES), help="Run only this scenario; may be repeated."
 )
-@click.option("--minutes", default=60.0, show_default=True, help="How long the scenario long-run takes.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcomes as JSON.")
+@click.option("--docs", is_flag=True, help="Keep the outcomes in lab/faults/results.json and rewrite docs/faults.md.")
+@click.option("--minutes", default=60.0, show_default=True, help="Duration of the scenario long-run.")
 def main(quick: bool, names: Sequence[str], as_json: bool, docs: bool, minutes: float) -> None:
-    """Break real parts under load, then count what was lost, doubled or answered wrong."""
+    """Inject faults into real parts under load, then count what was lost, duplicated or answered wrong."""
     chosen = [scenario for scenario in SCENARIOS if not names or scenario.name in names]
     outcomes = run(chosen, quick=quick, quiet=as_json, long_run_minutes=minutes)
     if as_json:
@@ -49,8 +49,13 @@ def main(quick: bool, names: Sequence[str], as_json: bool, docs: bool, minutes: 
 def run(
     scenarios: Sequence[Scenario], *, quick: bool, quiet: bool = False, long_run_minutes: float = 60.0
 ) -> list[Outcome]:
-    """One after the other, each with a folder and parts of its own."""
-    columns = TextColumn("{task.description:<22}"), BarColumn(), TextColumn("{task.fields[doing]}"), TimeElapsedColumn()
+    """Run the scenarios one after the other, each in a deployment of its own."""
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(),
+        TextColumn("{task.fields[action]}"),
+        TimeElapsedColumn(),
+    )
     opened: list[ObjectStore] = []
 
     def object_store() -> ObjectStore:
@@ -64,20 +69,20 @@ def run(
         Background() as background,
         tempfile.TemporaryDirectory(prefix="sira-faults-") as folder,
     ):
-        task = progress.add_task("models", total=None, doing="training")
+        task = progress.add_task("models", total=None, action="training")
         models = make_models(Path(folder))
         progress.remove_task(task)
         for scenario in scenarios:
-            task = progress.add_task(scenario.name, total=1.0, doing="starting")
+            task = progress.add_task(scenario.name, total=1.0, action="starting")
 
-            def show(done: float, of: float, doing: str, task: object = task) -> None:
-                progress.update(task, completed=done, total=of, doing=doing)  # type: ignore[arg-type]
+            def show(done: float, of: float, action: str, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=of, action=action)
 
             own = Path(folder, scenario.name)
             own.mkdir()
-            trial = Trial(own, background, models, quick, object_store, long_run_minutes, show)
-            outcomes.append(outcome_of(scenario, trial))
-            progress.update(task, doing="passed" if outcomes[-1].passed else "see the table")
+            scenario_run = ScenarioRun(own, background, models, quick, object_store, long_run_minutes, show)
+            outcomes.append(outcome_of(scenario, scenario_run))
+            progress.update(task, action="passed" if outcomes[-1].passed else "see the table")
     return outcomes
 
 

@@ -1,171 +1,177 @@
-"""S3 gone, slow, silent, refusing, or holding other bytes than registered: the old model serves on, and it shows."""
+"""S3 down, slow, hanging or refusing, or with wrong bytes: the old model serves on, and the reason is shown."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lab.faults.deployment import Deployment
 from lab.faults.object_store import REGION, ObjectStore
 from lab.faults.proxy import Behaviour, Proxy
-from lab.faults.service import Service, wait_until
-from lab.faults.stand import Stand
-from lab.faults.trial import Scenario, Trial
+from lab.faults.scenario import Scenario, ScenarioRun
+from lab.product import Service
+from lab.waiting import wait_until
 
-NOTICED_SECONDS = 60.0
+REPORTED_SECONDS = 60.0
 SLOW_BYTES_PER_SECOND = 2_000.0
+CUT_AFTER_BYTES = 8_000
+MAX_STOP_SECONDS = 2.0
 
 
 @dataclass
 class Bucket:
-    """The stand's bucket, and the wire to it."""
+    """The deployment's bucket and the proxy in front of it."""
 
     store: ObjectStore
     name: str
-    wire: Proxy
-    stand: Stand
+    proxy: Proxy
+    deployment: Deployment
 
     def replace(self, version: str, change: Callable[[bytes], bytes]) -> bytes:
-        """What the object held before."""
-        before = self.store.read(self.name, self._key(version))
-        self.store.write(self.name, self._key(version), change(before))
+        """Overwrite the artifact of a version; return what it was before."""
+        key = self._key(version)
+        before = self.store.read(self.name, key)
+        self.store.write(self.name, key, change(before))
         return before
 
     def restore(self, version: str, body: bytes) -> None:
         self.store.write(self.name, self._key(version), body)
 
     def _key(self, version: str) -> str:
-        with self.stand.owner() as connection:
+        with self.deployment.owner() as connection:
             row = connection.execute(
-                "SELECT storage_s3_key FROM siramodel_registry WHERE model_id = %s", (self.stand.ids[version],)
+                "SELECT storage_s3_key FROM siramodel_registry WHERE model_id = %s", (self.deployment.ids[version],)
             ).fetchone()
         assert row is not None
         return str(row[0])
 
 
 @contextmanager
-def _served(trial: Trial) -> Iterator[tuple[Bucket, Service]]:
-    """Version 1 in production under load; at the end version 2 must be, and every answer right."""
-    store = trial.object_store()
+def _serving(run: ScenarioRun) -> Iterator[tuple[Bucket, Service]]:
+    """Version 1 in production under load; at the end version 2 must be, and every answer must be right."""
+    store = run.object_store()
     name = store.make_bucket()
-    with Proxy(trial.background, store.port) as wire:
+    with Proxy(run.background, store.port) as proxy:
         environment = {
             "MODEL_BUCKET": f"s3://{name}/models",
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{wire.port}",
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{proxy.port}",
             "AWS_ACCESS_KEY_ID": store.keys.access_key_id,
             "AWS_SECRET_ACCESS_KEY": store.keys.secret_access_key,
             "AWS_DEFAULT_REGION": REGION,
         }
-        with trial.stand(bucket=environment) as stand:
-            stand.control()
-            service = stand.serve()
-            with trial.load(stand, service.port):
-                trial.wait(2.0, "load")
-                yield Bucket(store, name, wire, stand), service
-                seconds = stand.await_served(service, "2", "production", 120.0)
-                trial.note(f"the new model served {seconds:.1f} s after")
-                trial.wait(2.0, "load")
-            trial.settle(stand)
-            trial.expect_no_refusal()
-            models = {answer.model_id for answer in trial.ledger.answers.values()}
-            trial.expect(models >= {stand.ids["1"], stand.ids["2"]}, "both models answered in turn")
+        with run.deployment(bucket=environment) as deployment:
+            deployment.start_controller()
+            service = deployment.start_service()
+            with run.load(deployment, service.port):
+                run.wait(2.0, "load")
+                yield Bucket(store, name, proxy, deployment), service
+                seconds = deployment.await_served(service, "2", "production", 120.0)
+                run.note(f"the new model served {seconds:.1f} s later")
+                run.wait(2.0, "load")
+            run.settle(deployment)
+            run.expect_no_refusal()
+            models = {answer.model_id for answer in run.ledger.answers.values()}
+            run.expect(models >= {deployment.ids["1"], deployment.ids["2"]}, "both models answered in turn")
 
 
-def _shown(trial: Trial, bucket: Bucket, service: Service, reason: str) -> None:
-    """Promote what cannot be had: the old model serves on, and readiness detail, metrics and log say why."""
-    bucket.stand.promote(service, "2")
+def _expect_reported(run: ScenarioRun, bucket: Bucket, service: Service, reason: str) -> None:
+    """Promote a version that cannot be loaded: the old one serves on; readiness, metrics and log give the reason."""
+    bucket.deployment.promote(service, "2")
     wait_until(
         lambda: service.metric("sira_model_load_failures_total", f'reason="{reason}"') > 0,
-        NOTICED_SECONDS,
-        f"the metrics say {reason}",
+        REPORTED_SECONDS,
+        f"the metrics report {reason}",
     )
-    trial.wait(trial.length(full=30, quick=4), f"{reason}")
+    run.wait(run.length(full=30, quick=4), f"{reason}")
     readiness = service.readiness()
-    trial.expect(readiness.status == 200, f"it stays ready: {readiness.body}")
-    trial.expect(reason in str(readiness.body), f"readiness detail says {reason}: {readiness.body}")
+    run.expect(readiness.status == 200, f"it stays ready: {readiness.body}")
+    run.expect(reason in str(readiness.body), f"readiness reports {reason}: {readiness.body}")
     logged = [line for line in service.process.logged("model_load_failed") if reason in line]
-    trial.expect(bool(logged), f"the log says {reason}")
-    served = service.metric("sira_model_info", f'model_id="{bucket.stand.ids["1"]}"', 'variant="production"')
-    trial.expect(served == 1.0, "the old model serves on")
-    trial.note(reason)
+    run.expect(bool(logged), f"the log reports {reason}")
+    old_model = f'model_id="{bucket.deployment.ids["1"]}"'
+    served = service.metric("sira_model_info", old_model, 'variant="production"')
+    run.expect(served == 1.0, "the old model serves on")
+    run.note(reason)
 
 
-def gone(trial: Trial) -> None:
-    with _served(trial) as (bucket, service):
-        bucket.wire.behave(Behaviour(refuse=True))
-        _shown(trial, bucket, service, "ArtifactStoreUnreachable")
-        bucket.wire.behave(Behaviour())
+def refuse(run: ScenarioRun) -> None:
+    with _serving(run) as (bucket, service):
+        bucket.proxy.behave(Behaviour(refuse=True))
+        _expect_reported(run, bucket, service, "ArtifactStoreUnreachable")
+        bucket.proxy.behave(Behaviour())
 
 
-def silent(trial: Trial) -> None:
-    with _served(trial) as (bucket, service):
-        bucket.wire.behave(Behaviour(hang=True))
-        _shown(trial, bucket, service, "ArtifactStoreUnreachable")
-        bucket.wire.behave(Behaviour())
+def hang(run: ScenarioRun) -> None:
+    with _serving(run) as (bucket, service):
+        bucket.proxy.behave(Behaviour(hang=True))
+        _expect_reported(run, bucket, service, "ArtifactStoreUnreachable")
+        bucket.proxy.behave(Behaviour())
 
 
-def slow(trial: Trial) -> None:
-    """The download takes a minute; an order that cannot wait, the stop of a canary, does not wait for it."""
-    with _served(trial) as (bucket, service):
-        stand = bucket.stand
-        stand.start_canary(service, "throws", 20.0)
-        bucket.wire.behave(Behaviour(bytes_per_second=SLOW_BYTES_PER_SECOND))
-        stand.promote(service, "2")
-        trial.wait(2.0, "a slow download")
-        stand.order(service, "/v1/canary/fraud_score/stop", {})
+def slow_down(run: ScenarioRun) -> None:
+    """The download takes a minute; stopping a canary must not wait for it."""
+    with _serving(run) as (bucket, service):
+        deployment = bucket.deployment
+        deployment.start_canary(service, "throws", 20.0)
+        bucket.proxy.behave(Behaviour(bytes_per_second=SLOW_BYTES_PER_SECOND))
+        deployment.promote(service, "2")
+        run.wait(2.0, "a slow download")
+        deployment.operate(service, "/v1/canary/fraud_score/stop", {})
         ordered = time.monotonic()
         wait_until(lambda: service.metric("sira_canary_percent") == 0.0, 60.0, "the canary is stopped")
         seconds = time.monotonic() - ordered
-        trial.expect(seconds < 2.0, f"a canary is stopped within 2 s during a slow download: {seconds:.1f} s")
-        trial.expect_ready(service)
-        trial.wait(trial.length(full=30, quick=2), "a slow download")
-        bucket.wire.behave(Behaviour())
+        run.expect(
+            seconds < MAX_STOP_SECONDS, f"a canary is stopped within 2 s during a slow download: {seconds:.1f} s"
+        )
+        run.expect_ready(service)
+        run.wait(run.length(full=30, quick=2), "a slow download")
+        bucket.proxy.behave(Behaviour())
 
 
-def truncated(trial: Trial) -> None:
+def cut_download(run: ScenarioRun) -> None:
     """The connection ends in the middle of the object."""
-    with _served(trial) as (bucket, service):
-        bucket.wire.behave(Behaviour(most_bytes=8_000))
-        _shown(trial, bucket, service, "ArtifactStoreUnreachable")
-        bucket.wire.behave(Behaviour())
+    with _serving(run) as (bucket, service):
+        bucket.proxy.behave(Behaviour(max_bytes=CUT_AFTER_BYTES))
+        _expect_reported(run, bucket, service, "ArtifactStoreUnreachable")
+        bucket.proxy.behave(Behaviour())
 
 
-def corrupt(trial: Trial) -> None:
-    """One bit of the object is another."""
-    with _served(trial) as (bucket, service):
+def flip_bit(run: ScenarioRun) -> None:
+    with _serving(run) as (bucket, service):
         before = bucket.replace("2", lambda body: body[:1000] + bytes([body[1000] ^ 1]) + body[1001:])
-        _shown(trial, bucket, service, "ArtifactCorrupt")
+        _expect_reported(run, bucket, service, "ArtifactCorrupt")
         bucket.restore("2", before)
 
 
-def shortened(trial: Trial) -> None:
-    with _served(trial) as (bucket, service):
+def shorten(run: ScenarioRun) -> None:
+    with _serving(run) as (bucket, service):
         before = bucket.replace("2", lambda body: body[: len(body) // 2])
-        _shown(trial, bucket, service, "ArtifactCorrupt")
+        _expect_reported(run, bucket, service, "ArtifactCorrupt")
         bucket.restore("2", before)
 
 
-def another(trial: Trial) -> None:
-    """A model that would load and score, but is not the one that was registered."""
-    with _served(trial) as (bucket, service):
-        before = bucket.replace("2", lambda body: trial.models.paths["throws"].read_bytes())
-        _shown(trial, bucket, service, "ArtifactCorrupt")
+def swap_model(run: ScenarioRun) -> None:
+    """The object is a model that would load and score, but not the one that was registered."""
+    with _serving(run) as (bucket, service):
+        before = bucket.replace("2", lambda body: run.models.paths["throws"].read_bytes())
+        _expect_reported(run, bucket, service, "ArtifactCorrupt")
         bucket.restore("2", before)
 
 
-def denied(trial: Trial) -> None:
-    with _served(trial) as (bucket, service):
+def deny_access(run: ScenarioRun) -> None:
+    with _serving(run) as (bucket, service):
         bucket.store.deny(bucket.name)
-        _shown(trial, bucket, service, "AccessDenied")
+        _expect_reported(run, bucket, service, "AccessDenied")
         bucket.store.allow(bucket.name)
 
 
 SCENARIOS = (
-    Scenario("s3-gone", "S3 gone while a model is promoted", gone),
-    Scenario("s3-silent", "S3 takes connections and never answers", silent),
-    Scenario("s3-slow", "S3 slow, and a canary stopped meanwhile", slow),
-    Scenario("s3-truncated", "S3 download cut in the middle", truncated),
-    Scenario("s3-corrupt", "S3 object with a flipped bit", corrupt),
-    Scenario("s3-shortened", "S3 object cut short", shortened),
-    Scenario("s3-another", "S3 object replaced by another model", another),
-    Scenario("s3-denied", "S3 denies access", denied),
+    Scenario("s3-gone", "S3 gone while a model is promoted", refuse),
+    Scenario("s3-silent", "S3 takes connections and never answers", hang),
+    Scenario("s3-slow", "S3 slow, and a canary stopped meanwhile", slow_down),
+    Scenario("s3-truncated", "S3 download cut in the middle", cut_download),
+    Scenario("s3-corrupt", "S3 object with a flipped bit", flip_bit),
+    Scenario("s3-shortened", "S3 object cut short", shorten),
+    Scenario("s3-another", "S3 object replaced by another model", swap_model),
+    Scenario("s3-denied", "S3 denies access", deny_access),
 )

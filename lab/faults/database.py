@@ -1,4 +1,4 @@
-"""Postgres away, silent, restarted, replaced, crowded, full, locked, and with another password."""
+"""Postgres cut off, hanging, restarted, failed over, out of connections, full, deadlocked, with another password."""
 
 import contextlib
 import os
@@ -13,136 +13,139 @@ from pathlib import Path
 import psycopg
 
 from lab.faults import log_store
+from lab.faults.deployment import DATABASE, ROLE, Deployment, set_password
 from lab.faults.proxy import Behaviour
-from lab.faults.service import Service, ask, wait_until
-from lab.faults.stand import DATABASE, NONE, ROLE, Settings, Stand, set_password
-from lab.faults.trial import Scenario, Trial
+from lab.faults.scenario import Scenario, ScenarioRun
 from lab.faults.volume import Volume
+from lab.http import ask
 from lab.postgres import LocalPostgres, postgres_binaries
+from lab.product import NO_SETTINGS, Service, Settings
+from lab.waiting import wait_until
 from runtime.postgres import connect
 
 CANARY_PERCENT = 20.0
 HALF_A_MINUTE = {"full": 30.0, "quick": 8.0}
 VOLUME_BYTES = 320 << 20
 SPOOL_LIMIT_BYTES = 1 << 20
-CALLS_AT_ONCE = 100
+CONCURRENT_REQUESTS = 100
+MAX_PROBE_SECONDS = 1.0
 
 
 @contextlib.contextmanager
-def _served(
-    trial: Trial, settings: Settings = NONE, postgres_home: Path | None = None
-) -> Iterator[tuple[Stand, Service]]:
-    """Two workers with a canary under load; then the log made whole, and how long that took."""
-    with trial.stand(postgres_home=postgres_home) as stand:
-        stand.control()
-        service = stand.serve(settings=settings)
-        stand.start_canary(service, "2", CANARY_PERCENT)
-        with trial.load(stand, service.port):
-            trial.wait(2.0, "load")
-            yield stand, service
-            _await_drained(trial, service)
-        trial.settle(stand)
+def _serving(
+    run: ScenarioRun, settings: Settings = NO_SETTINGS, postgres_home: Path | None = None
+) -> Iterator[tuple[Deployment, Service]]:
+    """Two workers with a canary under load; at the end, wait until the log is complete and reconcile."""
+    with run.deployment(postgres_home=postgres_home) as deployment:
+        deployment.start_controller()
+        service = deployment.start_service(settings=settings)
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        with run.load(deployment, service.port):
+            run.wait(2.0, "load")
+            yield deployment, service
+            _await_drained(run, service)
+        run.settle(deployment)
 
 
-def _await_drained(trial: Trial, service: Service) -> None:
+def _await_drained(run: ScenarioRun, service: Service) -> None:
     seconds = wait_until(
         lambda: service.metric("sira_log_oldest_unshipped_seconds") < 3.0, 120.0, "the spool is shipped"
     )
-    trial.note(f"shipped {seconds:.0f} s later")
+    run.note(f"shipped {seconds:.0f} s later")
 
 
 @contextlib.contextmanager
-def _unnoticed(trial: Trial, service: Service) -> Iterator[None]:
-    """Whatever happens meanwhile, callers get their answers and the service stays ready."""
-    before, started = trial.answered(), time.monotonic()
+def _unnoticed(run: ScenarioRun, service: Service) -> Iterator[None]:
+    """Expect that callers get their answers during the block and that the service stays ready."""
+    before, started = run.answered(), time.monotonic()
     yield
-    trial.expect_answers_went_on(before, time.monotonic() - started)
-    trial.expect_ready(service)
-    trial.expect_no_refusal()
-    trial.note(f"{service.metric('sira_log_spool_rows'):,.0f} rows waited")
+    run.expect_answers_continued(before, time.monotonic() - started)
+    run.expect_ready(service)
+    run.expect_no_refusal()
+    run.note(f"{service.metric('sira_log_spool_rows'):,.0f} rows waited")
 
 
-def cut(trial: Trial) -> None:
-    with _served(trial) as (stand, service), _unnoticed(trial, service):
-        stand.database.behave(Behaviour(refuse=True))
-        trial.wait(trial.length(full=600, quick=20), "Postgres is cut off")
-        stand.database.behave(Behaviour())
+def cut_off(run: ScenarioRun) -> None:
+    with _serving(run) as (deployment, service), _unnoticed(run, service):
+        deployment.database.behave(Behaviour(refuse=True))
+        run.wait(run.length(full=600, quick=20), "Postgres is cut off")
+        deployment.database.behave(Behaviour())
 
 
-def hung(trial: Trial) -> None:
-    """It takes connections and requests, and never answers."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service):
-        stand.database.behave(Behaviour(hang=True))
-        trial.wait(trial.length(full=120, quick=20), "Postgres hangs")
-        trial.expect(service.metric("sira_log_spool_rows") > 0, "the metrics tell how many rows wait")
-        _ask_for_models(trial, stand, service)
-        stand.database.behave(Behaviour())
+def hang(run: ScenarioRun) -> None:
+    """It accepts connections and requests, and never answers."""
+    with _serving(run) as (deployment, service), _unnoticed(run, service):
+        deployment.database.behave(Behaviour(hang=True))
+        run.wait(run.length(full=120, quick=20), "Postgres hangs")
+        run.expect(service.metric("sira_log_spool_rows") > 0, "the metrics report how many rows wait")
+        _exhaust_control_threads(run, deployment, service)
+        deployment.database.behave(Behaviour())
 
 
-def _ask_for_models(trial: Trial, stand: Stand, service: Service) -> None:
-    """More calls that need Postgres than a worker has threads: probes and metrics do not wait behind them."""
+def _exhaust_control_threads(run: ScenarioRun, deployment: Deployment, service: Service) -> None:
+    """Send more requests that need Postgres than a worker has threads: probes must not queue behind them."""
     url = f"{service.url}/v1/models"
-    with ThreadPoolExecutor(CALLS_AT_ONCE) as pool:
-        calls = [pool.submit(ask, url, stand.ml_ops_token) for _ in range(CALLS_AT_ONCE)]
+    with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
+        requests = [pool.submit(ask, url, deployment.ml_ops_token) for _ in range(CONCURRENT_REQUESTS)]
         time.sleep(1.0)
         started = time.monotonic()
-        trial.expect_ready(service)
+        run.expect_ready(service)
         seconds = time.monotonic() - started
-        trial.expect(seconds < 1.0, f"the readiness probe is answered at once: {seconds:.1f} s")
-        refused = [call.result().status for call in calls]
-    trial.expect(set(refused) == {503}, f"calls that need Postgres end with 503: {sorted(set(refused))}")
+        run.expect(seconds < MAX_PROBE_SECONDS, f"the readiness probe is answered at once: {seconds:.1f} s")
+        statuses = {request.result().status for request in requests}
+    run.expect(statuses == {503}, f"requests that need Postgres are answered with 503: {sorted(statuses)}")
 
 
-def restarted(trial: Trial) -> None:
-    """Without a checkpoint, as after a crash; and in the orderly way."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service):
-        for number in trial.rounds(full=10, quick=2, doing="restarting Postgres"):
+def restart(run: ScenarioRun) -> None:
+    """Alternate between a restart without a checkpoint, as after a crash, and an orderly one."""
+    with _serving(run) as (deployment, service), _unnoticed(run, service):
+        for number in run.rounds(full=10, quick=2, action="restarting Postgres"):
             if number % 2:
-                stand.postgres.stop()
+                deployment.postgres.stop()
             else:
-                _crash(stand.postgres)
+                _crash(deployment.postgres)
             time.sleep(1.0)
-            stand.restart_postgres()
+            deployment.restart_postgres()
             time.sleep(1.0)
 
 
 def _crash(postgres: LocalPostgres) -> None:
-    """Immediate shutdown: recovery replays the log at the next start."""
+    """Shut down immediately: the next start replays the write-ahead log."""
     pid = int((postgres.home / "data" / "postmaster.pid").read_text().partition("\n")[0])
     os.kill(pid, signal.SIGQUIT)
     postgres.stop()
 
 
-def failed_over(trial: Trial) -> None:
-    """To a synchronous standby, promoted when the primary has died: a new server, an empty session state."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service):
-        standby = _standby(trial, stand)
-        trial.wait(trial.length(full=10, quick=3), "replicating")
-        _crash(stand.postgres)
-        trial.wait(3.0, "the primary is dead")
+def fail_over(run: ScenarioRun) -> None:
+    """A synchronous standby is promoted after the primary died: a new server with no session state."""
+    with _serving(run) as (deployment, service), _unnoticed(run, service):
+        standby = _start_standby(run, deployment)
+        run.wait(run.length(full=10, quick=3), "replicating")
+        _crash(deployment.postgres)
+        run.wait(3.0, "the primary is dead")
         with connect(standby.url(DATABASE), name="faults", autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
             connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
             connection.execute("SELECT pg_reload_conf()")
-        stand.postgres = standby
-        stand.database.point_at(standby.port)
+        deployment.postgres = standby
+        deployment.database.point_at(standby.port)
 
 
-def _standby(trial: Trial, stand: Stand) -> LocalPostgres:
-    """A streaming copy whose acknowledgement every commit of the primary waits for."""
-    home = trial.folder / "standby"
+def _start_standby(run: ScenarioRun, deployment: Deployment) -> LocalPostgres:
+    """Start a streaming replica whose acknowledgement every commit of the primary waits for."""
+    home = run.folder / "standby"
     home.mkdir(mode=0o755)
-    shutil.copy(stand.postgres.home / "password", home / "password")
-    primary = stand.postgres.url("postgres")
+    shutil.copy(deployment.postgres.home / "password", home / "password")
+    primary = deployment.postgres.url("postgres")
     backup = ["pg_basebackup", "--pgdata", str(home / "data"), "--write-recovery-conf", "--checkpoint=fast"]
     program = str(postgres_binaries() / backup[0])
     subprocess.run([program, *backup[1:], "--dbname", primary], check=True, capture_output=True)
-    owner = (stand.postgres.home / "data").stat()
+    owner = (deployment.postgres.home / "data").stat()
     for path in (home, *home.rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
     standby = LocalPostgres.start(home)
-    stand.closing(standby.stop)
-    with stand.owner() as connection:
+    deployment.on_close(standby.stop)
+    with deployment.owner() as connection:
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
         connection.execute("SELECT pg_reload_conf()")
         wait_until(
@@ -153,61 +156,61 @@ def _standby(trial: Trial, stand: Stand) -> LocalPostgres:
     return standby
 
 
-def crowded(trial: Trial) -> None:
-    """Others hold every connection there is."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service), contextlib.ExitStack() as held:
-        with stand.owner() as owner:
+def exhaust_connections(run: ScenarioRun) -> None:
+    """Other clients hold every connection that Postgres allows."""
+    with _serving(run) as (deployment, service), _unnoticed(run, service), contextlib.ExitStack() as held:
+        with deployment.owner() as owner:
             owner.execute("CREATE ROLE crowd LOGIN PASSWORD 'crowd'")
-            crowd = f"postgresql://crowd:crowd@127.0.0.1:{stand.postgres.port}/{DATABASE}"
-            ending = time.monotonic() + trial.length(**HALF_A_MINUTE)
+            url = f"postgresql://crowd:crowd@127.0.0.1:{deployment.postgres.port}/{DATABASE}"
+            ending = time.monotonic() + run.length(**HALF_A_MINUTE)
             while time.monotonic() < ending:
                 with contextlib.suppress(psycopg.OperationalError):
                     while True:
-                        held.enter_context(contextlib.closing(connect(crowd, name="crowd")))
+                        held.enter_context(contextlib.closing(connect(url, name="crowd")))
                 _end_sessions(owner)
-                trial.show(0.5, 1.0, "no connection is left")
-        trial.expect(bool(service.process.logged("shipping_failed")), "a shipment found no connection")
+                run.show(0.5, 1.0, "no connection is left")
+        run.expect(bool(service.process.logged("shipping_failed")), "a shipment finds no connection")
 
 
 def _end_sessions(owner: psycopg.Connection[object]) -> None:
-    """Of the product; whoever is quicker takes their places."""
+    """End the product's sessions; whoever connects first takes their places."""
     owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (ROLE,))
 
 
-def full(trial: Trial) -> None:
-    """The volume of its data and its write-ahead log holds not one byte more."""
+def fill_disk(run: ScenarioRun) -> None:
+    """The volume with Postgres' data and write-ahead log is full to the last byte."""
     with (
-        Volume(trial.folder / "volume", VOLUME_BYTES) as volume,
-        _served(trial, postgres_home=volume.path / "postgres") as (stand, service),
-        _unnoticed(trial, service),
+        Volume(run.folder / "volume", VOLUME_BYTES) as volume,
+        _serving(run, postgres_home=volume.path / "postgres") as (deployment, service),
+        _unnoticed(run, service),
     ):
         volume.fill()
-        trial.wait(trial.length(**HALF_A_MINUTE), "Postgres' disk is full")
+        run.wait(run.length(**HALF_A_MINUTE), "Postgres' disk is full")
         volume.empty()
-        if not stand.postgres_answers():
-            trial.note("Postgres had stopped itself")
-            stand.restart_postgres()
+        if not deployment.postgres_answers():
+            run.note("Postgres had stopped itself")
+            deployment.restart_postgres()
 
 
-def deadlocked(trial: Trial) -> None:
-    """An operator's session and the shipper's wait for each other, again and again."""
-    with _served(trial) as (stand, service), _unnoticed(trial, service), stand.owner() as connection:
+def deadlock(run: ScenarioRun) -> None:
+    """An operator's session and the shipper wait for each other, repeatedly."""
+    with _serving(run) as (deployment, service), _unnoticed(run, service), deployment.owner() as connection:
         before = log_store.count_deadlocks(connection)
-        for _ in trial.rounds(full=20, quick=4, doing="deadlocking"):
-            _deadlock(stand)
+        for _ in run.rounds(full=20, quick=4, action="deadlocking"):
+            _deadlock_once(deployment)
         found = log_store.count_deadlocks(connection) - before
-        trial.expect(found > 0, "Postgres found a deadlock")
-        trial.note(f"{found} deadlocks")
+        run.expect(found > 0, "Postgres finds a deadlock")
+        run.note(f"{found} deadlocks")
 
 
-def _deadlock(stand: Stand) -> None:
-    """Hold what a shipment needs last, then ask for what it took first."""
+def _deadlock_once(deployment: Deployment) -> None:
+    """Hold the lock that a shipment takes last, then request the one that it took first."""
     blocked = "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND %s = ANY (pg_blocking_pids(pid))"
-    with stand.owner() as connection, stand.owner() as watching:
+    with deployment.owner() as connection, deployment.owner() as observer:
         session = (ROLE, connection.info.backend_pid)
         connection.execute("BEGIN")
         connection.execute("UPDATE sira_prediction_hours SET predictions = predictions")
-        wait_until(lambda: bool(watching.execute(blocked, session).fetchone()), 10.0, "a shipment waits")
+        wait_until(lambda: bool(observer.execute(blocked, session).fetchone()), 10.0, "a shipment waits")
         with contextlib.suppress(psycopg.errors.DeadlockDetected):
             connection.execute(
                 "SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(rollout_id::text))"
@@ -215,49 +218,49 @@ def _deadlock(stand: Stand) -> None:
             )
 
 
-def rotated(trial: Trial) -> None:
-    """The password is changed and every session ended; a restart with the new one is the remedy."""
-    with trial.stand() as stand:
-        stand.control()
-        service = stand.serve()
-        stand.start_canary(service, "2", CANARY_PERCENT)
-        with trial.load(stand, service.port):
-            with _unnoticed(trial, service), stand.owner() as owner:
+def rotate_password(run: ScenarioRun) -> None:
+    """The password changes and every session is ended; restarting with the new password is the remedy."""
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        with run.load(deployment, service.port):
+            with _unnoticed(run, service), deployment.owner() as owner:
                 set_password(owner, "another")
                 _end_sessions(owner)
-                trial.wait(trial.length(**HALF_A_MINUTE), "the password is wrong")
-            stand.know_password("another")
+                run.wait(run.length(**HALF_A_MINUTE), "the password is wrong")
+            deployment.use_password("another")
             code, _ = service.process.terminate(30.0)
-            trial.expect(code == 0, f"the old process ends with 0, not {code}")
-            service = stand.serve(port=service.port)
-            _await_drained(trial, service)
-        trial.settle(stand)
+            run.expect(code == 0, f"the old process exits with 0, not {code}")
+            service = deployment.start_service(port=service.port)
+            _await_drained(run, service)
+        run.settle(deployment)
 
 
-def limited(trial: Trial) -> None:
-    """Away for so long that the spool reaches its limit."""
-    with _served(trial, {"SPOOL_MAX_BYTES": str(SPOOL_LIMIT_BYTES)}) as (stand, service):
-        stand.database.behave(Behaviour(refuse=True))
+def reach_spool_limit(run: ScenarioRun) -> None:
+    """Postgres is away for so long that the spool reaches its limit."""
+    with _serving(run, {"SPOOL_MAX_BYTES": str(SPOOL_LIMIT_BYTES)}) as (deployment, service):
+        deployment.database.behave(Behaviour(refuse=True))
         wait_until(service.none_ready, 60.0, "the spools are full, and no worker is ready")
-        trial.wait(trial.length(**HALF_A_MINUTE), "the spool is full")
-        trial.expect(set(trial.ledger.refused) == {503}, f"it answers 503, not {dict(trial.ledger.refused)}")
-        trial.expect(service.none_ready(), "no worker is ready")
-        stand.database.behave(Behaviour())
+        run.wait(run.length(**HALF_A_MINUTE), "the spool is full")
+        run.expect(set(run.ledger.refused) == {503}, f"refusals are 503, not {dict(run.ledger.refused)}")
+        run.expect(service.none_ready(), "no worker is ready")
+        deployment.database.behave(Behaviour())
         seconds = wait_until(service.all_ready, 90.0, "every worker is ready again")
-        before = trial.answered()
-        trial.wait(2.0, "load")
-        trial.expect(trial.answered() > before, "it answers again")
-        trial.note(f"answers again {seconds:.1f} s after Postgres does")
+        before = run.answered()
+        run.wait(2.0, "load")
+        run.expect(run.answered() > before, "it answers again")
+        run.note(f"answers {seconds:.1f} s after Postgres does")
 
 
 SCENARIOS = (
-    Scenario("database-cut", "Postgres cut off", cut),
-    Scenario("database-hung", "Postgres takes connections and never answers", hung),
-    Scenario("database-restarted", "Postgres crashed and restarted", restarted),
-    Scenario("database-failed-over", "Postgres failed over to a standby", failed_over),
-    Scenario("database-crowded", "Postgres out of connections", crowded),
-    Scenario("database-full", "Postgres' disk full", full),
-    Scenario("database-deadlocked", "Postgres ends shipments as deadlocks", deadlocked),
-    Scenario("database-password", "Postgres' password rotated", rotated),
-    Scenario("spool-limit", "Postgres away until the spool reaches its limit", limited),
+    Scenario("database-cut", "Postgres cut off", cut_off),
+    Scenario("database-hung", "Postgres takes connections and never answers", hang),
+    Scenario("database-restarted", "Postgres crashed and restarted", restart),
+    Scenario("database-failed-over", "Postgres failed over to a standby", fail_over),
+    Scenario("database-crowded", "Postgres out of connections", exhaust_connections),
+    Scenario("database-full", "Postgres' disk full", fill_disk),
+    Scenario("database-deadlocked", "Postgres ends shipments as deadlocks", deadlock),
+    Scenario("database-password", "Postgres' password rotated", rotate_password),
+    Scenario("spool-limit", "Postgres away until the spool reaches its limit", reach_spool_limit),
 )

@@ -1,4 +1,4 @@
-"""Processes that die without a word, at random moments under load."""
+"""Processes that are killed with SIGKILL at random moments under load."""
 
 import os
 import random
@@ -7,100 +7,101 @@ import statistics
 import time
 
 from lab.faults.proxy import PASS, Behaviour
-from lab.faults.service import Service, wait_until
-from lab.faults.trial import Scenario, Trial
+from lab.faults.scenario import Scenario, ScenarioRun
+from lab.product import Service
+from lab.waiting import wait_until
 
 ROUNDS = {"full": 50, "quick": 3}
 CANARY_PERCENT = 20.0
 QUICK_TICKS = {"CANARY_TICK_SECONDS": "0.5"}
 
 
-def worker(trial: Trial) -> None:
-    with trial.stand() as stand:
-        stand.control()
-        service = stand.serve()
-        stand.start_canary(service, "2", CANARY_PERCENT)
+def kill_worker(run: ScenarioRun) -> None:
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
         replaced: list[float] = []
-        with trial.load(stand, service.port):
-            for _ in trial.rounds(**ROUNDS, doing="killing a worker"):
+        with run.load(deployment, service.port):
+            for _ in run.rounds(**ROUNDS, action="killing a worker"):
                 time.sleep(random.uniform(0.2, 2.0))
-                replaced.append(_kill_worker(service))
-        trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.note(f"replaced in {statistics.median(replaced):.1f} s")
+                replaced.append(_kill_one_worker(service))
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.note(f"replaced in {statistics.median(replaced):.1f} s")
 
 
-def _kill_worker(service: Service) -> float:
-    """Seconds until as many serve as before."""
+def _kill_one_worker(service: Service) -> float:
+    """Return the seconds until as many workers serve as before."""
     workers = service.workers()
     os.kill(random.choice(workers), signal.SIGKILL)
-    seconds = wait_until(lambda: len(service.workers()) < len(workers), 5.0, "the worker is gone")
+    seconds = wait_until(lambda: len(service.workers()) < len(workers), 5.0, "the worker ends")
     seconds += wait_until(lambda: len(service.workers()) == len(workers), 60.0, "the worker is replaced")
     return seconds + service.await_ready()
 
 
-def service(trial: Trial) -> None:
-    with trial.stand() as stand:
-        stand.control()
-        serving = stand.serve()
-        stand.start_canary(serving, "2", CANARY_PERCENT)
-        away: list[float] = []
-        with trial.load(stand, serving.port):
-            for _ in trial.rounds(**ROUNDS, doing="killing the service"):
+def kill_service(run: ScenarioRun) -> None:
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        unavailable: list[float] = []
+        with run.load(deployment, service.port):
+            for _ in run.rounds(**ROUNDS, action="killing the service"):
                 time.sleep(random.uniform(0.2, 2.0))
-                serving.process.kill()
+                service.process.kill()
                 killed = time.monotonic()
-                serving = stand.serve(port=serving.port)
-                away.append(time.monotonic() - killed)
-        trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.note(f"ready again in {statistics.median(away):.1f} s")
+                service = deployment.start_service(port=service.port)
+                unavailable.append(time.monotonic() - killed)
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.note(f"ready again in {statistics.median(unavailable):.1f} s")
 
 
-def controller(trial: Trial) -> None:
-    with trial.stand() as stand:
-        controlling = stand.control(settings=QUICK_TICKS)
-        serving = stand.serve()
-        stand.start_canary(serving, "2", CANARY_PERCENT)
-        with trial.load(stand, serving.port):
-            for _ in trial.rounds(**ROUNDS, doing="killing the controller"):
+def kill_controller(run: ScenarioRun) -> None:
+    with run.deployment() as deployment:
+        controller = deployment.start_controller(settings=QUICK_TICKS)
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        with run.load(deployment, service.port):
+            for _ in run.rounds(**ROUNDS, action="killing the controller"):
                 time.sleep(random.uniform(0.2, 2.0))
-                controlling.kill()
-                controlling = stand.control(settings=QUICK_TICKS)
-        trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.expect(trial.ledger.broken == 0, "no caller noticed")
+                controller.process.kill()
+                controller = deployment.start_controller(settings=QUICK_TICKS)
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.expect_no_broken_connection()
 
 
-def while_cut_off(trial: Trial) -> None:
-    """Workers die while Postgres is cut off, and the whole service while it hangs: what replaces them scores."""
-    with trial.stand() as stand:
-        stand.control()
-        serving = stand.serve()
-        stand.start_canary(serving, "2", CANARY_PERCENT)
-        with trial.load(stand, serving.port):
-            trial.wait(2.0, "load")
-            stand.database.behave(Behaviour(refuse=True))
-            for _ in trial.rounds(full=10, quick=1, doing="killing a worker"):
+def kill_while_postgres_is_away(run: ScenarioRun) -> None:
+    """Workers die while Postgres is cut off, and the whole service while it hangs: their replacements score."""
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        with run.load(deployment, service.port):
+            run.wait(2.0, "load")
+            deployment.database.behave(Behaviour(refuse=True))
+            for _ in run.rounds(full=10, quick=1, action="killing a worker"):
                 time.sleep(random.uniform(0.2, 2.0))
-                _kill_worker(serving)
-            serving.process.kill()
-            stand.database.behave(Behaviour(hang=True))
-            serving = stand.serve(port=serving.port)
-            trial.wait(2.0, "load")
-            told = serving.readiness().body.get("faults", [])
-            trial.expect(any("served here last" in fault for fault in told), f"it says what it serves: {told}")
-            trial.expect(serving.metric("sira_serving_last_served") == 1.0, "so do the metrics")
-            trial.expect(serving.metric("sira_canary_percent") == 0.0, "no canary is routed")
-            stand.database.behave(PASS)
-            serving.await_ready()
-        trial.settle(stand)
-        trial.expect_no_refusal()
+                _kill_one_worker(service)
+            service.process.kill()
+            deployment.database.behave(Behaviour(hang=True))
+            service = deployment.start_service(port=service.port)
+            run.wait(2.0, "load")
+            reported = service.readiness().body.get("faults", [])
+            run.expect(any("served here last" in fault for fault in reported), f"it reports what it serves: {reported}")
+            run.expect(service.metric("sira_serving_last_served") == 1.0, "its metrics report it too")
+            run.expect(service.metric("sira_canary_percent") == 0.0, "no event is routed to a canary")
+            deployment.database.behave(PASS)
+            service.await_ready()
+        run.settle(deployment)
+        run.expect_no_refusal()
 
 
 SCENARIOS = (
-    Scenario("worker-killed", "kill -9 of a worker", worker),
-    Scenario("service-killed", "kill -9 of the whole service", service),
-    Scenario("killed-while-cut", "kill -9 of workers and service while Postgres is away", while_cut_off),
-    Scenario("controller-killed", "kill -9 of the controller", controller),
+    Scenario("worker-killed", "kill -9 of a worker", kill_worker),
+    Scenario("service-killed", "kill -9 of the whole service", kill_service),
+    Scenario("killed-while-cut", "kill -9 of workers and service while Postgres is away", kill_while_postgres_is_away),
+    Scenario("controller-killed", "kill -9 of the controller", kill_controller),
 )

@@ -1,90 +1,93 @@
-"""Ends that were asked for: SIGTERM under load, and a rolling restart of two instances."""
+"""Orderly ends: SIGTERM under load, and a rolling restart of two instances."""
 
 import os
 import random
 import signal
 
+from lab.faults.deployment import WORKERS, Deployment
 from lab.faults.proxy import Proxy
-from lab.faults.service import Service, wait_until
-from lab.faults.stand import WORKERS, Stand
-from lab.faults.trial import Scenario, Trial
+from lab.faults.scenario import Scenario, ScenarioRun
+from lab.product import Service
+from lab.waiting import wait_until
 
 CANARY_PERCENT = 20.0
-LONGEST_SECONDS = 10.0
+MAX_STOP_SECONDS = 10.0
+INSTANCES = ("first", "second")
 
 
-def terminated(trial: Trial) -> None:
-    """What is under way is answered, the spool is shipped, and the process ends with 0 in under ten seconds."""
-    with trial.stand() as stand:
-        stand.control()
-        service = stand.serve()
-        stand.start_canary(service, "2", CANARY_PERCENT)
+def terminate_service(run: ScenarioRun) -> None:
+    """Requests in progress are answered, the spool is shipped, and the process exits with 0 within ten seconds."""
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
         slowest = 0.0
-        with trial.load(stand, service.port):
-            for _ in trial.rounds(full=20, quick=2, doing="SIGTERM"):
-                trial.wait(2.0, "load")
-                slowest = max(slowest, _terminate(trial, stand, service))
-                service = stand.serve(port=service.port)
-        trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
-        trial.note(f"slowest end {slowest:.1f} s")
+        with run.load(deployment, service.port):
+            for _ in run.rounds(full=20, quick=2, action="SIGTERM"):
+                run.wait(2.0, "load")
+                slowest = max(slowest, _terminate(run, deployment, service))
+                service = deployment.start_service(port=service.port)
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.expect_no_broken_connection()
+        run.note(f"slowest stop {slowest:.1f} s")
 
 
-def _terminate(trial: Trial, stand: Stand, service: Service) -> float:
-    """Seconds it took; all that it answered must be in Postgres by then."""
+def _terminate(run: ScenarioRun, deployment: Deployment, service: Service) -> float:
+    """Return the seconds it took; every answered row must be in Postgres by then."""
     code, seconds = service.process.terminate(30.0)
-    trial.expect(code == 0, f"it ends with 0, not {code}")
-    trial.expect(seconds < LONGEST_SECONDS, f"it ends within {LONGEST_SECONDS:.0f} s, not {seconds:.1f} s")
-    left = stand.spooled(service)
-    trial.expect(left == 0, f"its spool is empty: {left} rows are left")
+    run.expect(code == 0, f"it exits with 0, not {code}")
+    run.expect(seconds < MAX_STOP_SECONDS, f"it exits within {MAX_STOP_SECONDS:.0f} s, not {seconds:.1f} s")
+    left = deployment.unshipped_rows(service)
+    run.expect(left == 0, f"its spool is empty: {left} rows are left")
     return seconds
 
 
-def worker_terminated(trial: Trial) -> None:
-    """One worker is asked to end, and the others take its callers until it is replaced."""
-    with trial.stand() as stand:
-        stand.control()
-        service = stand.serve()
-        stand.start_canary(service, "2", CANARY_PERCENT)
-        with trial.load(stand, service.port):
-            for _ in trial.rounds(full=20, quick=2, doing="SIGTERM to a worker"):
+def terminate_worker(run: ScenarioRun) -> None:
+    """One worker gets SIGTERM; the others take over its callers until it is replaced."""
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        with run.load(deployment, service.port):
+            for _ in run.rounds(full=20, quick=2, action="SIGTERM to a worker"):
                 _replace_worker(service)
-                trial.wait(1.0, "load")
-        trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
-        trial.expect(trial.ledger.unreached == 0, f"someone listens: {trial.ledger.unreached} times nobody did")
+                run.wait(1.0, "load")
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.expect_no_broken_connection()
+        run.expect(run.ledger.unreached == 0, f"a worker always listens: {run.ledger.unreached} attempts found none")
 
 
 def _replace_worker(service: Service) -> None:
-    wait_until(lambda: service.taking() == WORKERS, 30.0, "every worker takes connections")
+    wait_until(lambda: service.accepting_workers() == WORKERS, 30.0, "every worker accepts connections")
     os.kill(random.choice(service.workers()), signal.SIGTERM)
-    wait_until(lambda: service.taking() < WORKERS, 10.0, "the worker leaves")
+    wait_until(lambda: service.accepting_workers() < WORKERS, 10.0, "the worker leaves")
 
 
-def rolled(trial: Trial) -> None:
-    """Two instances behind a TCP balancer that knows nothing of HTTP, restarted in turn: no caller notices."""
-    with trial.stand() as stand:
-        stand.control()
-        services = [stand.serve("first"), stand.serve("second")]
-        stand.start_canary(services[0], "2", CANARY_PERCENT)
-        stand.await_served(services[1], "2", "canary")
-        with Proxy(trial.background, *(service.port for service in services)) as balancer:
-            with trial.load(stand, balancer.port):
-                for _ in trial.rounds(full=10, quick=1, doing="restarting in turn"):
-                    for place, name in enumerate(("first", "second")):
-                        trial.wait(1.0, "load")
-                        _terminate(trial, stand, services[place])
-                        services[place] = stand.serve(name, port=services[place].port)
-                trial.wait(1.0, "load")
-            trial.settle(stand)
-        trial.expect_no_refusal()
-        trial.expect(trial.ledger.broken == 0, f"no connection broke: {trial.ledger.broken} did")
+def restart_in_turn(run: ScenarioRun) -> None:
+    """Two instances behind a TCP load balancer that does not know HTTP, restarted in turn: no caller notices."""
+    with run.deployment() as deployment:
+        deployment.start_controller()
+        services = {name: deployment.start_service(name) for name in INSTANCES}
+        first, second = services.values()
+        deployment.start_canary(first, "2", CANARY_PERCENT)
+        deployment.await_served(second, "2", "canary")
+        with Proxy(run.background, first.port, second.port) as balancer:
+            with run.load(deployment, balancer.port):
+                for _ in run.rounds(full=10, quick=1, action="restarting in turn"):
+                    for name in INSTANCES:
+                        run.wait(1.0, "load")
+                        _terminate(run, deployment, services[name])
+                        services[name] = deployment.start_service(name, port=services[name].port)
+                run.wait(1.0, "load")
+            run.settle(deployment)
+        run.expect_no_refusal()
+        run.expect_no_broken_connection()
 
 
 SCENARIOS = (
-    Scenario("terminated", "SIGTERM under load", terminated),
-    Scenario("worker-terminated", "SIGTERM to a worker", worker_terminated),
-    Scenario("rolling-restart", "rolling restart of two instances", rolled),
+    Scenario("terminated", "SIGTERM under load", terminate_service),
+    Scenario("worker-terminated", "SIGTERM to a worker", terminate_worker),
+    Scenario("rolling-restart", "rolling restart of two instances", restart_in_turn),
 )

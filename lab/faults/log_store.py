@@ -1,4 +1,4 @@
-"""The account as Postgres has it, counted anew from the rows."""
+"""The prediction log as Postgres holds it, read and counted independently of the product."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from psycopg.rows import class_row
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
-QUERIES = load_queries(Path(__file__).parent / "queries.sql")
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 _DIFFERENCES = ("arm_differences", "paired_differences", "hour_differences", "production_error_differences")
+_FETCH_ROWS = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,55 +33,56 @@ class Logged:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """Rows of events that a model has scored, and their different prediction ids."""
+class EventCount:
+    """`rows` of events that a model scored, and `ids`: their distinct prediction ids."""
 
     rows: int
     ids: int
 
 
 def logged(connection: Connection, *, one_in: int = 1) -> Iterator[Logged]:
-    """Every row of callers who keep their answers, and one in so many of the others (up to 256).
+    """Yield every row of callers who keep their answers, and one in `one_in` (up to 256) of the others.
 
-    Streamed: an hour's log need not fit into memory.
+    Rows are streamed: the log of an hour need not fit into memory.
     """
     with connection.transaction(), connection.cursor("logged", row_factory=class_row(Logged)) as cursor:
-        cursor.itersize = 5_000
+        cursor.itersize = _FETCH_ROWS
         cursor.execute(QUERIES["logged"], {"one_in": one_in})
         yield from cursor
 
 
 def count_logged(connection: Connection, ids: Sequence[str]) -> int:
+    """Count how many of these prediction ids are in the log."""
     return _number(connection, "count_logged", {"ids": list(ids)})
 
 
-def count_events(connection: Connection, prefix: str) -> Counted:
-    """Of the events whose id begins so."""
-    with connection.cursor(row_factory=class_row(Counted)) as cursor:
+def count_events(connection: Connection, prefix: str) -> EventCount:
+    """Count the scored rows of events whose id begins with `prefix`."""
+    with connection.cursor(row_factory=class_row(EventCount)) as cursor:
         found = cursor.execute(QUERIES["count_events"], {"prefix": prefix}).fetchone()
     assert found is not None
     return found
 
 
 def count_canary_failures(connection: Connection) -> int:
-    """Events whose canary failed."""
+    """Count the events that the canary failed to score."""
     return _number(connection, "count_canary_failures")
 
 
 def span(connection: Connection) -> tuple[float, float]:
-    """Seconds that the newest row is ahead of Postgres' clock, and the oldest behind."""
+    """Return the seconds by which the newest row is ahead of Postgres' clock, and the oldest behind it."""
     row = connection.execute(QUERIES["span"]).fetchone()
     assert row is not None
     return row[0], row[1]
 
 
 def count_deadlocks(connection: Connection) -> int:
-    """That Postgres has found in this database, since ever."""
+    """Count the deadlocks that Postgres has found in this database so far."""
     return _number(connection, "count_deadlocks")
 
 
-def differences(connection: Connection) -> int:
-    """Groups of evidence, of pairs, of hours and of error halves that differ from a count of the predictions."""
+def count_evidence_differences(connection: Connection) -> int:
+    """Count the groups of evidence, pairs, hours and error halves that differ from the sum over the predictions."""
     return sum(_number(connection, name) for name in _DIFFERENCES)
 
 

@@ -1,10 +1,10 @@
-"""The models that a run serves: two honest versions trained once, and one that passes every check and then throws."""
+"""The models of a run: two sound versions trained once, and one that passes every check and then raises."""
 
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from lab.demo.faults import throws_above
+from lab.demo.faulty_models import throws_above
 from lab.demo.recipes import Recipe
 from lab.demo.transactions import transactions
 
@@ -13,13 +13,13 @@ RECIPES = (
     Recipe("1", trees=40, depth=3, learning_rate=0.1, rows=6_000, seed=11),
     Recipe("2", trees=60, depth=4, learning_rate=0.1, rows=6_000, seed=22),
 )
-# About a third of the payloads are above it, and no warm-up row is.
+# About a third of the payloads exceed it, and no warm-up row does.
 THROWS_ABOVE_AMOUNT = 150.0
 
 
 @dataclass(frozen=True)
 class Models:
-    """Files by version: "1" goes to production, "2" waits, "3" is "1" again; "throws" fails some of its events."""
+    """Files by version: "1" is production first, "2" is staged, "3" equals "1"; "throws" fails some of its events."""
 
     paths: dict[str, Path]
 
@@ -28,8 +28,8 @@ class Models:
 
 
 def make_models(folder: Path) -> Models:
-    """Train and write them, in a few seconds."""
-    # Seconds to import.
+    """Train the models and write them, in a few seconds."""
+    # Imported here because it takes seconds.
     from lab.demo.train import train
 
     first, second = (train(recipe).onnx for recipe in RECIPES)

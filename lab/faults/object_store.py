@@ -1,4 +1,4 @@
-"""An S3 API over HTTP that checks who calls and what they may do."""
+"""An S3 API over HTTP that authenticates and authorizes its callers."""
 
 import os
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from typing import Any, Self
 from uuid import uuid4
 
 REGION = "eu-west-1"
-# Requests before the API begins to refuse: those that make the user.
-_SETTING_UP = 4
+# Requests that are accepted before the API begins to check credentials: those that create the user.
+_UNCHECKED_REQUESTS = 4
 _POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
 
 
@@ -20,10 +20,10 @@ class Keys:
 
 
 class ObjectStore:
-    """moto's server in a thread of this process; one a process, for it counts the requests it lets pass."""
+    """moto's server in a thread. Only one per process: moto counts the unchecked requests of the whole process."""
 
     def __init__(self) -> None:
-        os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = str(_SETTING_UP)  # moto reads it when it is imported
+        os.environ["INITIAL_NO_AUTH_ACTION_COUNT"] = str(_UNCHECKED_REQUESTS)  # read when moto is imported
         from moto.server import ThreadedMotoServer
 
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -47,11 +47,11 @@ class ObjectStore:
         return bytes(self._client("s3", self.keys).get_object(Bucket=bucket, Key=key)["Body"].read())
 
     def write(self, bucket: str, key: str, body: bytes) -> None:
-        """Over whatever is there, as an operator's mistake or a bad disk would."""
+        """Overwrite the object, as an operator's mistake or a bad disk would."""
         self._client("s3", self.keys).put_object(Bucket=bucket, Key=key, Body=body)
 
     def deny(self, bucket: str) -> None:
-        """Refuse to read objects of the bucket to everyone."""
+        """Deny everyone read access to the objects of the bucket."""
         resource = f"arn:aws:s3:::{bucket}/*"
         policy = (
             '{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:GetObject",'

@@ -1,4 +1,4 @@
-"""TCP on 127.0.0.1 in front of other ports, doing to connections what networks and dying servers do."""
+"""A TCP proxy on 127.0.0.1 that does to connections what networks and dying servers do."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from lab.faults.background import Background
+from lab.background import Background
 
 CHUNK_BYTES = 1 << 14
 CONNECT_SECONDS = 2.0
@@ -15,28 +15,28 @@ CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What happens to bytes on their way.
+    """What the proxy does to the bytes it forwards.
 
-    `refuse`: no connection lives. `hang`: connections are taken and nothing goes through them.
-    `bytes_per_second` and `most_bytes` are of one connection's answers; past `most_bytes` it is cut.
+    `refuse`: every connection is closed. `hang`: connections are accepted and nothing is forwarded.
+    `bytes_per_second` and `max_bytes` limit the answers of one connection; past `max_bytes` it is closed.
     """
 
     refuse: bool = False
     hang: bool = False
     bytes_per_second: float | None = None
-    most_bytes: int | None = None
+    max_bytes: int | None = None
 
 
 PASS = Behaviour()
 
 
 class Proxy:
-    """`port` is where to connect to. With several targets connections go round, past those that refuse: a balancer."""
+    """Connect to `port`. With several targets it is a load balancer: round robin, past targets that refuse."""
 
     def __init__(self, background: Background, *targets: int) -> None:
         self._background = background
         self._targets = list(targets)
-        self._turn = 0
+        self._next = 0
         self._behaviour = PASS
         self._passing = asyncio.Event()
         self._connections: set[asyncio.StreamWriter] = set()
@@ -44,7 +44,7 @@ class Proxy:
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def behave(self, behaviour: Behaviour) -> None:
-        """From now on, open connections included."""
+        """Behave so from now on, for open connections too."""
         self._background.call(lambda: self._change(behaviour))
 
     @contextlib.contextmanager
@@ -56,11 +56,11 @@ class Proxy:
             self.behave(PASS)
 
     def cut(self) -> None:
-        """End every open connection; new ones are taken as before."""
+        """Close every open connection; new ones are accepted as before."""
         self._background.call(self._end_connections)
 
     def point_at(self, *targets: int) -> None:
-        """Where new connections go; open ones stay."""
+        """Forward new connections to these ports; open ones stay."""
         self._targets = list(targets)
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ class Proxy:
                 asyncio.ensure_future(self._pump(reader, onward_writer, answers=False)),
                 asyncio.ensure_future(self._pump(onward_reader, writer, answers=True)),
             }
-            # One direction that ends is the end: nothing we stand before half-closes.
+            # When one direction ends, close both: no protocol that is proxied here half-closes.
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             for pump in pumps:
                 pump.cancel()
@@ -121,14 +121,14 @@ class Proxy:
             onward_writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the next target that takes the connection; raises OSError when none does."""
-        self._turn = turn = self._turn + 1
+        """Connect to the next target that accepts; raises OSError if none does."""
+        self._next = first = self._next + 1
         targets = self._targets
         for offset in range(len(targets)):
-            target = targets[(turn + offset) % len(targets)]
+            target = targets[(first + offset) % len(targets)]
             with contextlib.suppress(OSError):
                 return await asyncio.wait_for(asyncio.open_connection("127.0.0.1", target), CONNECT_SECONDS)
-        raise ConnectionRefusedError("no target takes a connection")
+        raise ConnectionRefusedError("no target accepts a connection")
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         passed = 0
@@ -136,8 +136,8 @@ class Proxy:
             while data := await reader.read(CHUNK_BYTES):
                 await self._passing.wait()
                 limits = self._behaviour if answers else PASS
-                if limits.most_bytes is not None and passed + len(data) > limits.most_bytes:
-                    writer.write(data[: max(0, limits.most_bytes - passed)])
+                if limits.max_bytes is not None and passed + len(data) > limits.max_bytes:
+                    writer.write(data[: max(0, limits.max_bytes - passed)])
                     await writer.drain()
                     return
                 passed += len(data)

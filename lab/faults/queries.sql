@@ -1,28 +1,34 @@
 -- name: logged
+-- Rows of the callers' events, and one in `one_in` of the others; starting with "event-" marks the callers'.
 SELECT prediction_id::text, event_id, payload::text AS payload, payload_sha256, model_id::text, artifact_sha256, score,
        decision, review_threshold, block_threshold, variant, arm
 FROM sira_predictions
 WHERE starts_with(event_id, 'event-') OR get_byte(uuid_send(prediction_id), 15) %% %(one_in)s = 0
 
 -- name: count_events
+-- Scored rows of the events whose id begins with `prefix`, and their distinct prediction ids.
 SELECT count(*) AS rows, count(DISTINCT prediction_id) AS ids
 FROM sira_predictions WHERE starts_with(event_id, %(prefix)s) AND score IS NOT NULL
 
 -- name: count_canary_failures
+-- Events that the canary failed to score.
 SELECT count(*) FROM sira_predictions WHERE starts_with(outcome, 'canary')
 
 -- name: span
+-- Seconds by which the newest row is ahead of Postgres' clock, and the oldest behind it.
 SELECT extract(epoch FROM max(created_at) - now())::float8, extract(epoch FROM now() - min(created_at))::float8
 FROM sira_predictions
 
 -- name: count_deadlocks
+-- Deadlocks that Postgres has found in this database so far.
 SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()
 
 -- name: count_logged
+-- How many of these prediction ids are in the log.
 SELECT count(*) FROM sira_predictions WHERE prediction_id = ANY (%(ids)s::uuid[])
 
 -- name: arm_differences
--- Groups in which the evidence is not what the predictions add up to.
+-- Groups whose evidence differs from the sum over the predictions.
 WITH counted AS (
     SELECT rollout_id, phase, arm, count(*) AS requests, count(*) FILTER (WHERE outcome <> 'ok') AS errors,
            count(*) FILTER (WHERE decision = 'allow' AND variant = arm) AS allowed,
@@ -44,6 +50,7 @@ WHERE (counted.requests, counted.errors, counted.allowed, counted.reviewed, coun
       IS DISTINCT FROM (kept.requests, kept.errors, kept.allowed, kept.reviewed, kept.blocked, kept.timed, kept.scored)
 
 -- name: paired_differences
+-- Groups whose paired evidence differs from the sum over the paired predictions.
 WITH counted AS (
     SELECT rollout_id, phase, count(*) AS pairs, count(*) FILTER (WHERE canary_decision <> production_decision) AS flips
     FROM sira_paired_predictions GROUP BY 1, 2
@@ -56,6 +63,7 @@ SELECT count(*) FROM counted FULL JOIN kept USING (rollout_id, phase)
 WHERE (counted.pairs, counted.flips) IS DISTINCT FROM (kept.pairs, kept.flips)
 
 -- name: hour_differences
+-- Groups whose hourly sums differ from the sum over the predictions.
 WITH counted AS (
     SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, variant,
            coalesce(decision, 'none') AS decision, outcome, count(*) AS predictions,
@@ -67,6 +75,7 @@ FROM counted FULL JOIN sira_prediction_hours AS kept USING (hour, product, model
 WHERE (counted.predictions, counted.cached) IS DISTINCT FROM (kept.predictions, kept.cached)
 
 -- name: production_error_differences
+-- Half minutes whose error sums of production differ from the sum over the predictions.
 WITH counted AS (
     SELECT product, date_bin('30 s', created_at, 'epoch') AS bucket_start, get_bit(uuid_send(prediction_id), 0) AS half,
            count(*) AS requests, count(*) FILTER (WHERE outcome <> 'ok') AS errors

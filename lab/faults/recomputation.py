@@ -1,4 +1,4 @@
-"""A score computed again, by onnxruntime alone: none of the product's own code between payload and probability."""
+"""Scores recomputed with onnxruntime alone, without any of the product's code between payload and probability."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,15 +16,15 @@ FRAUD_COLUMN = 1
 
 
 class Recomputation:
-    """One session an artifact, opened when it is first asked for."""
+    """One session per artifact, opened when it is first needed."""
 
     def __init__(self, paths: Mapping[str, Path]) -> None:
-        """`paths` by sha256."""
+        """`paths`: sha256 of an artifact -> its file."""
         self._paths = paths
         self._sessions: dict[str, Any] = {}
 
     def scores(self, artifact_sha256: str, payloads: Sequence[Mapping[str, Any]]) -> list[float]:
-        """n payloads -> n probabilities of fraud."""
+        """Return the n fraud probabilities of n payloads."""
         session = self._sessions.get(artifact_sha256)
         if session is None:
             session = self._sessions[artifact_sha256] = _open(self._paths[artifact_sha256])
@@ -33,7 +33,7 @@ class Recomputation:
 
 
 def _open(path: Path) -> Any:
-    # Two threads add a row's trees up in another order: the last bits of its score would differ.
+    # One thread: two would sum the trees of a row in another order, and the last bits of its score would differ.
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options)

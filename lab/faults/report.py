@@ -1,4 +1,4 @@
-"""The table: on a terminal, and in docs/faults.md."""
+"""The table of outcomes, on a terminal and in docs/faults.md."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -6,18 +6,18 @@ from pathlib import Path
 import msgspec
 from rich.table import Table
 
-from lab.faults.trial import Outcome
+from lab.faults.scenario import Outcome
 
-# The last outcome of each scenario that was run for the docs: parts of the suite may run on different days.
-RESULTS = Path(__file__).parent / "results.json"
+# The last outcome of each scenario that was run with --docs; scenarios may be run on different days.
+RESULTS = Path(__file__).with_name("results.json")
 DOCS = Path(__file__).parents[2] / "docs" / "faults.md"
 _BEGIN, _END = "<!-- table: make faults -->", "<!-- end of table -->"
-_COUNTS = ("sent", "answered", "refused", "broken", "lost", "doubled", "wrong", "uneven", "canary errors")
+_COUNTS = ("sent", "answered", "refused", "broken", "lost", "duplicated", "wrong", "evidence", "canary errors")
 
 
 def table(outcomes: Sequence[Outcome]) -> Table:
-    """`broken`: connections that ended before an answer; those requests were sent again."""
-    drawn = Table(title="faults", caption="uneven: groups of evidence that differ from a count of the predictions")
+    """Lay out one row per outcome, for a terminal."""
+    drawn = Table(title="faults", caption="evidence: groups that differ from the sum over the predictions")
     drawn.add_column("fault", overflow="fold")
     drawn.add_column("how long")
     for name in _COUNTS:
@@ -39,18 +39,18 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def kept(path: Path = RESULTS) -> dict[str, Outcome]:
-    """By the scenario's name."""
+    """Return the kept outcomes by the name of their scenario."""
     return msgspec.json.decode(path.read_bytes(), type=dict[str, Outcome]) if path.exists() else {}
 
 
 def keep(outcomes: Iterable[Outcome], path: Path = RESULTS) -> None:
-    """Each in the place of the one before; those of other scenarios stay."""
+    """Replace the kept outcomes of these scenarios; those of others stay."""
     results = kept(path) | {outcome.name: outcome for outcome in outcomes}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
 
 
 def write_docs(names: Iterable[str], path: Path = DOCS, results: Path = RESULTS) -> None:
-    """Put what is kept, in this order, between the two marks."""
+    """Write the kept outcomes, in this order, between the two marks of the page."""
     outcomes = kept(results)
     table = markdown([outcomes[name] for name in names if name in outcomes])
     before, _, rest = path.read_text().partition(_BEGIN)
@@ -60,10 +60,10 @@ def write_docs(names: Iterable[str], path: Path = DOCS, results: Path = RESULTS)
 def _counts(outcome: Outcome) -> list[str]:
     if outcome.unavailable:
         return ["–"] * len(_COUNTS)
-    account = outcome.account
+    found = outcome.reconciliation
     counts = (
-        *(outcome.sent, account.answered, outcome.refused, outcome.broken),
-        *(account.lost, account.doubled, account.wrong, outcome.uneven, account.canary_errors),
+        *(outcome.sent, found.answered, outcome.refused, outcome.broken),
+        *(found.lost, found.duplicated, found.wrong, outcome.evidence_differences, found.canary_errors),
     )
     return [f"{count:,}" for count in counts]
 
@@ -71,5 +71,5 @@ def _counts(outcome: Outcome) -> list[str]:
 def _remark(outcome: Outcome) -> str:
     if outcome.unavailable:
         return f"not run: {outcome.unavailable}"
-    unmet = [f"NOT MET: {what}" for what in outcome.unmet]
+    unmet = [f"NOT MET: {expectation}" for expectation in outcome.unmet]
     return "; ".join([*unmet, *outcome.notes])

@@ -4,83 +4,78 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-
-from lab.benchmarks import open_loop, wrk
-from lab.benchmarks.open_loop import Schedule
-from lab.benchmarks.wrk import LoadFailed, Target
+from lab.errors import LoadFailed, NotInTime
 from lab.faults import log_store
-from lab.faults.log_store import Counted
+from lab.faults.deployment import Deployment
+from lab.faults.log_store import EventCount
 from lab.faults.models import PRODUCT
-from lab.faults.service import StandFailed, wait_until
-from lab.faults.stand import Stand
-from lab.faults.trial import SETTLE_SECONDS, Trial, require_wrk
+from lab.faults.scenario import SETTLE_SECONDS, ScenarioRun, require_wrk
+from lab.load.closed_loop import ClosedLoop
+from lab.load.generator import Target, write_bodies
+from lab.load.open_loop import OpenLoop, Schedule
+from lab.waiting import wait_until
 
 PREFIX = "traffic-"
 SHARE = 0.5
 LIMIT_SECONDS = 10.0
+QUICK_LIMIT_SECONDS = 3.0
 
 
 @dataclass
 class Traffic:
-    """`limit` and `rate` in requests/s; the others once it has ended."""
+    """`limit` and `rate` in requests/s; the other fields are set when the traffic has ended."""
 
     limit: float
     rate: float
     sent: int = 0
     answered: int = 0
-    p99_seconds: float = float("nan")
+    p99_ms: float = float("nan")
 
 
 @contextmanager
-def half_load(trial: Trial, stand: Stand, port: int, seconds: float) -> Iterator[Traffic]:
-    """For `seconds`, at a constant arrival rate; what the block leaves of them is waited for."""
-    bodies = wrk.write_bodies(trial.folder / "bodies", map(_tail, trial.payloads))
-    limit = _limit(stand, port, bodies, LIMIT_SECONDS if not trial.quick else 3.0)
+def half_load(run: ScenarioRun, deployment: Deployment, port: int, seconds: float) -> Iterator[Traffic]:
+    """Send at a constant arrival rate for `seconds`; the end of the block waits for what is left of them."""
+    limit = _limit(run, deployment, port)
     traffic = Traffic(limit, SHARE * limit)
     schedule = Schedule(traffic.rate, seconds)
-    generator = open_loop.drive_apart(_target(stand, port, bodies, PREFIX), schedule, trial.folder)
-    try:
+    with OpenLoop(target_of(run, deployment, port, PREFIX), schedule, run.folder) as load:
         yield traffic
-        if generator.wait(seconds + open_loop.GRACE_SECONDS + 60):
-            raise StandFailed(f"the load ended with {generator.returncode}")
-    finally:
-        generator.kill()
-        generator.wait()
-    recording = open_loop.collect(trial.folder)
-    traffic.sent, traffic.answered = schedule.requests, schedule.requests - recording.failed
-    traffic.p99_seconds = float(np.nanpercentile(recording.latency, 99))
+        summary = load.finish()
+    traffic.sent, traffic.answered = summary.requests, summary.requests - summary.errors
+    traffic.p99_ms = summary.p99_ms
 
 
-def shipped(traffic: Traffic, stand: Stand) -> Counted:
-    """What Postgres holds of it, as soon as that is all of it; or after a while, when something is missing."""
-    found = Counted(0, 0)
+def count_shipped(traffic: Traffic, deployment: Deployment) -> EventCount:
+    """Count the traffic's rows in Postgres as soon as all have arrived, or after a while if some are missing."""
+    found = EventCount(0, 0)
 
-    def is_whole() -> bool:
+    def is_complete() -> bool:
         nonlocal found
         found = log_store.count_events(connection, PREFIX)
         return found.ids >= traffic.answered
 
-    with stand.owner() as connection, suppress(StandFailed):
-        wait_until(is_whole, SETTLE_SECONDS, "the log is whole")
+    with deployment.owner() as connection, suppress(NotInTime):
+        wait_until(is_complete, SETTLE_SECONDS, "the log is complete")
     return found
 
 
-def _limit(stand: Stand, port: int, bodies: Path, seconds: float) -> float:
+def target_of(run: ScenarioRun, deployment: Deployment, port: int, prefix: str) -> Target:
+    """Return a target whose event ids begin with `prefix` and end with the number of the payload's turn."""
+    bodies = run.folder / "bodies"
+    if not bodies.exists():
+        write_bodies(bodies, map(_tail, run.payloads))
+    return Target(f"http://127.0.0.1:{port}/v1/infer", f'{{"event_id":"{prefix}', bodies, deployment.service_token)
+
+
+def _limit(run: ScenarioRun, deployment: Deployment, port: int) -> float:
+    """Measure the requests/s that the service answers at full load."""
     require_wrk()
-    try:
-        load = wrk.drive(_target(stand, port, bodies, "limit-"), seconds)
-    except LoadFailed as failed:
-        raise StandFailed(str(failed)) from None
-    if load.errors:
-        raise StandFailed(f"{load.errors} of {load.requests} calls failed while the limit was looked for")
-    return load.per_second
-
-
-def _target(stand: Stand, port: int, bodies: Path, prefix: str) -> Target:
-    return Target(f"http://127.0.0.1:{port}/v1/infer", f'{{"event_id":"{prefix}', bodies, stand.service_token)
+    seconds = QUICK_LIMIT_SECONDS if run.quick else LIMIT_SECONDS
+    measured = ClosedLoop(target_of(run, deployment, port, "limit-"), seconds).run()
+    if measured.errors:
+        raise LoadFailed(f"{measured.errors} of {measured.requests} requests failed while the limit was measured")
+    return measured.per_second
 
 
 def _tail(payload: object) -> str:

@@ -1,4 +1,4 @@
-"""A small disk of its own, which can be filled to the last byte."""
+"""A small volume that can be filled to the last byte."""
 
 import contextlib
 import errno
@@ -8,14 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.faults.trial import Unavailable
+from lab.faults.scenario import Unavailable
 
 _FILLER = ".filler"
 _CHUNK = b"\0" * 4096
 
 
 class Volume:
-    """A tmpfs at `path`. Raises Unavailable where this user may not mount."""
+    """A tmpfs mounted at `path`. Raises Unavailable if this user may not mount."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self.path = path
@@ -24,10 +24,10 @@ class Volume:
             ["mount", "-t", "tmpfs", "-o", f"size={size_bytes},mode=755", "sira-faults", str(path)], capture_output=True
         )
         if made.returncode:
-            raise Unavailable("a small disk needs root, who may mount a tmpfs")
+            raise Unavailable("a small disk needs root, to mount a tmpfs")
 
     def fill(self, *, leave_bytes: int = 0) -> None:
-        """Take the space that is free, and what is freed while it does."""
+        """Fill the free space, and what is freed meanwhile, until `leave_bytes` are left."""
         with (self.path / _FILLER).open("ab", buffering=0) as file:
             try:
                 while self._free_bytes() > leave_bytes or not leave_bytes:
@@ -49,6 +49,6 @@ class Volume:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # Lazily: a process that is just ending may still hold a file.
+        # Lazily: a process that is ending may still hold a file open.
         with contextlib.suppress(OSError):
             subprocess.run(["umount", "--lazy", str(self.path)], capture_output=True)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# `make image` on a Debian machine that has no container engine, and perhaps no registry either. Run it as root.
+# Runs `make image` on a Debian machine that has no container engine and perhaps no access to a registry. Run as root.
 #   lab/scripts/build-image.sh          builds registry.molam/sira-inference:v1.0.0 into buildah's own store
 #   lab/scripts/run-image.sh            then runs it as Kubernetes would
-# With the base there, `BUILDAH_ISOLATION=chroot bentoml containerize sira_inference:latest --backend buildah
-# --opt isolation=chroot` works as well; that image is nearly twice as large.
+# Once the base image exists, `BUILDAH_ISOLATION=chroot bentoml containerize sira_inference:latest --backend buildah
+# --opt isolation=chroot` works too; its image is nearly twice as large.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,16 +14,16 @@ install_tools() {
   apt-get -qq install -y --no-install-recommends buildah podman runc debootstrap >/dev/null
 }
 
-# Debian's own Python 3.11 under the official image's name, for where that one cannot be pulled.
+# Debian's Python 3.11 under the name of the official image, where that one cannot be pulled.
 make_base() {
   local root container
   root=$(mktemp -d)
   trap 'rm -rf "$root"' RETURN
   debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$root" >/dev/null
   ln -s /usr/bin/python3 "$root/usr/local/bin/python"
-  # As in the official image, pip may install: `bentoml containerize` begins with it.
+  # As in the official image, pip may install packages: `bentoml containerize` begins with that.
   rm "$root"/usr/lib/python3.*/EXTERNALLY-MANAGED
-  # What this machine trusts, its mirrors' certificates included.
+  # The certificates that this machine trusts, including those of its mirrors.
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
   rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
   container=$(buildah from scratch)
@@ -36,5 +36,5 @@ make_base() {
 
 install_tools
 buildah inspect --type image "$BASE" >/dev/null 2>&1 || buildah pull --quiet "$BASE" || make_base
-# Without an engine there is no namespace to build in: a chroot will do.
+# Without an engine there is no namespace to build in: use a chroot.
 BUILDAH_ISOLATION=chroot exec make image BACKEND=buildah "$@"

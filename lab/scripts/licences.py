@@ -1,4 +1,4 @@
-"""python lab/scripts/licences.py: write docs/licences.md, the licences of all that the image holds."""
+"""`python lab/scripts/licences.py`: write docs/licences.md, the licences of the packages in the image."""
 
 import re
 from importlib import metadata
@@ -18,20 +18,21 @@ same packages with their hashes (CycloneDX). The LGPL of psycopg is met by insta
 
 
 def locked(lock: Path = LOCK) -> list[str]:
-    """Names of the packages, in the lock's order."""
+    """Return the names of the packages, in the order of the lock."""
     return re.findall(r"^([A-Za-z0-9._-]+)==", lock.read_text(), re.MULTILINE)
 
 
 def licence(package: metadata.PackageMetadata) -> str:
-    """Its SPDX expression; or else its classifiers, or the first line of what it says."""
+    """Return the SPDX expression of a package, else its classifiers, else the first line of its licence text."""
     classifiers = [text.rpartition(" :: ")[2] for text in package.get_all("Classifier", []) if "License ::" in text]
-    said = package.get("License-Expression") or ", ".join(classifiers) or package.get("License") or "not said"
-    return said.strip().splitlines()[0]
+    expression, text = ((package.get_all(name) or [""])[0] for name in ("License-Expression", "License"))
+    stated = expression or ", ".join(classifiers) or text or "not said"
+    return stated.strip().splitlines()[0]
 
 
 def page() -> str:
     packages = [(name, metadata.metadata(name)) for name in locked()]
-    return HEAD + "".join(f"| {name} | {said['Version']} | {licence(said)} |\n" for name, said in packages)
+    return HEAD + "".join(f"| {name} | {found['Version']} | {licence(found)} |\n" for name, found in packages)
 
 
 if __name__ == "__main__":

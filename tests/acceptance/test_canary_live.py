@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from lab.demo.traffic import Traffic
+from lab.demo.running import MakeRun
+from lab.load.callers import Callers
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register
 from registry.store import change_status
 from runtime.postgres import Connection, connect
-from tests.support.served import Served
 from tests.support.table_model import table_model
 
 AMOUNTS = 100
@@ -26,7 +26,7 @@ SCORES = [n / (2 * AMOUNTS) for n in range(AMOUNTS)]
 USUAL_SPINS, TWICE = [35] * AMOUNTS, [70] * AMOUNTS
 LIMITS = {"critical_alerts": "ignore", "error_rate_negligible": 0.02, "paired_samples": 200}
 # Each is another row: what comes from the cache is not timed.
-PAYLOADS: list[dict[str, str | float]] = [{"amount": 2 + n % (AMOUNTS - 3) + n * 1e-5} for n in range(50_000)]
+PAYLOADS = [{"amount": 2 + n % (AMOUNTS - 3) + n * 1e-5} for n in range(50_000)]
 Run = Callable[..., "Running"]
 
 
@@ -34,12 +34,12 @@ Run = Callable[..., "Running"]
 class Running:
     """A product's canary under traffic of its own."""
 
-    served: Served
+    served: MakeRun
     connection: Connection
     product: str
     rollout_id: str
     began: float
-    traffic: Traffic
+    callers: Callers
 
     def state(self) -> dict[str, Any]:
         return operate(self.served, "GET", f"/v1/canary/{self.product}")
@@ -62,8 +62,8 @@ class Running:
         return row[0], row[1] - self.began
 
 
-def operate(served: Served, method: str, path: str, body: object = None) -> dict[str, Any]:
-    """Base URL of the control API on the service's own port, as the runbook uses it."""
+def operate(served: MakeRun, method: str, path: str, body: object = None) -> dict[str, Any]:
+    """Call the control API on the service's own port, as the runbook does."""
     content = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(served.url + path, content, served.bearer("ML_OPS_TOKEN"), method=method)
     with urllib.request.urlopen(request, timeout=10) as answer:
@@ -72,7 +72,7 @@ def operate(served: Served, method: str, path: str, body: object = None) -> dict
 
 
 @pytest.fixture
-def run(served: Served, tmp_path: Path) -> Iterator[Run]:
+def run(served: MakeRun, tmp_path: Path) -> Iterator[Run]:
     """`run("cards", production, canary)`: both models registered, traffic begun, the canary started at 10 %."""
     with ExitStack() as running:
         url = served.environment["DATABASE_URL"]
@@ -92,12 +92,12 @@ def run(served: Served, tmp_path: Path) -> Iterator[Run]:
                 change_status(connection, ids[0], Status.PRODUCTION, actor="tests")
             time.sleep(2)  # until both workers have it
             token = served.environment["INTERNAL_SERVICE_TOKEN"]
-            traffic = running.enter_context(Traffic(served.port, token, product, PAYLOADS, rate))
+            callers = running.enter_context(Callers(served.port, token, product, PAYLOADS, rate, prefix=product))
             time.sleep(2)
             body = {"product": product, "canary_percent": 10, "canary_model_id": ids[1], "limits": LIMITS, "plan": plan}
             rollout = operate(served, "POST", "/v1/canary", body)
             running.callback(operate, served, "POST", f"/v1/canary/{product}/stop")
-            return Running(served, connection, product, rollout["rollout_id"], time.time(), traffic)
+            return Running(served, connection, product, rollout["rollout_id"], time.time(), callers)
 
         yield start
 
@@ -110,8 +110,8 @@ def test_a_canary_that_always_fails_is_out_of_every_process_within_six_seconds_a
     requests, seconds = failing.exposure()
     assert seconds < 6
     assert 4 <= requests <= 20
-    assert failing.traffic.failed == 0
-    assert failing.traffic.answers[200, "canary"] == 0
+    assert failing.callers.ledger.failed == 0
+    assert failing.callers.ledger.variants["canary"] == 0
 
 
 def test_a_slow_canary_is_out_within_thirty_seconds_while_a_healthy_one_goes_up_its_plan(run: Run) -> None:
@@ -129,5 +129,5 @@ def test_a_slow_canary_is_out_within_thirty_seconds_while_a_healthy_one_goes_up_
         time.sleep(0.5)
     state = healthy.state()
     assert (state["state"], state["canary_percent"]) == ("running", 50), state["verdict"]
-    assert healthy.traffic.failed == slow.traffic.failed == 0
-    assert healthy.traffic.answers[200, "canary"] > 100
+    assert healthy.callers.ledger.failed == slow.callers.ledger.failed == 0
+    assert healthy.callers.ledger.variants["canary"] > 100

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.served import Served, free_port
+from lab.demo.running import MakeRun
+from lab.ports import free_port
 from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
@@ -41,7 +42,7 @@ def call(url: str, token: dict[str, str] | None = None, body: object = None) -> 
 
 
 @pytest.fixture(scope="module")
-def canary(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def canary(served: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeRun]:
     """A product of our own with a canary on half of its traffic."""
     folder, ml_ops = tmp_path_factory.mktemp("models"), served.bearer("ML_OPS_TOKEN")
     ids = []
@@ -56,7 +57,7 @@ def canary(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     call(f"{served.url}/v1/canary/{PRODUCT}/stop", ml_ops, {})
 
 
-def register(served: Served, model: Path, version: str) -> str:
+def register(served: MakeRun, model: Path, version: str) -> str:
     form = {"product": PRODUCT, "name": "table", "version": version, "file": f"@{model}"}
     parts = [part for name, value in form.items() for part in ("-F", f"{name}={value}")]
     signed = ["-H", f"Authorization: {served.bearer('ML_OPS_TOKEN')['Authorization']}"]
@@ -67,7 +68,7 @@ def register(served: Served, model: Path, version: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def prometheus(canary: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prometheus(canary: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Scrapes both processes every second, with the labels that the ServiceMonitor gives, and knows our rules."""
     folder = tmp_path_factory.mktemp("prometheus")
     for name in RULES:
@@ -97,7 +98,7 @@ def prometheus(canary: Served, tmp_path_factory: pytest.TempPathFactory) -> Iter
         process.wait(timeout=20)
 
 
-def traffic(served: Served) -> None:
+def traffic(served: MakeRun) -> None:
     """Events spread over SECONDS. Every fifth payload comes again: the model has work, and the cache hits."""
     ended, number, token = time.monotonic() + SECONDS, 0, served.bearer()
     while time.monotonic() < ended:

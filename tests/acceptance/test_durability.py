@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.faults.background import Background
-from lab.faults.ledger import Ledger
-from lab.faults.load import Callers, calling
-from lab.faults.service import Service, ask
+from lab.http import ask
+from lab.load.callers import Callers
+from lab.load.ledger import Ledger
 from lab.postgres import LocalPostgres
+from lab.product import Service
 from registry.model_version import Status
 from runtime.postgres import connect
 from tests.conftest import SERVICE_TOKEN
@@ -35,10 +35,10 @@ PAYLOADS = [{"amount": n % 4} for n in range(1000)]
 class Site:
     service: Service
     database_url: str
-    background: Background
 
     def callers(self, prefix: str) -> Callers:
-        return Callers(self.service.port, SERVICE_TOKEN, "cards", PAYLOADS, 200.0, connections=8, prefix=prefix)
+        port = self.service.port
+        return Callers(port, SERVICE_TOKEN, "cards", PAYLOADS, connections=8, prefix=prefix, repeat_every=20)
 
     def logged(self, prefix: str) -> list[tuple[str, float | None, str]]:
         with connect(self.database_url, name="tests") as connection:
@@ -73,18 +73,19 @@ def site(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> I
     url = postgres.create_database("durability", template="sira_template")
     add_version(folder, url, table_model(SCORES))
     canary = add_version(folder, url, table_model([score + 0.01 for score in SCORES]), "2", Status.STAGING)
-    with serving(folder, url, workers=2) as service, Background() as background:
+    with serving(folder, url, workers=2) as service:
         body = {"product": "cards", "canary_percent": 50, "canary_model_id": canary}
         assert ask(f"{service.url}/v1/canary", person(), body).status == 201
         assert wait_until(lambda: service.metric("sira_model_info", 'variant="canary"') == 1)
-        yield Site(service, url, background)
+        yield Site(service, url)
     postgres.drop_database("durability")
 
 
 @pytest.mark.timeout(60 + 20 * KILLS)
 def test_kill_9_of_a_worker_under_load_loses_nothing_and_doubles_nothing(site: Site) -> None:
-    ledger = Ledger()
-    with calling(site.background, site.callers("killed"), ledger):
+    callers = site.callers("killed")
+    ledger = callers.ledger
+    with callers:
         for _ in range(KILLS):
             time.sleep(random.uniform(0.3, 1.2))
             workers = site.service.workers()
@@ -100,11 +101,9 @@ def test_kill_9_of_a_worker_under_load_loses_nothing_and_doubles_nothing(site: S
 def test_while_postgres_is_gone_every_caller_is_answered_and_every_row_arrives_after(
     site: Site, postgres: LocalPostgres
 ) -> None:
-    ledger = Ledger()
-    with (
-        connect(postgres.url("postgres"), name="tests", autocommit=True) as admin,
-        calling(site.background, site.callers("gone"), ledger),
-    ):
+    callers = site.callers("gone")
+    ledger = callers.ledger
+    with connect(postgres.url("postgres"), name="tests", autocommit=True) as admin, callers:
         time.sleep(0.5)
         away(admin, site.database_url, True)
         before = ledger.answered

@@ -3,7 +3,7 @@
 import pytest
 
 from lab.faults.__main__ import SCENARIOS, run
-from lab.faults.trial import Outcome
+from lab.faults.scenario import Outcome
 
 CHOSEN = ("killed-while-cut", "rolling-restart")
 
@@ -17,4 +17,4 @@ def outcomes() -> dict[str, Outcome]:
 @pytest.mark.parametrize("name", CHOSEN)
 def test_nothing_is_lost_doubled_or_wrong(outcomes: dict[str, Outcome], name: str) -> None:
     outcome = outcomes[name]
-    assert (outcome.account.answered > 500, outcome.passed) == (True, True), outcome
+    assert (outcome.reconciliation.answered > 500, outcome.passed) == (True, True), outcome

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from lab.bootstrap import BootstrapError, check_lock, declared_digest, seal
-from tests.support.served import ROOT, Served, free_port, gone_within, processes_of, serve, start
+from lab.demo.running import StartedRun, start_isolated
+from lab.ports import free_port
+from lab.process import ROOT
+from tests.support.served import gone_within, processes_of, serve
 
 EXPECTED = {"prediction_id", "score", "decision", "model_id", "model_version", "variant", "cached"}
 
@@ -24,34 +27,33 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def running(home: Path) -> Iterator[Served]:
+def running(home: Path) -> Iterator[StartedRun]:
     served = serve(home, WORKERS="1")
     yield served
-    if served.process.poll() is None:
+    if not served.process.has_ended():
         served.stop()
 
 
-def shell(served: Served, command: str) -> str:
+def shell(served: StartedRun, command: str) -> str:
     """Run it as pasted into a shell that has sourced dev.env."""
     script = f". '{served.home}/dev.env'\n{command}"
     return subprocess.run(["sh", "-ec", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 def fails_with_one_line(home: Path, port: int, control_port: int, **settings: str) -> str:
-    process = start(home, port, control_port, settings)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    return said.strip().splitlines()[-1]
+    run = start_isolated(home, {"PORT": str(port), "CONTROL_PORT": str(control_port), **settings})
+    assert run.process.wait(60) == 1
+    return run.process.last_line()
 
 
-def test_the_curl_lines_it_prints_give_an_answer_when_pasted(served: Served) -> None:
-    infer, models = re.findall(r"^curl (?:.|\n)*?(?=\n\n)", "".join(served.said), re.MULTILINE)
+def test_the_curl_lines_it_prints_give_an_answer_when_pasted(served: StartedRun) -> None:
+    infer, models = re.findall(r"^curl (?:.|\n)*?(?=\n\n)", served.printed(), re.MULTILINE)
     assert json.loads(shell(served, infer)).keys() >= EXPECTED
     versions = {model["version"] for model in json.loads(shell(served, models))["models"]}
     assert versions >= {"1.0.0", "2.0.0"}
 
 
-def test_a_second_run_keeps_secrets_models_and_predictions(running: Served, home: Path) -> None:
+def test_a_second_run_keeps_secrets_models_and_predictions(running: StartedRun, home: Path) -> None:
     payload = '{"amount":1,"currency":"USD","country":"US","payment_method":"card"}'
     body = f'{{"event_id":"kept","product":"fraud_score","payload":{payload}}}'
     infer = f"curl -s $URL/v1/infer -H \"Authorization: Bearer $INTERNAL_SERVICE_TOKEN\" -d '{body}'"
@@ -60,7 +62,8 @@ def test_a_second_run_keeps_secrets_models_and_predictions(running: Served, home
     assert running.stop() == 0
     again = serve(home, WORKERS="1")
     try:
-        assert not any("training" in line or "registered" in line for line in again.said)
+        assert "training" not in again.printed()
+        assert "registered" not in again.printed()
         secrets = ("JWT_SECRET", "INTERNAL_SERVICE_TOKEN", "ML_OPS_TOKEN", "DATABASE_URL")
         assert {name: before[name] for name in secrets} == {name: again.environment[name] for name in secrets}
         stored = shell(
@@ -72,7 +75,7 @@ def test_a_second_run_keeps_secrets_models_and_predictions(running: Served, home
         again.stop()
 
 
-def test_the_environment_file_is_for_its_owner_alone_and_a_shell_can_source_it(served: Served) -> None:
+def test_the_environment_file_is_for_its_owner_alone_and_a_shell_can_source_it(served: StartedRun) -> None:
     file = served.home / "dev.env"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     sourced = shell(served, 'echo "$MODEL_BUCKET|$MODEL_DIR|$DATABASE_URL"').strip().split("|")
@@ -81,19 +84,18 @@ def test_the_environment_file_is_for_its_owner_alone_and_a_shell_can_source_it(s
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_behind_however_it_ends(running: Served, how: signal.Signals) -> None:
+def test_nothing_is_left_behind_however_it_ends(running: StartedRun, how: signal.Signals) -> None:
     assert len(processes_of(running.home)) >= 4
     code = running.stop(how)
     assert code == (-signal.SIGKILL if how is signal.SIGKILL else 0)
     assert gone_within(running.home, seconds=30)
 
 
-def test_when_the_service_dies_the_run_ends_and_says_so(running: Served) -> None:
+def test_when_the_service_dies_the_run_ends_and_says_so(running: StartedRun) -> None:
     (service,) = (pid for pid in processes_of(running.home) if _command(pid)[1:4] == ["-m", "bentoml", "serve"])
     os.kill(service, signal.SIGKILL)
     assert running.process.wait(60) == 1
-    assert running.process.stdout is not None
-    assert "the service ended" in running.process.stdout.read()
+    assert "the service ended" in running.printed()
     assert gone_within(running.home, seconds=30)
 
 
@@ -101,12 +103,12 @@ def _command(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
 
 
-def test_a_shell_that_has_sourced_the_file_can_run_it_again(running: Served, home: Path) -> None:
+def test_a_shell_that_has_sourced_the_file_can_run_it_again(running: StartedRun, home: Path) -> None:
     environment = running.environment
     running.stop()
     again = serve(home, WORKERS="1", DATABASE_URL=environment["DATABASE_URL"])
     again.stop()
-    assert any("Postgres on 127.0.0.1" in line for line in again.said)
+    assert "Postgres on 127.0.0.1" in again.printed()
 
 
 def test_every_taken_port_is_named_on_one_line(tmp_path: Path) -> None:

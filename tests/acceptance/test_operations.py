@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,15 +16,16 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lab.demo.child import Child
+from lab.ports import free_port
 from lab.postgres import LocalPostgres, postgres_binaries
+from lab.process import Process
+from lab.product import SERVICE
 from registry import store
 from registry.artifacts import open_store
 from registry.model_version import Status
 from registry.registration import Declaration, register
 from runtime.auth import Role, mint_token
 from runtime.postgres import Connection, connect
-from tests.support.served import free_port
 from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
@@ -176,25 +176,10 @@ def restarted(secrets: Secrets, database_url: str, folder: Path) -> Iterator[Pod
         "SPOOL_DIR": f"{folder}/spool", "BENTOML_HOME": f"{folder}/bentoml",
         "BENTOML_CONFIG_OPTIONS": "services.sira_inference.workers=1",
     }  # fmt: skip
-    command = [sys.executable, "-m", "bentoml", "serve", "service:SiraInference", "--host", "127.0.0.1"]
-    child = Child("pod", [*command, "--port", str(port)], environment, folder / "pod.log")
-    try:
-        pod, deadline = Pod(f"http://127.0.0.1:{port}"), time.monotonic() + 60
-        while not _ready(pod):
-            assert not child.has_ended(), child.last_words()
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield pod
-    finally:
-        child.stop(20)
-
-
-def _ready(pod: Pod) -> bool:
-    try:
-        with urllib.request.urlopen(f"{pod.url}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+    command = [sys.executable, *(word.format(port=port) for word in SERVICE)]
+    with Process(command, log=folder / "pod.log", environment=environment) as process:
+        process.wait_ready(f"http://127.0.0.1:{port}/readyz", 60)
+        yield Pod(f"http://127.0.0.1:{port}")
 
 
 @pytest.fixture

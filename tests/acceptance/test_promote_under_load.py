@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lab.faults.background import Background
-from lab.faults.ledger import Ledger
-from lab.faults.load import Callers, calling
-from lab.faults.service import Service, ask
+from lab.http import ask
+from lab.load.callers import Callers
+from lab.load.ledger import Ledger
 from lab.postgres import LocalPostgres
+from lab.product import Service
 from registry.model_version import Status
 from runtime.postgres import connect
 from tests.conftest import SERVICE_TOKEN
@@ -49,8 +49,18 @@ class Site:
         assert answered.status == 200
         return time.monotonic()
 
-    def callers(self, prefix: str) -> Callers:
-        return Callers(self.service.port, SERVICE_TOKEN, "cards", PAYLOADS, PER_SECOND, connections=8, prefix=prefix)
+    def callers(self, prefix: str, ledger: Ledger) -> Callers:
+        return Callers(
+            self.service.port,
+            SERVICE_TOKEN,
+            "cards",
+            PAYLOADS,
+            PER_SECOND,
+            connections=8,
+            prefix=prefix,
+            repeat_every=20,
+            ledger=ledger,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +74,11 @@ def site(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> I
     postgres.drop_database("promote_under_load")
 
 
-@pytest.fixture(scope="module")
-def background() -> Iterator[Background]:
-    with Background() as running:
-        yield running
-
-
 def test_no_request_fails_and_within_a_second_every_worker_answers_by_the_new_model(
-    site: Site, background: Background
+    site: Site,
 ) -> None:
     ledger = TimedLedger()
-    with calling(background, site.callers("there-and-back"), ledger):
+    with site.callers("there-and-back", ledger):
         promoted = []
         for model_id in (site.second, site.first, site.second):
             time.sleep(1.5)
@@ -87,9 +91,9 @@ def test_no_request_fails_and_within_a_second_every_worker_answers_by_the_new_mo
         assert seconds_later == {model_id}
 
 
-def test_sigterm_under_load_finishes_what_is_under_way_and_logs_it_all(site: Site, background: Background) -> None:
+def test_sigterm_under_load_finishes_what_is_under_way_and_logs_it_all(site: Site) -> None:
     ledger = Ledger()
-    with calling(background, site.callers("last"), ledger):
+    with site.callers("last", ledger):
         assert wait_until(lambda: ledger.answered > PER_SECOND)
         code, seconds = site.service.process.terminate(15)
     assert (code, dict(ledger.refused)) == (0, {})

@@ -24,12 +24,12 @@ from typing import Any
 import boto3
 import pytest
 
-from lab.demo.child import Child
 from lab.demo.recipes import Recipe
 from lab.demo.train import train
+from lab.ports import free_port
 from lab.postgres import LocalPostgres, postgres_binaries
+from lab.process import Process
 from runtime.auth import Role, mint_token
-from tests.support.served import free_port
 from tests.support.table_model import table_model
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ class Site:
     control_port: int
     grafana_port: int
     variables: dict[str, str]
-    children: list[Child] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     def run(self, printed: str, **filled_in: str) -> str:
         """What a printed command says, run by bash in the folder that holds brique-113."""
@@ -94,7 +94,8 @@ class Site:
 
     def start(self, name: str, *command: str) -> None:
         environment = {**os.environ, **self.variables}
-        self.children.append(Child(name, [sys.executable, "-m", *command], environment, self.folder / f"{name}.log"))
+        words = [sys.executable, "-m", *command]
+        self.processes.append(Process(words, log=self.folder / f"{name}.log", environment=environment))
 
 
 def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
@@ -131,8 +132,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, s3_environment: dict[str, str
             **s3_environment,
         }  # fmt: skip
         yield here
-        for child in here.children:
-            child.stop(20)
+        for process in here.processes:
+            process.terminate(20)
 
 
 def ml_ops_token() -> str:

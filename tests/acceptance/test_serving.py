@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from lab.faults.process import free_port
-from lab.faults.service import Service, ask
+from lab.http import ask
+from lab.ports import free_port
 from lab.postgres import LocalPostgres
+from lab.product import Service
 from registry.model_version import Status
 from runtime.postgres import connect
 from tests.conftest import SERVICE_TOKEN

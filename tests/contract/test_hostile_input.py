@@ -16,9 +16,9 @@ import pytest
 
 from edge.operations import OPERATIONS
 from edge.protocol import REST_SECONDS
-from lab.faults.process import descriptors, resident_mib
-from lab.faults.service import Service
 from lab.postgres import LocalPostgres
+from lab.procfs import open_descriptors, resident_mib
+from lab.product import Service
 from tests.conftest import SERVICE_TOKEN
 from tests.support.bare import add_version, person, serving
 from tests.support.raw_http import Spoken, connect, post, read, say
@@ -315,7 +315,7 @@ def holding(port: int, request: bytes, count: int) -> Iterator[list[socket.socke
 
 
 def test_half_closed_connections_end(target: Target) -> None:
-    before = descriptors(target.service.workers()[0])
+    before = open_descriptors(target.service.workers()[0])
     for request in (post("/v1/infer", token=SERVICE_TOKEN, headers={"Content-Length": "100"}), event(), b"POST /v1/in"):
         for _ in range(20):
             with connect(target.port) as connection:
@@ -323,7 +323,7 @@ def test_half_closed_connections_end(target: Target) -> None:
                 connection.shutdown(socket.SHUT_WR)
                 target.fine(read(connection))
     time.sleep(BODY_SECONDS + 1)
-    assert descriptors(target.service.workers()[0]) <= before + 5
+    assert open_descriptors(target.service.workers()[0]) <= before + 5
 
 
 def hang_up(port: int, said: bytes) -> None:
@@ -347,9 +347,9 @@ def test_ten_thousand_callers_who_hang_up_leave_nothing_behind(target: Target) -
         time.sleep(1)
 
     churn(2_000)
-    before = descriptors(worker), resident_mib(worker)
+    before = open_descriptors(worker), resident_mib(worker)
     churn(8_000)
-    after = descriptors(worker), resident_mib(worker)
+    after = open_descriptors(worker), resident_mib(worker)
     assert after[0] <= before[0] + 5
     assert after[1] - before[1] < 16
 

@@ -27,14 +27,14 @@ from schemathesis.specs.openapi.checks import (
 from edge import api, openapi
 from edge.health import health_routes
 from edge.operations import OPERATIONS
-from tests.support.served import Served
+from lab.demo.running import MakeRun
 from tests.support.table_model import table_model
 
 LABELLED_AT = "2026-01-31T08:00:00Z"
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> Iterator[httpx.Client]:
+def client(served: MakeRun) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.url, timeout=30, trust_env=False) as opened:
         yield opened
 
@@ -56,7 +56,7 @@ def test_every_route_is_documented_and_every_documented_route_is_there(document:
     assert operations(document) == served == OPERATIONS.keys()
 
 
-def test_the_controller_describes_what_it_answers_itself(served: Served, document: dict[str, Any]) -> None:
+def test_the_controller_describes_what_it_answers_itself(served: MakeRun, document: dict[str, Any]) -> None:
     described = httpx.get(f"{served.control_url}/openapi.json", trust_env=False).json()
     scoring = {(route.method, route.path) for route in openapi.SCORING_ROUTES}
     assert operations(described) == operations(document) - scoring
@@ -149,7 +149,7 @@ def upload(client: httpx.Client, headers: dict[str, str], version: str, scores: 
 
 
 @pytest.fixture(scope="module")
-def models(client: httpx.Client, served: Served, as_described: Check) -> dict[str, str]:
+def models(client: httpx.Client, served: MakeRun, as_described: Check) -> dict[str, str]:
     """Ids by version of a product of this file's own: 1 serves, 2 waits."""
     person, ids = served.bearer("ML_OPS_TOKEN"), {}
     for version, scores, status in (("1", [0.1, 0.6], 201), ("2", [0.2, 0.7], 201), ("2", [0.2, 0.7], 200)):
@@ -170,7 +170,7 @@ def once_there(ask: Callable[[], httpx.Response]) -> httpx.Response:
 
 
 def test_every_scoring_answer_is_described_to_its_last_field(
-    client: httpx.Client, served: Served, models: dict[str, str], as_described: Check
+    client: httpx.Client, served: MakeRun, models: dict[str, str], as_described: Check
 ) -> None:
     service, person = served.bearer(), served.bearer("ML_OPS_TOKEN")
     event = {"event_id": f"described-{uuid4()}", "product": PRODUCT, "payload": {"amount": 1}}
@@ -186,7 +186,7 @@ def test_every_scoring_answer_is_described_to_its_last_field(
 
 
 def test_every_other_answer_is_described_to_its_last_field(
-    client: httpx.Client, served: Served, models: dict[str, str], as_described: Check
+    client: httpx.Client, served: MakeRun, models: dict[str, str], as_described: Check
 ) -> None:
     person = served.bearer("ML_OPS_TOKEN")
     for path in ("/healthz", "/readyz", "/openapi.json"):
@@ -219,14 +219,14 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def described(served: Served) -> schemathesis.BaseSchema:
+def described(served: MakeRun) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_url(f"{served.url}/openapi.json")
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_whatever_is_sent_the_answer_is_as_described(
-    described: schemathesis.BaseSchema, served: Served, method: str, path: str, mode: GenerationMode
+    described: schemathesis.BaseSchema, served: MakeRun, method: str, path: str, mode: GenerationMode
 ) -> None:
     token = "INTERNAL_SERVICE_TOKEN" if path.startswith("/v1/infer") else "ML_OPS_TOKEN"
     headers = served.bearer(token)

@@ -1,17 +1,18 @@
-"""`python -m lab.benchmarks.canary`: the figures of the canary judge, and how the usual methods do beside it."""
+"""`python -m lab.benchmarks.canary`: the figures of the canary judge, compared with the usual methods."""
 
 import json
 import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from lab.benchmarks.canary.figures import CASES, FULL, QUICK, Baseline, Figure, Size, run_baselines
@@ -20,14 +21,16 @@ RESULTS = Path(__file__).with_name("results.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="Fewer and shorter rollouts, about a minute; the kept results stay.")
+@click.option(
+    "--quick", is_flag=True, help="Simulate fewer and shorter rollouts, about a minute, and keep the stored results."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def main(quick: bool, as_json: bool) -> None:
     """Simulate rollouts through the judge's own code. Exit status 1 if a figure is missed.
 
-    200 requests/s, 10 % canary, a look every 5 s, 0.3 % errors, lognormal latency (median 12 ms, sigma 0.45).
+    200 requests/s, 10 % canary, a tick every 5 s, 0.3 % errors, lognormal latency (median 12 ms, sigma 0.45).
     Delays count from the start at 10 % to the end of the bucket that decided; sealing it and the next tick add
-    5 to 10 s. The seed is fixed: every run gives the same figures.
+    5 to 10 s. The seed is fixed: every run returns the same figures.
 
     \b
     Example: python -m lab.benchmarks.canary --quick
@@ -52,8 +55,12 @@ def _measure(size: Size) -> list[Figure]:
     with Progress(label, BarColumn(), share, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
         for case in CASES:
             bar = bars.add_task(case.name, total=1.0)
-            figures += case.run(size, lambda done, bar=bar: bars.update(bar, completed=done))
+            figures += case.run(size, partial(_update, bars, bar))
     return figures
+
+
+def _update(bars: Progress, bar: TaskID, done: float) -> None:
+    bars.update(bar, completed=done)
 
 
 def _content(figures: list[Figure], baselines: list[Baseline], size: Size, seconds: float) -> dict[str, object]:
@@ -68,12 +75,12 @@ def _content(figures: list[Figure], baselines: list[Baseline], size: Size, secon
 
 
 def _finite(fields: dict[str, object]) -> dict[str, object]:
-    """JSON has no infinity: a delay that never ended is null."""
+    """Replace infinity, which JSON lacks and which means that a delay never ended, by null."""
     return {name: value if not isinstance(value, float) or isfinite(value) else None for name, value in fields.items()}
 
 
 def _print(figures: list[Figure], baselines: list[Baseline], seconds: float) -> None:
-    # Markdown, wide enough not to wrap: the tables are copied as they are.
+    # Markdown, wide enough not to wrap: the tables are copied into documents unchanged.
     console = Console(width=140)
     judge = Table("case", "figure", box=box.MARKDOWN)
     for column in ("measured", "at most"):

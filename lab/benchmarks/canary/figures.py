@@ -1,4 +1,4 @@
-"""The table of figures: each case simulated, measured and set against what it must reach."""
+"""The figures of the judge: each case is simulated, measured and compared with its limit."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 
 from canary.fuse import Fuse
 from lab.benchmarks.canary.baselines import BASELINES
+from lab.benchmarks.canary.simulation import Progress, simulate
 from lab.benchmarks.canary.traffic import Traffic, count_errors
-from lab.benchmarks.canary.trial import Progress, run_trial
 
 SEED = 20_261_123
 _DAY = 24 * 3600
@@ -16,7 +16,7 @@ _DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated: replicas and seconds of the healthy cases, replicas of the failing ones."""
+    """How much is simulated: replicas and seconds of the healthy cases, replicas of the failing ones, fuses."""
 
     healthy_replicas: int
     healthy_seconds: int
@@ -62,10 +62,10 @@ class Case:
 
 def _healthy(traffic: Traffic) -> Callable[[str, Size, Progress], list[Figure]]:
     def measure(case: str, size: Size, progress: Progress) -> list[Figure]:
-        trial = run_trial(traffic, size.healthy_replicas, size.healthy_seconds, SEED, progress)
+        found = simulate(traffic, size.healthy_replicas, size.healthy_seconds, SEED, progress)
         hours = size.healthy_seconds / 3600
         what = f"% rolled back in {hours:g} h, of {size.healthy_replicas}"
-        return [Figure(case, what, 100.0 * trial.rolled_back / size.healthy_replicas, 1.0)]
+        return [Figure(case, what, 100.0 * found.rolled_back / size.healthy_replicas, 1.0)]
 
     return measure
 
@@ -73,30 +73,30 @@ def _healthy(traffic: Traffic) -> Callable[[str, Size, Progress], list[Figure]]:
 def _failing(
     traffic: Traffic, seconds: int, median: float, p95: float, requests: float | None = None
 ) -> Callable[[str, Size, Progress], list[Figure]]:
-    """Rolled back within `seconds`, or counted as never; limits on the delay, and on the canary requests exposed."""
+    """Limit the delay until rollback and the exposed canary requests; not within `seconds` counts as never."""
 
     def measure(case: str, size: Size, progress: Progress) -> list[Figure]:
-        trial = run_trial(traffic, size.failing_replicas, seconds, SEED, progress)
-        delays = np.where(np.isnan(trial.rollback_seconds), np.inf, trial.rollback_seconds)
-        found = [
+        found = simulate(traffic, size.failing_replicas, seconds, SEED, progress)
+        delays = np.where(np.isnan(found.rollback_seconds), np.inf, found.rollback_seconds)
+        figures = [
             Figure(case, "seconds, median", float(np.median(delays)), median),
             Figure(case, "seconds, p95", float(np.percentile(delays, 95, method="higher")), p95),
         ]
         if requests is not None:
-            found.append(Figure(case, "canary requests, median", float(np.median(trial.rollback_requests)), requests))
-        return found
+            figures.append(Figure(case, "canary requests, median", float(np.median(found.rollback_requests)), requests))
+        return figures
 
     return measure
 
 
 def _blocks_tripled(case: str, size: Size, progress: Progress) -> list[Figure]:
-    """The canary keeps nine in ten of production's blocks, and adds twice as many of its own."""
+    """The canary blocks nine in ten of the events that production blocks, and twice as many others."""
     traffic = Traffic(paired=(0.009, 0.021, 0.001, 0.969))
-    trial = run_trial(traffic, size.failing_replicas, 3600, SEED, progress)
-    return [Figure(case, "paired events, median", float(np.median(trial.rollback_requests)), 7700)]
+    found = simulate(traffic, size.failing_replicas, 3600, SEED, progress)
+    return [Figure(case, "paired events, median", float(np.median(found.rollback_requests)), 7700)]
 
 
-def _fuse_trips(case: str, size: Size, progress: Progress) -> list[Figure]:
+def _fuse_opens(case: str, size: Size, progress: Progress) -> list[Figure]:
     fuse = Fuse()
     requests = 1
     while fuse.observe_canary(failed=True, now=0.0) is None:
@@ -105,29 +105,29 @@ def _fuse_trips(case: str, size: Size, progress: Progress) -> list[Figure]:
     return [Figure(case, "requests per process", requests, 4)]
 
 
-def _fuse_holds(case: str, size: Size, progress: Progress) -> list[Figure]:
-    """A canary at the very edge of what the fuse tolerates: 5 % errors."""
+def _fuse_stays_closed(case: str, size: Size, progress: Progress) -> list[Figure]:
+    """A canary at the limit of what the fuse tolerates: 5 % errors."""
     rng = np.random.default_rng(SEED)
-    tripped = 0
+    opened = 0
     for number in range(size.fuses):
         fuse = Fuse()
         for failed in (rng.random(20_000) < 0.05).tolist():
             fuse.observe_canary(failed, 0.0)
-        tripped += fuse.open
+        opened += fuse.open
         progress((number + 1) / size.fuses)
-    return [Figure(case, f"% tripped, of {size.fuses}", 100.0 * tripped / size.fuses, 1.0)]
+    return [Figure(case, f"% opened, of {size.fuses}", 100.0 * opened / size.fuses, 1.0)]
 
 
 def _go(case: str, size: Size, progress: Progress) -> list[Figure]:
     """Well before the 24 hours of the default plan's first step."""
-    trial = run_trial(Traffic(), size.failing_replicas // 10, 3 * 3600, SEED, progress)
-    went = np.where(np.isnan(trial.go_seconds), np.inf, trial.go_seconds)
-    return [Figure(case, "seconds, p95", float(np.percentile(went, 95, method="higher")), 2 * 3600)]
+    found = simulate(Traffic(), size.failing_replicas // 10, 3 * 3600, SEED, progress)
+    delays = np.where(np.isnan(found.go_seconds), np.inf, found.go_seconds)
+    return [Figure(case, "seconds, p95", float(np.percentile(delays, 95, method="higher")), 2 * 3600)]
 
 
 def _no_go(case: str, size: Size, progress: Progress) -> list[Figure]:
-    trial = run_trial(Traffic(errors=1.5), size.healthy_replicas, 3 * 3600, SEED, progress)
-    return [Figure(case, "% ever let on in 3 h", 100.0 * trial.let_go / size.healthy_replicas, 5.0)]
+    found = simulate(Traffic(errors=1.5), size.healthy_replicas, 3 * 3600, SEED, progress)
+    return [Figure(case, "% ever let on in 3 h", 100.0 * found.let_go / size.healthy_replicas, 5.0)]
 
 
 CASES = (
@@ -136,9 +136,9 @@ CASES = (
     Case("bursty errors phi = 3, healthy", _healthy(Traffic(burst=2.0))),
     Case("errors 0.3 % -> 0.6 %", _failing(Traffic(errors=2.0), 7200, median=635, p95=1370)),
     Case("errors 0.3 % -> 1.5 %", _failing(Traffic(errors=5.0), 1800, median=50, p95=110, requests=1100)),
-    Case("errors -> 100 %, one process", _fuse_trips),
+    Case("errors -> 100 %, one process", _fuse_opens),
     Case("errors -> 100 %, all processes", _failing(Traffic(errors=np.inf), 60, median=5, p95=5)),
-    Case("fuse at 5 % errors, 20,000 requests", _fuse_holds),
+    Case("fuse at 5 % errors, 20,000 requests", _fuse_stays_closed),
     Case("p95 x 1.35", _failing(Traffic(latency=1.35), 7200, median=585, p95=1230)),
     Case("p95 x 1.6", _failing(Traffic(latency=1.6), 600, median=15, p95=30)),
     Case("p95 x 2", _failing(Traffic(latency=2.0), 600, median=10, p95=15)),
@@ -149,7 +149,7 @@ CASES = (
 
 
 def run_baselines(size: Size) -> Iterator[Baseline]:
-    """The usual methods on a healthy canary, and on one that fails twice as often."""
+    """Apply the usual methods to a healthy canary, and to one that fails twice as often."""
     rng = np.random.default_rng(SEED)
     ticks = size.healthy_seconds // 5
     healthy = count_errors(Traffic(), size.healthy_replicas, ticks, rng)

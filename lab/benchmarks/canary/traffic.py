@@ -1,12 +1,14 @@
-"""Simulated traffic of many rollouts side by side, as the observations that the judge absorbs.
+"""Simulated traffic of many rollouts, as the observations that the judge absorbs.
 
-A rollout has production's ten minutes before it, and starts at 10 % at second 0.
+Ten minutes of production precede each rollout, which starts at 10 % at second 0.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from canary.judge.evidence import (
@@ -19,7 +21,7 @@ from canary.judge.evidence import (
     latency_edge,
 )
 from canary.judge.observation import Observation
-from canary.judge.sequential import FloatArray, IntArray, dispersion
+from canary.judge.sequential import FloatArray, dispersion
 
 REQUESTS_PER_SECOND = 200.0
 CANARY_PERCENT = 10.0
@@ -27,7 +29,7 @@ ERROR_RATE = 0.003
 LATENCY_MEDIAN_SECONDS = 0.012
 LATENCY_SIGMA = 0.45
 
-# No p95 of any case comes near these: what is faster or slower is counted in one bin, to draw fewer numbers.
+# No p95 of any case is near these: faster and slower requests are counted in one bin each, to draw fewer numbers.
 _FASTEST_BIN = latency_bin(0.015)
 _SLOWEST_BIN = latency_bin(0.120)
 _BINS = slice(_FASTEST_BIN, _SLOWEST_BIN + 1)
@@ -35,13 +37,15 @@ _BINS = slice(_FASTEST_BIN, _SLOWEST_BIN + 1)
 _CHUNK_TICKS = 60
 _DAY_CELLS = 24 * 3600 // 30
 
+Counts = NDArray[np.signedinteger[Any]]
+
 
 @dataclass(frozen=True)
 class Traffic:
-    """What the canary does differently; everything at 1 is a healthy one. Factors apply from the start.
+    """How the canary differs from production; a healthy one has 1 everywhere. Factors apply from the start.
 
-    burst: mean errors per burst; bursts of geometric size S have dispersion phi = E[S^2]/E[S] = 2 * burst - 1.
-    paired: probabilities of (both, canary only, production only, neither) blocking.
+    `burst`: mean errors per burst; bursts of geometric size S have dispersion phi = E[S^2]/E[S] = 2 * burst - 1.
+    `paired`: probabilities of (both, canary only, production only, neither) blocking.
     """
 
     errors: float = 1.0
@@ -55,9 +59,9 @@ class Traffic:
 
 
 def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> Iterator[Observation]:
-    """One observation of all replicas per 5 s tick, from the time before through `ticks` of the step (phase 0).
+    """Yield one observation of all replicas per 5 s tick: the time before, then `ticks` of the step (phase 0).
 
-    Requests are Poisson, so their latency bins are too.
+    Requests are Poisson, and therefore their latency bins are too.
     """
     for first in range(-BEFORE_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
         before = first < 0
@@ -81,15 +85,15 @@ def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.
             )
 
 
-def count_errors(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> tuple[IntArray, IntArray]:
-    """Requests and errors (replicas, ticks, 2) of the step alone: all that the simpler methods look at."""
+def count_errors(traffic: Traffic, replicas: int, ticks: int, rng: np.random.Generator) -> tuple[Counts, Counts]:
+    """Return requests and errors, (replicas, ticks, 2), of the step alone: all that the usual methods use."""
     per_tick = REQUESTS_PER_SECOND * BUCKET_SECONDS * _shares(CANARY_PERCENT)
     requests = rng.poisson(per_tick, size=(replicas, ticks, 2)).astype(np.int32)
     return requests, _errors(requests, traffic.error_rates, traffic.burst, rng).astype(np.int32)
 
 
 def estimate_dispersion(traffic: Traffic, replicas: int, rng: np.random.Generator) -> FloatArray | None:
-    """phi as the controller estimates it, from each replica's own last day of production halves before the rollout."""
+    """Return phi per replica as the controller estimates it, from production's halves of the day before the rollout."""
     if traffic.burst == 1.0:
         return None
     half = REQUESTS_PER_SECOND * 30 / 2
@@ -100,19 +104,20 @@ def estimate_dispersion(traffic: Traffic, replicas: int, rng: np.random.Generato
 
 
 def _expected_latency(traffic: Traffic, percent: float) -> FloatArray:
-    """Expected requests per tick, by arm and by latency bin between the fastest and the slowest."""
+    """Return the expected requests per tick, by arm and by latency bin from the fastest to the slowest."""
     edges = np.array([latency_edge(bin_) for bin_ in range(_FASTEST_BIN, _SLOWEST_BIN)])
     requests = REQUESTS_PER_SECOND * BUCKET_SECONDS * _shares(percent)
     medians = LATENCY_MEDIAN_SECONDS * np.array([1.0, traffic.latency])
     below = norm.cdf((np.log(edges) - np.log(medians)[:, None]) / LATENCY_SIGMA)
-    return requests[:, None] * np.diff(below, prepend=0.0, append=1.0)
+    expected: FloatArray = requests[:, None] * np.diff(below, prepend=0.0, append=1.0)
+    return expected
 
 
 def _shares(percent: float) -> FloatArray:
     return np.array([1.0 - percent / 100.0, percent / 100.0])
 
 
-def _errors(requests: IntArray, rates: FloatArray, burst: float, rng: np.random.Generator) -> IntArray:
+def _errors(requests: Counts, rates: FloatArray, burst: float, rng: np.random.Generator) -> Counts:
     if burst == 1.0:
         return rng.binomial(requests, rates)
     bursts = rng.poisson(requests * rates / burst)

@@ -1,1 +1,1 @@
-"""Where the microseconds of one request go: by thread under load, and by stage on the request's line."""
+"""The profile of one request: by thread under load, and step by step."""

@@ -1,4 +1,4 @@
-"""The direct protocol with nobody behind it: what HTTP, the sockets and the event loop cost of a request.
+"""The direct protocol without an endpoint: what HTTP, the sockets and the event loop cost per request.
 
 Run by threads.py: `python -m lab.benchmarks.profile.http_alone PORT`.
 """
@@ -15,7 +15,7 @@ ANSWER = Answer("00000000-0000-8000-8000-000000000113", 0.25, "allow", "m" * 36,
 
 
 class AnswersAtOnce:
-    """What the protocol asks of an endpoint, without the endpoint."""
+    """The interface that the protocol needs of an endpoint, with a constant answer."""
 
     def admit(self, request: DirectCycle, authorization: bytes | None) -> None:
         pass

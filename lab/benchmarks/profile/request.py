@@ -1,19 +1,22 @@
-"""The profile of a request, put together from its threads and its stages."""
+"""The profile of a request, composed from its threads and its steps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.benchmarks.profile import shipment, stages, threads
+from lab.benchmarks.profile import shipment, steps, threads
 from lab.benchmarks.profile.shipment import Shipments
-from lab.benchmarks.profile.stages import Stage
+from lab.benchmarks.profile.steps import Step
 from lab.benchmarks.profile.threads import Spent, Times
 from lab.benchmarks.scale.finding import Row
-from lab.benchmarks.scale.room import Room
+from lab.benchmarks.scale.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`line`: where one request's microseconds go; `protocols`: before and after the direct path; `log`: JSON, COPY."""
+    """`line`: the cost of each part of a request; `protocols`: ASGI and the direct path; `log`: rows as JSON, as COPY.
+
+    `batch`: events per run of the model; `shipped_us`: microseconds of a row's whole shipment.
+    """
 
     batch: float
     line: tuple[Row, ...]
@@ -22,15 +25,15 @@ class Profile:
     shipped_us: float
 
 
-def measure(room: Room) -> Profile:
-    seconds = 3.0 if room.quick else 10.0
-    room.say("both protocols under load")
-    spent = threads.measure(room.workload, room.folder, seconds)
-    room.say("HTTP alone")
-    http = threads.http_alone(room.workload, room.folder, seconds)
-    room.say("stage by stage")
-    found = stages.measure(room.workload, round(spent["direct"].batch))
-    shipments: Shipments = shipment.measure(room)
+def measure(workspace: Workspace) -> Profile:
+    seconds = 3.0 if workspace.quick else 10.0
+    workspace.report("both protocols under load")
+    spent = threads.measure(workspace.workload, workspace.folder, seconds)
+    workspace.report("HTTP alone")
+    http = threads.http_alone(workspace.workload, workspace.folder, seconds)
+    workspace.report("step by step")
+    found = steps.measure(workspace.workload, round(spent["direct"].batch))
+    shipments: Shipments = shipment.measure(workspace)
     return Profile(
         batch=spent["direct"].batch,
         line=tuple(line(spent["direct"], http, found)),
@@ -40,27 +43,27 @@ def measure(room: Room) -> Profile:
     )
 
 
-def line(spent: Spent, http: Times, found: Sequence[Stage]) -> list[Row]:
-    """Every microsecond of the worker's threads, once."""
+def line(spent: Spent, http: Times, found: Sequence[Step]) -> list[Row]:
+    """Attribute every microsecond of the worker's threads to one part."""
     user, kernel = spent.threads["MainThread"]
-    rest = user + kernel - sum(http) - sum(stage.microseconds for stage in found)
+    rest = user + kernel - sum(http) - sum(step.microseconds for step in found)
     parts = [
-        Stage("HTTP in and out, event loop", http[0]),
-        Stage("the same, in the kernel", http[1]),
+        Step("HTTP in and out, event loop", http[0]),
+        Step("the same, in the kernel", http[1]),
         *found,
-        Stage(
-            "the rest of the event loop: batching, waking, the interpreter's lock, cold caches",
+        Step(
+            "the rest of the event loop: batching, wake-ups, the GIL, cold caches",
             rest,
         ),
-        Stage("spool: commits to disk, user and kernel", sum(spent.threads["spool-writer"])),
-        Stage("shipper: spool to Postgres, user and kernel", sum(spent.threads["shipper"])),
-        Stage("**together**", spent.total),
+        Step("spool: commits to disk, user and kernel", sum(spent.threads["spool-writer"])),
+        Step("shipper: spool to Postgres, user and kernel", sum(spent.threads["shipper"])),
+        Step("**together**", spent.total),
     ]
     return [{"one request": part.name, "µs": part.microseconds} for part in parts]
 
 
 def protocols(spent: Mapping[str, Spent]) -> list[Row]:
-    names = {"asgi": "through ASGI, as before", "direct": "straight from the socket"}
+    names = {"asgi": "through ASGI", "direct": "direct path, from the socket"}
     return [
         {
             "path": name,

@@ -1,4 +1,4 @@
-"""From an answer to a row in Postgres: as COPY text, the way it is done, and as JSON, the way it was."""
+"""From an answer to a row in Postgres: as COPY text, which the product uses, and as JSON, for comparison."""
 
 import statistics
 import time
@@ -10,40 +10,40 @@ from typing import Any
 
 import msgspec
 
-from lab.benchmarks.profile.stages import microseconds
+from lab.benchmarks.profile.steps import microseconds
 from lab.benchmarks.rows import predictions
 from lab.benchmarks.scale.finding import Row
-from lab.benchmarks.scale.room import Room, milliseconds
+from lab.benchmarks.scale.workspace import Workspace, milliseconds
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 from scoring.prediction import Prediction, copy_text
 from scoring.store import prepare_shipping, ship
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
-ROWS = 4_000  # a shipment, at most
+ROWS = 4_000  # the largest shipment
 ROUNDS = 7
 
 
 @dataclass(frozen=True)
 class Shipments:
-    """`whole_us`: a row's share of a shipment, insertion and counting included."""
+    """`whole_us`: microseconds of one row's share of a shipment, including insertion and counting."""
 
     rows: tuple[Row, ...]
     whole_us: float
 
 
-def measure(room: Room) -> Shipments:
-    with room.database() as database:
+def measure(workspace: Workspace) -> Shipments:
+    with workspace.database() as database:
         connection = database.connection
         prepare_shipping(connection)
-        rounds = [_answers(room, number) for number in range(ROUNDS)]
+        rounds = [_answers(workspace, number) for number in range(ROUNDS)]
         ways = {"COPY text": (copy_text, _copy), "JSON": (msgspec.json.Encoder().encode, _stage_json)}
         rows = tuple(_row(connection, name, rounds, *way) for name, way in ways.items())
         return Shipments(rows, _median(lambda text: _ship(connection, text), [copy_text(one) for one in rounds]))
 
 
-def _answers(room: Room, number: int) -> list[Prediction]:
-    return list(predictions(room.workload.payloads, ROWS, tag=f"shipment-{number}", started=time.time()))
+def _answers(workspace: Workspace, number: int) -> list[Prediction]:
+    return list(predictions(workspace.workload.payloads, ROWS, tag=f"shipment-{number}", started=time.time()))
 
 
 def _row(
@@ -60,7 +60,7 @@ def _row(
             stage(connection, content)
 
     return {
-        "a row as": name,
+        "row format": name,
         "bytes": len(encoded[0]) / ROWS,
         "µs to encode, worker": microseconds(lambda: encode(rounds[0])) / ROWS,
         "µs to stage, Postgres": _median(staged, encoded),
@@ -82,5 +82,5 @@ def _ship(connection: Connection, text: bytes) -> None:
 
 
 def _median(call: Callable[..., object], inputs: Sequence[Any]) -> float:
-    """Microseconds a row, of the clock."""
+    """Return the wall-clock microseconds per row."""
     return statistics.median(milliseconds(partial(call, one)) for one in inputs) * 1e3 / ROWS

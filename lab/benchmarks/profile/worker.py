@@ -1,6 +1,6 @@
-"""One serving worker alone, as BentoML runs it, over either protocol; it writes down which thread is which.
+"""One serving worker alone, as BentoML runs it, over either protocol; it writes the ids of its threads to a file.
 
-Run by threads.py: `python -m lab.benchmarks.profile.worker PORT direct|asgi FILE`, settings in the environment.
+Run by threads.py: `python -m lab.benchmarks.profile.worker PORT direct|asgi FILE`, with settings in the environment.
 """
 
 import json

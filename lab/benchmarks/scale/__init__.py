@@ -1,1 +1,1 @@
-"""How each part grows: one file a measurement, `python -m lab.benchmarks scale`."""
+"""How each part grows with size: one module per measurement, `python -m lab.benchmarks scale`."""

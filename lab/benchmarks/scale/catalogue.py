@@ -1,4 +1,4 @@
-"""Every measurement by its name."""
+"""Every measurement, by name."""
 
 from collections.abc import Callable, Mapping
 
@@ -15,9 +15,9 @@ from lab.benchmarks.scale import (
     workers,
 )
 from lab.benchmarks.scale.finding import Finding
-from lab.benchmarks.scale.room import Room
+from lab.benchmarks.scale.workspace import Workspace
 
-MEASUREMENTS: Mapping[str, Callable[[Room], Finding]] = {
+MEASUREMENTS: Mapping[str, Callable[[Workspace], Finding]] = {
     "workers": workers.measure,
     "products": products.measure,
     "shipping": shipping.measure,

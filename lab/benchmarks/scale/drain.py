@@ -1,7 +1,7 @@
-"""A process that ships the spool of a folder to Postgres and says when it began and when it was done.
+"""A process that ships the spool of a folder to Postgres and reports when it began and ended.
 
-Run by backlog.py: `python -m lab.benchmarks.scale.drain FOLDER`, DATABASE_URL in the environment; waits for a line
-first.
+Run by backlog.py: `python -m lab.benchmarks.scale.drain FOLDER`, with DATABASE_URL in the environment. It begins when
+it reads a line from standard input.
 """
 
 import json

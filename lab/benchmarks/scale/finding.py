@@ -1,16 +1,17 @@
-"""What one measurement found, and how it grows. Pure."""
+"""The result of one measurement, and how it grows with size. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.benchmarks.report import Goal
+from lab.errors import LabError
 
 Row = Mapping[str, str | int | float]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """`rows`: heading -> figure, the same headings in each; a heading names its unit. `grows`: a sentence a line."""
+    """`rows`: heading -> figure, equal headings in each; a heading names its unit. `grows`: one sentence each."""
 
     title: str
     conditions: str
@@ -23,12 +24,12 @@ class Finding:
         return not all(goal.reached for goal in self.goals)
 
 
-class MeasurementFailed(Exception):
+class MeasurementFailed(LabError):
     """The figures would not be what their name says."""
 
 
 def growth(rows: Sequence[Row], size: str, *figures: str) -> str:
-    """Each later row's figures in times of the first row's.
+    """Return how the figures of each later row compare with the first row's.
 
     >>> growth([{"n": 1, "ms": 2.0}, {"n": 10, "ms": 3.0}], "n", "ms")
     'At 10 times the n: ms 1.5 times.'
@@ -49,12 +50,12 @@ def _times(row: Row, first: Row, heading: str) -> str:
 
 
 def transposed(rows: Sequence[Row], size: str) -> tuple[Row, ...]:
-    """A row a figure and a column a size, for many figures of few sizes."""
+    """Return one row per figure and one column per size: for many figures at few sizes."""
     figures = [heading for heading in rows[0] if heading != size]
     return tuple({"": figure} | {f"{row[size]:,} {size}": row[figure] for row in rows} for figure in figures)
 
 
 def slope(rows: Sequence[Row], size: str, figure: str) -> float:
-    """How much of the figure one more unit of size takes, between the first row and the last."""
+    """Return how much the figure grows per unit of size, between the first row and the last."""
     (low, before), (high, after) = ((float(row[size]), float(row[figure])) for row in (rows[0], rows[-1]))
     return (after - before) / (high - low)

@@ -1,4 +1,4 @@
-"""A prediction log of any size, made inside Postgres, with the sums and the evidence that shipping leaves."""
+"""A prediction log of any size, generated inside Postgres, with the sums and evidence that shipping would create."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,8 @@ from canary.controller.tick import tick
 from canary.rollout import operations
 from canary.rollout.request import parse_request
 from lab.benchmarks.model import Row
-from lab.benchmarks.scale.room import QUERIES
 from lab.benchmarks.scale.seed import ACTOR, add_version
+from lab.benchmarks.scale.workspace import QUERIES
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
 
@@ -27,20 +27,20 @@ UNJUDGED = timedelta(minutes=10)
 
 @dataclass(frozen=True)
 class GeneratedLog:
-    """Filled a day at a time, yesterday first. The first product has had a canary at 10 % for the last seven days."""
+    """Filled day by day, yesterday first. The first product has had a canary at 10 % for the last seven days."""
 
     connection: Connection
     last_day: date
-    rows_a_day: int
+    rows_per_day: int
 
     def days(self, count: int) -> Iterator[int]:
-        """How many days there are now, after each."""
+        """Add that many days; yield the number of days so far after each."""
         for ago in range(count):
             self._add_day(self.last_day - timedelta(days=ago))
             yield ago + 1
 
     def judge(self) -> None:
-        """The verdicts of a week: one that the judge makes, and repetitions of it."""
+        """Add the verdicts of a week: one of the judge, and repetitions of it."""
         sources = Sources(alertmanager_url=None, prometheus_url=None)
         tick(self.connection, ACTOR, sources, stale_seconds=7.5)
         sources.close()
@@ -49,14 +49,14 @@ class GeneratedLog:
         self.connection.execute(QUERIES["repeat_verdict"], span)
 
     def some_predictions(self, count: int, days: int) -> Iterator[str]:
-        """Ids of rows spread over the last `days`; an id is drawn from its event, see the query."""
+        """Yield ids of rows spread over the last `days`; an id follows from its event, see the query."""
         for number in range(count):
             day = self.last_day - timedelta(days=number % days)
-            event_id = f"{day:%Y%m%d}-{number * 7919 % self.rows_a_day:09d}"
+            event_id = f"{day:%Y%m%d}-{number * 7919 % self.rows_per_day:09d}"
             yield str(UUID(hashlib.md5(event_id.encode()).hexdigest()))
 
     def _add_day(self, day: date) -> None:
-        values = {"day": day, "rows": self.rows_a_day, "products": len(PRODUCTS), "payloads": PAYLOADS}
+        values = {"day": day, "rows": self.rows_per_day, "products": len(PRODUCTS), "payloads": PAYLOADS}
         queries = ["generate_day", "add_hours_of_day"]
         if day > self.last_day - timedelta(days=ROLLOUT_DAYS):
             queries += ["pair_day", "add_evidence_of_day", "add_paired_evidence_of_day", "label_day"]
@@ -66,7 +66,8 @@ class GeneratedLog:
                 self.connection.execute(QUERIES[query], values)
 
 
-def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], *, rows_a_day: int) -> GeneratedLog:
+def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], *, rows_per_day: int) -> GeneratedLog:
+    """Create the products and the rollout; the log has no rows yet."""
     last_day = datetime.now(UTC).date() - timedelta(days=1)
     connection.execute(QUERIES["make_log_sources"])
     for number, product in enumerate(PRODUCTS):
@@ -83,11 +84,11 @@ def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], 
         digest = hashlib.sha256(text).hexdigest()
         stored = {"number": number, "payload": text.decode(), "payload_sha256": digest}
         connection.execute(QUERIES["add_log_payload"], stored)
-    return GeneratedLog(connection, last_day, rows_a_day)
+    return GeneratedLog(connection, last_day, rows_per_day)
 
 
 def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[str, object]:
-    """A rollout that began on a day and was judged until shortly before the end of the log."""
+    """Start a rollout on that day, judged until shortly before the end of the log; return its columns of the log."""
     request = parse_request({"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})
     with connection.transaction():
         rollout, _ = operations.start_or_change(connection, request, actor=ACTOR)

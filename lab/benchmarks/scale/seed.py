@@ -1,4 +1,4 @@
-"""Versions in numbers: copies of one that is registered, through the registry's own functions."""
+"""Many versions: copies of one that is registered, through the registry's own functions."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,13 +13,13 @@ ACTOR = "benchmarks"
 
 
 def first_version(connection: Connection, folder: Path, model: Path, product: str) -> ModelVersion:
-    """The real thing, for the others to be copied from."""
+    """Register the version that the others are copied from."""
     artifacts = open_store(f"file://{folder / 'artifacts'}")
     return register(connection, artifacts, model, Declaration(product, "benchmark", "first"), actor=ACTOR).version
 
 
 def add_version(connection: Connection, like: ModelVersion, product: str, version: str, status: Status) -> ModelVersion:
-    """The same contents under another label, with its row in the audit log, in a transaction of its own."""
+    """Register the same contents as another version, with its audit row, in a transaction of its own."""
     new = NewVersion(
         product=product,
         name=like.name,
@@ -37,6 +37,6 @@ def add_version(connection: Connection, like: ModelVersion, product: str, versio
 
 
 def add_products(connection: Connection, like: ModelVersion, products: Iterable[str]) -> None:
-    """Each with a production version."""
+    """Give each product a production version."""
     for product in products:
         add_version(connection, like, product, "1", Status.PRODUCTION)

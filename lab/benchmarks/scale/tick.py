@@ -19,40 +19,40 @@ from canary.rollout.store import jsonb
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
-from lab.benchmarks.scale.room import QUERIES, Database, Room, milliseconds
 from lab.benchmarks.scale.seed import ACTOR, add_version, first_version
+from lab.benchmarks.scale.workspace import QUERIES, Database, Workspace, milliseconds
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
 
 DAY_SECONDS = 86_400
-AWAY_SECONDS = 3_600  # of evidence that the first tick finds unjudged
-AHEAD_SECONDS = 3_600  # of evidence that is there before its time comes
+UNJUDGED_SECONDS = 3_600  # of evidence, when the first tick begins
+AHEAD_SECONDS = 3_600  # of evidence that is written before the ticks reach it
 REQUESTS_PER_SECOND, CANARY_SHARE, ERROR_RATE, MEDIAN_SECONDS, SIGMA = 200, 0.1, 0.003, 0.012, 0.45
 BLOCK_RATE = 0.01
-SHAPES = 32  # different buckets; each one stored is one of them
+SHAPES = 32  # distinct buckets; every stored bucket equals one of them
 
 
-def measure(room: Room) -> Finding:
-    products, days, ticks = (10, (1,), 8) if room.quick else (50, (1, 7), 40)
+def measure(workspace: Workspace) -> Finding:
+    products, days, ticks = (10, (1,), 8) if workspace.quick else (50, (1, 7), 40)
     rows = []
-    with room.database() as database, _rollouts(room, database, products) as clock:
+    with workspace.database() as database, _rollouts(workspace, database, products) as clock:
         until = clock.began + AHEAD_SECONDS
         for span in days:
-            room.say(f"evidence of {span} days for {products} products")
+            workspace.report(f"evidence of {span} days for {products} products")
             first = clock.began - span * DAY_SECONDS
             _add_evidence(database.connection, first, until)
             until = first
-            rows.append(_row(room, clock, products, span, ticks))
+            rows.append(_row(workspace, clock, products, span, ticks))
         for fewer in (10, 1):
             if fewer < products:
                 _stop_all_but(database.connection, fewer)
-                rows.append(_row(room, clock, fewer, days[-1], ticks))
+                rows.append(_row(workspace, clock, fewer, days[-1], ticks))
     by_products = [row for row in rows if row["days"] == days[-1]][::-1]
     return Finding(
         "A tick of the controller",
-        f"Rollouts at 10 % of {REQUESTS_PER_SECOND} requests/s each, a bucket of each sealed at every tick; locks,"
-        " evidence, verdicts and commits in Postgres with fsync on. Postgres's clock is turned five seconds a tick. The"
-        " first tick finds an hour that no one has judged, and estimates every product's dispersion.",
+        f"Rollouts at 10 % of {REQUESTS_PER_SECOND} requests/s each; every tick seals one bucket of each. Locks,"
+        " evidence, verdicts and commits are in Postgres with fsync on. Postgres' clock advances five seconds per tick."
+        " The first tick finds an hour of unjudged evidence and estimates every product's dispersion.",
         tuple(rows),
         (
             growth(by_products, "products", "tick ms, median"),
@@ -63,7 +63,7 @@ def measure(room: Room) -> Finding:
 
 
 class Clock:
-    """What clock_timestamp() says in one connection; epoch seconds."""
+    """Sets what clock_timestamp() returns in one connection; epoch seconds."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -77,20 +77,20 @@ class Clock:
         self._connection.execute("SELECT set_config('benchmarks.now', %s, false)", (str(self.now),))
 
     def tick(self, sources: Sources) -> float:
-        """Milliseconds of a tick, five seconds after the one before."""
+        """Run a tick five seconds after the last one; return its milliseconds."""
         self.turn(BUCKET_SECONDS)
         return milliseconds(lambda: tick(self._connection, ACTOR, sources, stale_seconds=7.5, cache=self._states))
 
 
 @contextmanager
-def _rollouts(room: Room, database: Database, products: int) -> Iterator[Clock]:
-    """Started for each product, an hour ago."""
+def _rollouts(workspace: Workspace, database: Database, products: int) -> Iterator[Clock]:
+    """Start a rollout for each product, an hour ago."""
     connection = database.connection
-    first = first_version(connection, room.folder, room.workload.model_path, PRODUCT)
+    first = first_version(connection, workspace.folder, workspace.workload.model_path, PRODUCT)
     for number in range(products):
         _start(connection, first, f"product_{number:02}")
     clock = Clock(connection)
-    connection.execute(QUERIES["leave_unjudged"], {"since": clock.now - AWAY_SECONDS})
+    connection.execute(QUERIES["leave_unjudged"], {"since": clock.now - UNJUDGED_SECONDS})
     _add_shapes(connection)
     yield clock
 
@@ -99,14 +99,14 @@ def _start(connection: Connection, like: ModelVersion, product: str) -> None:
     add_version(connection, like, product, "1", Status.PRODUCTION)
     canary = add_version(connection, like, product, "2", Status.STAGING)
     wanted = {"product": product, "canary_percent": 100 * CANARY_SHARE, "canary_model_id": canary.model_id}
-    # Without an Alertmanager every verdict would be `hold`.
+    # Without an Alertmanager, every verdict would be `hold`.
     request = parse_request({**wanted, "limits": {"critical_alerts": "ignore"}})
     with connection.transaction():
         operations.start_or_change(connection, request, actor=ACTOR)
 
 
-def _row(room: Room, clock: Clock, products: int, days: int, ticks: int) -> Row:
-    room.say(f"{ticks} ticks of {products} products with {days} days of evidence")
+def _row(workspace: Workspace, clock: Clock, products: int, days: int, ticks: int) -> Row:
+    workspace.report(f"{ticks} ticks of {products} products with {days} days of evidence")
     sources = Sources(alertmanager_url=None, prometheus_url=None)
     first = clock.tick(sources)
     taken = sorted(clock.tick(sources) for _ in range(ticks))
@@ -130,7 +130,7 @@ def _stop_all_but(connection: Connection, kept: int) -> None:
 
 
 def _add_shapes(connection: Connection) -> None:
-    """Buckets of healthy traffic, in a temporary table."""
+    """Fill a temporary table with buckets of healthy traffic."""
     connection.execute(QUERIES["make_shapes"])
     rng = np.random.default_rng(113)
     for shape in range(SHAPES):
@@ -154,10 +154,10 @@ def _counts(bins: Iterable[int]) -> dict[str, int]:
 
 
 def _add_evidence(connection: Connection, first: float, until: float) -> None:
-    """For every rollout: a row an arm and a bucket, a paired row a bucket, and production's errors."""
+    """Write, for every rollout and bucket, a row per arm, a paired row, and production's errors."""
     span = {"first": bucket_start(first), "until": bucket_start(until), "shapes": SHAPES}
     for query in ("add_arm_evidence", "add_paired_evidence", "add_production_errors"):
         connection.execute(QUERIES[query], span)
     connection.execute("VACUUM ANALYZE sira_canary_evidence, sira_canary_paired_evidence, sira_production_errors")
-    # What was written at once here came day by day: the disk is not to be busy with it still.
+    # In production these rows arrive day by day: flush them, so that the disk is idle when the ticks begin.
     connection.execute("CHECKPOINT")

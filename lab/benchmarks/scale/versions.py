@@ -1,9 +1,9 @@
-"""A registry of many versions: what registering, listing, reading and promoting take."""
+"""A registry of many versions: the time to register, list, read and promote."""
 
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
-from lab.benchmarks.scale.room import Database, Room, milliseconds
 from lab.benchmarks.scale.seed import ACTOR, add_version, first_version
+from lab.benchmarks.scale.workspace import Database, Workspace, milliseconds
 from registry import audit, store
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
@@ -12,21 +12,21 @@ TIMES = 30
 PRODUCTS = 50
 
 
-def measure(room: Room) -> Finding:
-    sizes = (100, 1_000) if room.quick else (100, 1_000, 10_000)
+def measure(workspace: Workspace) -> Finding:
+    sizes = (100, 1_000) if workspace.quick else (100, 1_000, 10_000)
     rows = []
-    with room.database() as database:
-        first = first_version(database.connection, room.folder, room.workload.model_path, PRODUCT)
+    with workspace.database() as database:
+        first = first_version(database.connection, workspace.folder, workspace.workload.model_path, PRODUCT)
         registered = 1
         for size in sizes:
-            room.say(f"{size:,} versions")
+            workspace.report(f"{size:,} versions")
             while registered < size:
                 _register(database, first, registered)
                 registered += 1
             rows.append(_row(database, first, size))
     return Finding(
         "Versions in the registry",
-        f"Of {PRODUCTS} products, each version with its rows in the chained audit log; milliseconds of a call of the"
+        f"{PRODUCTS} products; each version has its rows in the chained audit log. Milliseconds of one call of the"
         f" registry in a transaction of its own, median of {TIMES}.",
         tuple(rows),
         (growth(rows, "versions", *list(rows[0])[1:]),),
@@ -34,7 +34,7 @@ def measure(room: Room) -> Finding:
 
 
 def _register(database: Database, first: ModelVersion, number: int) -> None:
-    """The first of each product goes to production, the others are staged."""
+    """Promote the first version of each product; stage the others."""
     status = Status.PRODUCTION if number <= PRODUCTS else Status.STAGING
     add_version(database.connection, first, f"product_{number % PRODUCTS:02}", f"1.{number}", status)
 
@@ -59,8 +59,8 @@ def _row(database: Database, first: ModelVersion, size: int) -> Row:
         ),
         "list 50 ms": milliseconds(lambda: store.list_versions(connection), TIMES),
         "list 50, half-way ms": milliseconds(lambda: store.list_versions(connection, cursor=deep), TIMES),
-        "list a product ms": milliseconds(lambda: store.list_versions(connection, product="product_01"), TIMES),
-        "what serves ms": milliseconds(lambda: store.serving_versions(connection), TIMES),
+        "list one product ms": milliseconds(lambda: store.list_versions(connection, product="product_01"), TIMES),
+        "serving versions ms": milliseconds(lambda: store.serving_versions(connection), TIMES),
         "promote ms": milliseconds(promote, TIMES),
         "verify the audit log ms": milliseconds(lambda: _verify(connection)),
     }

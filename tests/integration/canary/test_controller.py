@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from lab.ports import free_port
 from runtime.postgres import Connection, connect
 from runtime.settings import Settings
-from tests.support.served import free_port
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Canary

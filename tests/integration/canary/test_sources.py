@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from canary.controller.sources import TIMEOUT_SECONDS, Alert, Answers, Sources
-from tests.support.served import free_port
+from lab.ports import free_port
 
 Make = Callable[..., Sources]
 

@@ -52,7 +52,7 @@ def test_a_second_start_keeps_the_data_the_password_and_the_port(tmp_path: Path)
 
 def test_a_second_owner_is_refused_by_name_and_the_first_goes_on(tmp_path: Path) -> None:
     with LocalPostgres.start(tmp_path, durable=False) as first:
-        with pytest.raises(AlreadyRunning, match=r"already runs \(pid \d+\): stop its owner first"):
+        with pytest.raises(AlreadyRunning, match=r"already running \(pid \d+\): stop its owner first"):
             LocalPostgres.start(tmp_path)
         assert answers(first.url("postgres"))
 

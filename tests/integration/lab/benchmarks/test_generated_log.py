@@ -15,7 +15,7 @@ from scoring.spool_file import Target
 from scoring.store import find_prediction, prepare_shipping, ship
 from tests.support.table_model import table_model, version_of
 
-DAYS, ROWS_A_DAY = ROLLOUT_DAYS + 1, 400
+DAYS, ROWS_PER_DAY = ROLLOUT_DAYS + 1, 400
 SUMS = (
     "SELECT * FROM sira_prediction_hours ORDER BY 1, 2, 3, 4, 5, 6",
     "SELECT * FROM sira_canary_evidence ORDER BY 1, 2, 3, 4",
@@ -40,7 +40,7 @@ def databases(postgres: LocalPostgres) -> Iterator[tuple[Connection, Connection]
 @pytest.fixture(scope="module")
 def log(databases: tuple[Connection, Connection]) -> GeneratedLog:
     payloads = tuple(transactions(1_000, seed=3).payloads())
-    filled = begin(databases[0], version_of(table_model((0.1,))), payloads, rows_a_day=ROWS_A_DAY)
+    filled = begin(databases[0], version_of(table_model((0.1,))), payloads, rows_per_day=ROWS_PER_DAY)
     assert list(filled.days(DAYS)) == list(range(1, DAYS + 1))
     return filled
 
@@ -48,7 +48,7 @@ def log(databases: tuple[Connection, Connection]) -> GeneratedLog:
 def test_every_row_is_in_the_partition_of_its_day(log: GeneratedLog) -> None:
     found = log.connection.execute("SELECT tableoid::regclass::text, count(*) FROM sira_predictions GROUP BY 1")
     days = [log.last_day - timedelta(days=ago) for ago in range(DAYS)]
-    assert dict(found.fetchall()) == {f"sira_predictions_{day:%Y%m%d}": ROWS_A_DAY for day in days}
+    assert dict(found.fetchall()) == {f"sira_predictions_{day:%Y%m%d}": ROWS_PER_DAY for day in days}
 
 
 def test_the_ids_that_are_looked_up_are_there(log: GeneratedLog) -> None:

@@ -3,7 +3,7 @@ import math
 import numpy as np
 
 from lab.benchmarks.latency import by_second, summary, tail
-from lab.benchmarks.open_loop import Recording, Schedule
+from lab.load.open_loop import Recording, Schedule
 
 
 def _recording(latency: np.ndarray) -> Recording:

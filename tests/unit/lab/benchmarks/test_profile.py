@@ -1,6 +1,6 @@
 """The profile accounts for every microsecond once."""
 
-import http.client
+import json
 import sys
 import threading
 import time
@@ -12,14 +12,16 @@ import pytest
 
 from lab.benchmarks.contender import EVENT_HEAD, event_tail
 from lab.benchmarks.model import RECIPE, Workload
-from lab.benchmarks.process import Server, free_port, thread_seconds
-from lab.benchmarks.profile import request, stages
+from lab.benchmarks.profile import request, steps
 from lab.benchmarks.profile.http_alone import ANSWER
-from lab.benchmarks.profile.stages import Stage
+from lab.benchmarks.profile.steps import Step
 from lab.benchmarks.profile.threads import Spent
-from lab.benchmarks.served import REPOSITORY
 from lab.demo.train import train
 from lab.demo.transactions import transactions
+from lab.http import ask
+from lab.ports import free_port
+from lab.process import Process
+from lab.procfs import thread_seconds
 
 SPENT = Spent(
     per_second=8_000.0,
@@ -29,17 +31,17 @@ SPENT = Spent(
 
 
 def test_the_parts_of_a_request_are_all_that_was_spent() -> None:
-    *parts, together = request.line(SPENT, (11.0, 12.0), [Stage("parse", 2.0), Stage("score", 8.0)])
+    *parts, together = request.line(SPENT, (11.0, 12.0), [Step("parse", 2.0), Step("score", 8.0)])
     assert together["µs"] == SPENT.total == 95.0
     assert sum(float(part["µs"]) for part in parts) == 95.0
 
 
-def test_every_stage_of_a_request_takes_time(tmp_path: Path) -> None:
+def test_every_step_of_a_request_takes_time(tmp_path: Path) -> None:
     path = tmp_path / "small.onnx"
     path.write_bytes(train(replace(RECIPE, trees=5, rows=2000)).onnx)
-    found = stages.measure(Workload({"production": path}, tuple(transactions(200, seed=1).payloads())), batch=16)
-    assert len({stage.name for stage in found}) == len(found)
-    assert all(stage.microseconds > 0 for stage in found)
+    found = steps.measure(Workload({"production": path}, tuple(transactions(200, seed=1).payloads())), batch=16)
+    assert len({step.name for step in found}) == len(found)
+    assert all(step.microseconds > 0 for step in found)
 
 
 def test_a_thread_has_its_own_time_and_not_its_process() -> None:
@@ -68,18 +70,15 @@ def test_a_thread_has_its_own_time_and_not_its_process() -> None:
 
 
 @pytest.fixture
-def nobody_behind(tmp_path: Path) -> Iterator[int]:
+def port_without_endpoint(tmp_path: Path) -> Iterator[int]:
     port = free_port()
     command = [sys.executable, "-m", "lab.benchmarks.profile.http_alone", str(port)]
-    with Server("http_alone", command, cwd=REPOSITORY, env={}, log=tmp_path / "log", cores="0-1") as server:
-        server.wait_ready(f"http://127.0.0.1:{port}")
+    with Process(command, log=tmp_path / "log") as process:
+        process.wait_ready(f"http://127.0.0.1:{port}", 60)
         yield port
 
 
-def test_the_protocol_alone_answers_at_once(nobody_behind: int) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", nobody_behind, timeout=10)
-    connection.request("POST", "/v1/infer", f"{EVENT_HEAD}one{event_tail({'amount': 1.0})}")
-    response = connection.getresponse()
-    assert response.status == 200
-    assert ANSWER.prediction_id.encode() in response.read()
-    connection.close()
+def test_the_protocol_alone_answers_at_once(port_without_endpoint: int) -> None:
+    event = json.loads(f"{EVENT_HEAD}one{event_tail({'amount': 1.0})}")
+    answer = ask(f"http://127.0.0.1:{port_without_endpoint}/v1/infer", body=event)
+    assert (answer.status, answer.body["prediction_id"]) == (200, ANSWER.prediction_id)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from lab.faults import report
 from lab.faults.__main__ import NAMES
-from lab.faults.account import Account
-from lab.faults.trial import Outcome
+from lab.faults.reconciliation import Reconciliation
+from lab.faults.scenario import Outcome
 
-CUT = Outcome("database-cut", "Postgres cut off", "10 min", sent=3_000, account=Account(answered=3_000))
+CUT = Outcome("database-cut", "Postgres cut off", "10 min", sent=3_000, reconciliation=Reconciliation(answered=3_000))
 FULL = Outcome("database-full", "Postgres' disk full", unavailable="a small disk needs root")
 PAGE = "before\n<!-- table: make faults -->\nold\n<!-- end of table -->\nafter\n"
 
@@ -33,11 +33,12 @@ def test_the_page_is_written_in_the_suite_s_order_and_the_text_around_stays(tmp_
     )
 
 
-def test_a_row_says_how_long_what_was_not_met_and_what_was_not_run() -> None:
-    lost = replace(CUT, account=Account(answered=2_999, lost=1), unmet=("scoring went on",), notes=("slow",))
+def test_a_row_shows_how_long_what_was_not_met_and_what_was_not_run() -> None:
+    found = Reconciliation(answered=2_999, lost=1)
+    lost = replace(CUT, reconciliation=found, unmet=("scoring continues",), notes=("slow",))
     rows = report.markdown([lost, FULL]).splitlines()[2:]
     assert rows == [
-        "| Postgres cut off | 10 min | 3,000 | 2,999 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | NOT MET: scoring went on; slow |",
+        "| Postgres cut off | 10 min | 3,000 | 2,999 | 0 | 0 | 1 | 0 | 0 | 0 | 0 | NOT MET: scoring continues; slow |",
         "| Postgres' disk full |  | – | – | – | – | – | – | – | – | – | not run: a small disk needs root |",
     ]
 

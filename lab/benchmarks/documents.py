@@ -1,0 +1,66 @@
+"""Writes the stored results into the marked sections of the documents."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lab.benchmarks import capacity, latency, report, tables
+from lab.benchmarks.latency import LatencyRun
+from lab.benchmarks.profile.request import Profile
+from lab.benchmarks.scale import catalogue
+from lab.benchmarks.scale.finding import Finding
+from lab.benchmarks.side_by_side import Outcome
+
+ROOT = Path(__file__).parents[2]
+PERFORMANCE, SCALE, README = ROOT / "docs/performance.md", ROOT / "docs/scale.md", ROOT / "README.md"
+BILLION = 1e9
+
+Results = Mapping[str, Any]
+
+
+def write(results: Results) -> None:
+    """Fill every section whose figures are stored. Raises MarkMissing if a document lacks the marks of a section."""
+    sections: list[tuple[Path, str, Callable[[Results], str]]] = [
+        (README, "side_by_side", _table),
+        (PERFORMANCE, "side_by_side", _side_by_side),
+        (PERFORMANCE, "latency", _latency),
+        (PERFORMANCE, "profile", _profile),
+        (PERFORMANCE, "scale", _scale),
+    ]
+    for path, name, text in sections:
+        if name in results:
+            tables.fill(path, name, text(results[name]))
+    if "profile" in results and results.get("scale", {}).keys() >= capacity.NEEDED:
+        tables.fill(SCALE, "capacity", tables.table(capacity.needed(BILLION, capacity.measured(results))))
+
+
+def _table(section: Results) -> str:
+    return report.markdown(msgspec.convert(section["contenders"], list[Outcome]))
+
+
+def _side_by_side(section: Results) -> str:
+    outcomes = msgspec.convert(section["contenders"], list[Outcome])
+    remarks = "".join(f"- {remark}\n" for remark in report.remarks(outcomes))
+    return "\n".join((report.markdown(outcomes), tables.goals(report.goals(outcomes)), remarks, _source(section)))
+
+
+def _latency(section: Results) -> str:
+    return f"```\n{latency.lines(msgspec.convert(section, LatencyRun))}\n```\n\n{_source(section)}"
+
+
+def _profile(section: Results) -> str:
+    return f"{tables.profile(msgspec.convert(section, Profile))}\n{_source(section)}"
+
+
+def _scale(section: Results) -> str:
+    parts = []
+    for name in catalogue.MEASUREMENTS:
+        if name in section:
+            parts.append(f"{tables.finding(msgspec.convert(section[name], Finding))}\n{_source(section[name])}")
+    return "\n\n".join(parts)
+
+
+def _source(section: Results) -> str:
+    return f"*{section['on']}; {section['date']}; `{section['command']}`*"
