@@ -25,7 +25,6 @@ EXCLUDED = {
 PENDING = (
     "canary/",
     "edge/",
-    "lab/",
     "registry/",
     "scoring/",
     "tests/unit/scoring/",

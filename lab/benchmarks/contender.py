@@ -33,7 +33,7 @@ class Wire:
 
 @dataclass(frozen=True)
 class Running:
-    """`fault()` is called after the last round: why the contender did not do the work its name says, else None."""
+    """`fault()` is called after the last round: why the contender did not do the work its name promises, else None."""
 
     process: Process
     target: Target

@@ -27,7 +27,7 @@ MAX_GROWTH = 0.05
 
 @dataclass(frozen=True)
 class Sample:
-    """Of all processes of the service and the controller together."""
+    """Sums over all processes of the service and the controller."""
 
     mib: float
     descriptors: int

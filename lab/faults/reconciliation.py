@@ -20,7 +20,7 @@ PayloadOf = Callable[[str], Payload]
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """`unheard`: rows whose answer reached no caller, for example because a process died between commit and answer.
+    """`unreceived`: rows whose answer reached no caller, for example because a process died between commit and answer.
 
     `wrong`: answers that differ from their row, and rows that differ from the payload sent or from a recomputation.
     `canary_errors`: callers who received an error for an event that was routed to a canary.
@@ -31,7 +31,7 @@ class Reconciliation:
     duplicated: int = 0
     wrong: int = 0
     canary_errors: int = 0
-    unheard: int = 0
+    unreceived: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -56,7 +56,7 @@ def reconcile(ledger: Ledger, rows: Iterable[Logged], payload_of: PayloadOf, rec
         duplicated=sum(count - 1 for count in times.values()),
         wrong=wrong,
         canary_errors=canary_errors,
-        unheard=len(times.keys() - ledger.answers.keys()),
+        unreceived=len(times.keys() - ledger.answers.keys()),
     )
 
 

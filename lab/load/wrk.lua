@@ -27,10 +27,10 @@ function init(args)
     count = count + 1
   end
   starts = ffi.cast("int32_t *", ffi.C.malloc(4 * (count + 1)))
-  local start, place = 0, 0
+  local start, position = 0, 0
   for line in text:gmatch("([^\n]*)\n") do
-    starts[place] = start
-    start, place = start + #line + 1, place + 1
+    starts[position] = start
+    start, position = start + #line + 1, position + 1
     local length = #head + #tag + 9 + #line
     heads[#line] = fixed .. "Content-Length: " .. length .. "\r\n\r\n" .. head .. tag
   end

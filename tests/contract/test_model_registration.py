@@ -11,14 +11,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.support.served import Served
+from lab.demo.running import MakeRun
 from tests.support.table_model import table_model
 
 Json = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def client(served: Served) -> Iterator[httpx.Client]:
+def client(served: MakeRun) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=served.url, timeout=30, trust_env=False) as opened:
         yield opened
 
@@ -29,7 +29,7 @@ def product() -> str:
 
 
 @pytest.fixture
-def register(client: httpx.Client, served: Served, product: str) -> Callable[..., httpx.Response]:
+def register(client: httpx.Client, served: MakeRun, product: str) -> Callable[..., httpx.Response]:
     """Upload a file as a version of the test's own product; `declared` are parts of the form."""
 
     def upload(file: bytes, **declared: str) -> httpx.Response:
@@ -42,7 +42,7 @@ def register(client: httpx.Client, served: Served, product: str) -> Callable[...
 
 
 @pytest.fixture
-def infer(client: httpx.Client, served: Served, product: str) -> Callable[[Json], httpx.Response]:
+def infer(client: httpx.Client, served: MakeRun, product: str) -> Callable[[Json], httpx.Response]:
     """Score a payload, once the product's model has been loaded."""
 
     def ask(payload: Json) -> httpx.Response:
@@ -57,7 +57,7 @@ def infer(client: httpx.Client, served: Served, product: str) -> Callable[[Json]
     return ask
 
 
-def promote(client: httpx.Client, served: Served, model_id: str) -> None:
+def promote(client: httpx.Client, served: MakeRun, model_id: str) -> None:
     answered = client.post(
         f"/v1/models/{model_id}/promote", json={"target": "production"}, headers=served.bearer("ML_OPS_TOKEN")
     )
@@ -98,7 +98,7 @@ def trees() -> bytes:
 
 
 def test_a_renamed_nullable_field_is_served_under_the_payloads_name(
-    client: httpx.Client, served: Served, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
+    client: httpx.Client, served: MakeRun, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
 ) -> None:
     created = register(trees(), rename='{"Amount (EUR)": "Amount__EUR_"}', nullable="all")
     assert created.status_code == 201, created.text
@@ -110,7 +110,7 @@ def test_a_renamed_nullable_field_is_served_under_the_payloads_name(
 
 
 def test_a_refusal_names_the_closest_field_that_was_sent_and_says_how_to_take_nulls(
-    client: httpx.Client, served: Served, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
+    client: httpx.Client, served: MakeRun, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
 ) -> None:
     promote(client, served, register(trees()).json()["model_id"])
     refused = infer({"Amount (EUR)": 4111.5})
@@ -126,7 +126,7 @@ def test_a_refusal_names_the_closest_field_that_was_sent_and_says_how_to_take_nu
 
 
 def test_a_default_stands_in_for_an_absent_field(
-    client: httpx.Client, served: Served, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
+    client: httpx.Client, served: MakeRun, register: Callable[..., httpx.Response], infer: Callable[[Json], Any]
 ) -> None:
     promote(client, served, register(trees(), default='{"Amount__EUR_": 500}').json()["model_id"])
     assert infer({}).json()["score"] == pytest.approx(0.8)
@@ -155,7 +155,7 @@ def test_a_wrong_declaration_is_named(
 @pytest.mark.parametrize(("amount", "why"), [(99, "raised an error"), (2, "gave no probability")])
 def test_an_event_that_production_cannot_score_is_a_500_of_its_own_type_without_a_retry(
     client: httpx.Client,
-    served: Served,
+    served: MakeRun,
     register: Callable[..., httpx.Response],
     infer: Callable[[Json], Any],
     amount: int,

@@ -39,7 +39,7 @@ def command(port: int) -> list[str]:
 @contextlib.contextmanager
 def starting(folder: Path, database_url: str, *, workers: int = 2, **settings: str) -> Iterator[Service]:
     """Start a service that logs to `folder`/service.log; kill it at the end if it still runs."""
-    with Product(folder, environment(folder, database_url, **settings)) as product:
+    with Product(folder, environment(folder, database_url, workers=workers, **settings)) as product:
         yield product.start_service(workers=workers)
 
 
@@ -54,7 +54,7 @@ def serving(folder: Path, database_url: str, *, workers: int = 2, **settings: st
 @contextlib.contextmanager
 def controlling(folder: Path, database_url: str, **settings: str) -> Iterator[str]:
     """Yield the URL of a controller that is ready."""
-    with Product(folder, environment(folder, database_url, **settings)) as product:
+    with Product(folder, environment(folder, database_url, workers=1, **settings)) as product:
         controller = product.start_controller()
         controller.await_ready()
         yield controller.url

@@ -41,14 +41,18 @@ class Room:
         rollout_id: str = ROLLOUT_ID,
     ) -> None:
         product = production.version.product
-        rollout = canary and Rollout(
-            rollout_id=rollout_id,
-            phase=1,
-            split=Split(rollout_id, b"salt", percent),
-            shadow=Split(rollout_id, b"shadow", shadow),
-            timeout_seconds=timeout_seconds,
-            canary=canary,
-            same_fields=canary.version.signature.fields == production.version.signature.fields,
+        rollout = (
+            None
+            if canary is None
+            else Rollout(
+                rollout_id=rollout_id,
+                phase=1,
+                split=Split(rollout_id, b"salt", percent),
+                shadow=Split(rollout_id, b"shadow", shadow),
+                timeout_seconds=timeout_seconds,
+                canary=canary,
+                same_fields=canary.version.signature.fields == production.version.signature.fields,
+            )
         )
         slots = {**self.slots.current().products, product: ProductSlot(product, production, rollout)}
         self.slots.swap(Snapshot(slots, synced=True))

@@ -1,5 +1,5 @@
 -- name: stage_json
--- The way rows were staged before COPY: parsed by Postgres.
+-- Load rows as JSON that Postgres parses, for comparison with COPY.
 INSERT INTO staged_predictions
 SELECT prediction_id, created_at, product, event_id, routing_key, payload::json, payload_sha256, model_id, model_version,
        artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold, variant, arm, rollout_id,

@@ -25,7 +25,7 @@ class Finding:
 
 
 class MeasurementFailed(LabError):
-    """The figures would not be what their name says."""
+    """The figures would not measure what their name promises."""
 
 
 def growth(rows: Sequence[Row], size: str, *figures: str) -> str:

@@ -1,31 +1,38 @@
--- Statements of the measurements: one block per use.
+-- Statements of the measurements in this folder.
 
 -- name: log_size
+-- Rows of the prediction log, bytes of its tables and indexes, and bytes of write-ahead log so far.
 SELECT (SELECT count(*) FROM sira_predictions), sum(pg_table_size(inhrelid))::bigint,
        sum(pg_indexes_size(inhrelid))::bigint, pg_current_wal_lsn() - '0/0'
 FROM pg_inherits WHERE inhparent = 'sira_predictions'::regclass;
 
 -- name: lock_waits
+-- Share of the busy shippers that wait for a lock.
 SELECT avg((wait_event_type = 'Lock')::int) FROM pg_stat_activity
 WHERE application_name = 'sira-shipper' AND state <> 'idle';
 
 -- name: turn_clock
+-- Replace clock_timestamp() in this session by the setting benchmarks.now.
 CREATE SCHEMA turned_clock;
 CREATE FUNCTION turned_clock.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(current_setting('benchmarks.now')::float8) $$;
 SET search_path = turned_clock, pg_catalog, public;
 
 -- name: leave_unjudged
+-- Make the evidence since then unjudged for every rollout.
 UPDATE sira_canary_config SET sealed_through = date_bin('5 s', to_timestamp(%(since)s), 'epoch');
 
 -- name: make_shapes
+-- Create the table of bucket shapes.
 CREATE TEMP TABLE shapes (
     shape int, arm text, requests int, errors int, blocked int, latency jsonb, scores jsonb);
 
 -- name: add_shape
+-- Add the shape of one bucket of one arm.
 INSERT INTO shapes VALUES (%(shape)s, %(arm)s, %(requests)s, %(errors)s, %(blocked)s, %(latency)s, %(scores)s);
 
 -- name: add_arm_evidence
+-- Fill every rollout's evidence of both arms with shapes.
 INSERT INTO sira_canary_evidence
     (rollout_id, phase, arm, bucket_start, requests, errors, allowed, blocked, latency, scores)
 SELECT rollout_id, phase, arm, to_timestamp(at), requests, errors, requests - errors - blocked, blocked, latency, scores
@@ -34,6 +41,7 @@ CROSS JOIN generate_series(%(first)s::bigint, %(until)s::bigint - 5, 5) AS at
 JOIN shapes ON shape = (at / 5 + abs(hashtext(product))::bigint) %% %(shapes)s;
 
 -- name: add_paired_evidence
+-- Fill every rollout's paired evidence with shapes: no decision differs.
 INSERT INTO sira_canary_paired_evidence (rollout_id, phase, bucket_start, n11, n10, n01, n00, decision_flips)
 SELECT rollout_id, phase, to_timestamp(at), 1, 0, 0, requests - errors - 1, 0
 FROM sira_canary_config
@@ -41,6 +49,7 @@ CROSS JOIN generate_series(%(first)s::bigint, %(until)s::bigint - 5, 5) AS at
 JOIN shapes ON shape = (at / 5 + abs(hashtext(product))::bigint) %% %(shapes)s AND arm = 'canary';
 
 -- name: add_production_errors
+-- Fill production's errors per half minute and half with shapes.
 INSERT INTO sira_production_errors (product, bucket_start, half, requests, errors)
 SELECT product, to_timestamp(at), half, requests / 2 * 6, errors / 2 * 6
 FROM sira_canary_config
@@ -50,32 +59,37 @@ JOIN shapes ON shape = (at / 30 + half + abs(hashtext(product))::bigint) %% %(sh
 ON CONFLICT DO NOTHING;
 
 -- name: make_log_sources
+-- Create the tables that generated days draw products and payloads from.
 CREATE TEMP TABLE log_products (
     number int PRIMARY KEY, product text, artifact_sha256 text, production_model_id uuid, canary_model_id uuid,
     rollout_id uuid, rollout_from date);
 CREATE TEMP TABLE log_payloads (number int PRIMARY KEY, payload text, payload_sha256 text);
 
 -- name: add_log_product
+-- Add a product, with its rollout if it has one.
 INSERT INTO log_products VALUES (%(number)s, %(product)s, %(artifact_sha256)s, %(production_model_id)s,
     %(canary_model_id)s, %(rollout_id)s, %(rollout_from)s);
 
 -- name: add_log_payload
+-- Add a payload.
 INSERT INTO log_payloads VALUES (%(number)s, %(payload)s, %(payload_sha256)s);
 
 -- name: backdate_rollout
+-- Move the start of a rollout, and the time through which it was judged, into the past.
 UPDATE sira_canary_config
 SET created_at = %(since)s, step_started_at = %(since)s, sealed_through = date_bin('5 s', %(judged)s, 'epoch')
 WHERE rollout_id = %(rollout_id)s;
 
 -- name: make_log_partitions
+-- Create the log's partitions for these days.
 SELECT sira_make_partitions(%(first)s, %(last)s);
 
 -- name: plan_whole_days
--- The planner knows nothing yet of a day that was just written, and would look its rows up one by one.
+-- The planner has no statistics of a day that was just written and would look up its rows one by one.
 SET LOCAL enable_nestloop = off;
 
 -- name: generate_day
--- Half of a day's events are the first product's; while its rollout runs a tenth of them goes to the canary.
+-- Generate a day. Half of its events are the first product's; during its rollout a tenth of them go to the canary.
 INSERT INTO sira_predictions (
     prediction_id, day, created_at, product, event_id, routing_key, payload, payload_sha256, model_id, model_version,
     artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold, variant, arm, rollout_id,
@@ -104,6 +118,7 @@ FROM (
 ) AS scored;
 
 -- name: add_hours_of_day
+-- Add the hourly sums of a day, as shipping does.
 INSERT INTO sira_prediction_hours (hour, product, model_id, variant, decision, outcome, predictions, cached, latency)
 SELECT hour, product, model_id, variant, decision, outcome, sum(n), 0, jsonb_object_agg(bin, n)
 FROM (SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, variant,
@@ -112,6 +127,7 @@ FROM (SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, v
 GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- name: pair_day
+-- Add paired predictions of the day's canary events; 1 % have another decision.
 INSERT INTO sira_paired_predictions (
     prediction_id, day, created_at, rollout_id, phase, product, event_id, amount, canary_score, canary_decision,
     production_score, production_decision)
@@ -120,6 +136,7 @@ SELECT prediction_id, day, created_at, rollout_id, phase, product, event_id, (pa
 FROM sira_predictions WHERE day = %(day)s AND arm = 'canary' AND outcome = 'ok';
 
 -- name: add_evidence_of_day
+-- Add the evidence of both arms for a day, as shipping does.
 INSERT INTO sira_canary_evidence
     (rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, latency, scores)
 SELECT rollout_id, phase, arm, bucket_start, requests, errors, allowed, reviewed, blocked, coalesce(latency, '{}'),
@@ -144,6 +161,7 @@ LEFT JOIN (SELECT rollout_id, phase, arm, bucket_start, jsonb_object_agg(bin, n)
     USING (rollout_id, phase, arm, bucket_start);
 
 -- name: add_paired_evidence_of_day
+-- Add the paired evidence of a day, as shipping does.
 INSERT INTO sira_canary_paired_evidence (rollout_id, phase, bucket_start, n11, n10, n01, n00, decision_flips)
 SELECT rollout_id, phase, date_bin('5 s', created_at, 'epoch'),
        count(*) FILTER (WHERE canary_decision = 'block' AND production_decision = 'block'),
@@ -154,13 +172,14 @@ SELECT rollout_id, phase, date_bin('5 s', created_at, 'epoch'),
 FROM sira_paired_predictions WHERE day = %(day)s GROUP BY 1, 2, 3;
 
 -- name: label_day
+-- Label 2 % of the day's paired events.
 INSERT INTO sira_labels (product, event_id, label, source, labelled_at)
 SELECT product, event_id, CASE WHEN random() < 0.5 THEN 'fraud' ELSE 'legitimate' END, 'review',
        created_at + interval '1 hour'
 FROM sira_paired_predictions WHERE day = %(day)s AND random() < 0.02;
 
 -- name: repeat_verdict
--- As a week leaves them: one in ten minutes, and every tick of the last hour.
+-- Repeat a verdict as a week of ticks leaves them: one per ten minutes, and each of the last hour.
 INSERT INTO sira_canary_verdicts (rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion,
                                   evidence_from, evidence_through, judged_at)
 SELECT rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, at - interval '5 s', at, at
@@ -170,4 +189,5 @@ CROSS JOIN (SELECT generate_series(%(since)s::timestamptz, %(until)s::timestampt
 ORDER BY at;
 
 -- name: views
+-- Names of the product's views.
 SELECT viewname FROM pg_views WHERE schemaname = 'public' AND viewname LIKE 'v\_%' ORDER BY viewname;
