@@ -115,7 +115,7 @@ def lightgbm_model(frame: pd.DataFrame = FRAME, *, nullable: bool = False, **par
     model.fit(train, FRAUD[:TRAINED])
     converted = convert_lightgbm(model, initial_types=[("X", OnnxmlFloats([None, 4]))], zipmap=False)
     declared = {**TENSOR, **({"nullable": "all"} if nullable else {})}
-    return Trained(converted, payloads(frame), model.predict_proba(serve)[:, 1], declared)
+    return Trained(converted, payloads(frame), np.asarray(model.predict_proba(serve))[:, 1], declared)
 
 
 def xgboost_model(
@@ -199,7 +199,7 @@ def lightgbm_with_categories() -> Trained:
     model = lightgbm.LGBMClassifier(n_estimators=15, num_leaves=15, verbosity=-1, min_child_samples=5)
     model.fit(train, FRAUD[:TRAINED], categorical_feature=[2])
     converted = convert_lightgbm(model, initial_types=[("X", OnnxmlFloats([None, 4]))], zipmap=False)
-    return Trained(converted, payloads(frame), model.predict_proba(serve)[:, 1], TENSOR)
+    return Trained(converted, payloads(frame), np.asarray(model.predict_proba(serve))[:, 1], TENSOR)
 
 
 def mixed_inputs() -> Trained:

@@ -127,7 +127,7 @@ FROM (SELECT date_trunc('hour', created_at, 'UTC') AS hour, product, model_id, v
 GROUP BY 1, 2, 3, 4, 5, 6;
 
 -- name: pair_day
--- Add paired predictions of the day's canary events; 1 % have another decision.
+-- Add paired predictions of the day's canary events; one in a hundred has another decision.
 INSERT INTO sira_paired_predictions (
     prediction_id, day, created_at, rollout_id, phase, product, event_id, amount, canary_score, canary_decision,
     production_score, production_decision)
@@ -172,7 +172,7 @@ SELECT rollout_id, phase, date_bin('5 s', created_at, 'epoch'),
 FROM sira_paired_predictions WHERE day = %(day)s GROUP BY 1, 2, 3;
 
 -- name: label_day
--- Label 2 % of the day's paired events.
+-- Label one in fifty of the day's paired events.
 INSERT INTO sira_labels (product, event_id, label, source, labelled_at)
 SELECT product, event_id, CASE WHEN random() < 0.5 THEN 'fraud' ELSE 'legitimate' END, 'review',
        created_at + interval '1 hour'
