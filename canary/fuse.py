@@ -1,8 +1,8 @@
-"""The per-request fuse of one process: trips on a failing canary within a few requests, with no database.
+"""The per-request fuse of one process: it opens on a failing canary within a few requests, without a database.
 
 An e-detector (Shin, Ramdas & Rinaldo, arXiv 2203.03532) for "at most 5 % errors" against "50 %":
 a likelihood ratio restarted at every request j with weight 1/((j+1)(j+2)), so that the weights sum to 1
-and a healthy canary trips it with probability at most alpha, for ever. Not thread-safe: one per event loop.
+and a healthy canary trips it with probability at most alpha, forever. Not thread-safe: one per event loop.
 """
 
 import msgspec
@@ -44,7 +44,7 @@ class Fuse:
         self._slots = [[0, 0] for _ in range(_SLOTS)]
 
     def observe_canary(self, failed: bool, now: float) -> FuseTrip | None:
-        """Count one canary answer; a trip is returned once when it opens, and once when production holds it."""
+        """Count one canary answer; return a report once when the fuse opens, and once when production prevents it."""
         j = self._requests
         self._requests = j + 1
         if failed:
@@ -57,7 +57,7 @@ class Fuse:
         return None
 
     def observe_production(self, failed: bool, now: float) -> None:
-        """Count one production answer, so that an incident of both arms is not blamed on the canary."""
+        """Count one production answer, so that an incident in both arms is not attributed to the canary."""
         slot = now // _SLOT_SECONDS
         if slot != self._slot:
             self._turn_to(int(slot))
@@ -67,7 +67,7 @@ class Fuse:
             counts[1] += 1
 
     def production_failing(self, now: float) -> bool:
-        """At least 5 % errors of production in the last 60 s; silence is not failure."""
+        """Return whether production had at least 5 % errors in the last 60 s; silence is not failure."""
         self._turn_to(int(now // _SLOT_SECONDS))
         requests = sum(counts[0] for counts in self._slots)
         errors = sum(counts[1] for counts in self._slots)

@@ -27,43 +27,46 @@ class CustomMetric(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Effect sizes, error probabilities and smallest samples. The defaults are the runbook's and the method's."""
+    """Effect sizes, error probabilities and minimum samples. The defaults are the runbook's and the method's.
 
-    # (a) errors: a ratio up to `allowed` is fine, above `error_ratio` is out, between them holds.
+    docs/judging.md explains each rule.
+    """
+
+    # Error ratio: up to `error_ratio_allowed` passes, above `error_ratio` rolls back, between them holds.
     error_ratio: Ratio = 1.5
     error_ratio_allowed: Ratio = 1.2
     error_alpha: Alpha = 0.004
-    # An error rate this low is fine whatever the ratio: the way to go when neither arm ever fails.
+    # An error rate this low passes whatever the ratio is, so that a canary can pass when neither arm ever fails.
     error_rate_negligible: Share = 0.0005
-    # (b) latency
+    # p95 latency
     p95_ratio: Ratio = 1.3
     latency_alpha: Alpha = 0.004
     latency_samples: Annotated[int, Meta(ge=20)] = 200
-    # A p95 this low is fine whatever the ratio: the way to go when a model is faster than a histogram's first bin.
+    # A p95 this low passes whatever the ratio is: a model may be faster than the histogram's first bin.
     p95_negligible_seconds: Annotated[float, Meta(ge=0, le=10)] = 0.002
-    # (c) decisions
+    # Paired decisions
     block_ratio: Ratio = 2.0
     decision_alpha: Alpha = 0.001
     flip_rate: Share = 0.02
     psi: Annotated[float, Meta(gt=0)] = 0.1
     paired_samples: Annotated[int, Meta(ge=1)] = 1000
-    # (d) false positives: relative change, and the share of labels that must have matured before it is judged
+    # False positives from labels: relative change, and the share of labels that must have matured first
     false_positive_change: Annotated[float, Meta(gt=0, le=10)] = 0.05
     matured_share: Share = 0.8
     labels_required: bool = False
-    # (e) metrics of the customer's own
+    # Custom metrics
     metrics: tuple[CustomMetric, ...] = ()
-    # What a step needs to go on, and from where a suspicion holds: evidence of 20 to 1.
+    # The evidence that a step needs to advance, and from which a suspicion holds.
     go_evidence: Annotated[float, Meta(ge=1)] = 20.0
-    # "ignore" lets a fix ship while production is what is alerting.
+    # "ignore" lets a fix advance while production is what is alerting.
     critical_alerts: Literal["hold", "ignore"] = "hold"
-    # Silence and staleness
+    # Silence and stale evidence
     expected_requests: Annotated[int, Meta(ge=1)] = 15
     silence_seconds: Annotated[int, Meta(ge=10)] = 120
     stale_seconds: Annotated[int, Meta(ge=15)] = 30
-    # Mode "threshold": no ratio is read below this many canary requests.
+    # Mode "threshold": no ratio is computed below this many canary requests.
     threshold_samples: Annotated[int, Meta(ge=1)] = 1000
-    # The serving side: how long the canary may take, and what production keeps at a step of 100 %.
+    # Serving: the canary's timeout, and the percentage that production keeps at a step of 100 %.
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.2
     holdback_percent: Annotated[float, Meta(ge=0, le=50)] = 0.0
 

@@ -15,7 +15,7 @@ _HOUR = 3600
 
 
 class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A share of traffic, held for at least `bake_seconds`. A manual gate also waits for an operator's go."""
+    """A share of traffic, held for at least `bake_seconds`. A manual gate also waits for an operator."""
 
     percent: Percent
     bake_seconds: Annotated[int, Meta(ge=0, le=90 * 24 * _HOUR)] = 24 * _HOUR

@@ -1,4 +1,4 @@
-"""Which arm answers a key: sticky, the same in every process, monotone in the percentage."""
+"""Choose the arm that answers a key: sticky, the same in every process, monotone in the percentage."""
 
 from functools import lru_cache
 from hashlib import blake2b
@@ -8,7 +8,7 @@ import msgspec
 
 Arm = Literal["production", "canary"]
 
-# A split that nobody has judged for this long routes nothing: workers stop, and the judge begins anew when it is back.
+# Workers stop routing to a canary that was not judged for this long; the judge then restarts the step.
 UNJUDGED_SECONDS = 600.0
 
 # 53 bits fit a float exactly; all 64 could round up to 1.0 and leave a key out at 100 %.
@@ -25,7 +25,7 @@ class Split(msgspec.Struct, frozen=True):
 
 
 def position(salt: bytes, routing_key: str) -> float:
-    """Where a key lies in [0, 1]: uniform over keys, fixed for a salt. Keyed BLAKE2b (RFC 7693), 64 bits."""
+    """Return a key's position in [0, 1]: uniform over keys, fixed for a salt. Keyed BLAKE2b (RFC 7693), 64 bits."""
     keyed = _keyed(salt).copy()
     keyed.update(routing_key.encode("utf-8", "surrogatepass"))
     return (int.from_bytes(keyed.digest()) >> _DROPPED_BITS) * _SCALE
@@ -33,12 +33,12 @@ def position(salt: bytes, routing_key: str) -> float:
 
 @lru_cache(256)
 def _keyed(salt: bytes) -> blake2b:
-    """The hash with its key already in it: half of what hashing a routing key costs."""
+    """Return the hash with its key already absorbed: half the cost of hashing a routing key."""
     return blake2b(digest_size=8, key=salt)
 
 
 def choose_arm(split: Split, routing_key: str) -> Arm:
-    """Canary exactly for the keys whose position is below the percentage, so raising it never moves one back."""
+    """Return canary for keys whose position is below the percentage, so raising it never moves a key back."""
     if split.percent <= 0.0:
-        return "production"  # most splits most of the time: not worth a hash
+        return "production"  # the common case needs no hash
     return "canary" if position(split.salt, routing_key) * 100.0 < split.percent else "production"

@@ -1,4 +1,4 @@
-"""Canaries as people read them in a terminal."""
+"""Tables and cards for the terminal."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -64,7 +64,7 @@ def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> Rende
 
 
 def report_tables(report: Report) -> RenderableType:
-    """The report in brief; the page has the rest."""
+    """The report in brief; the HTML page has the rest."""
     return Group(_arms_table(report), "", _decisions_line(report), "", _history_table(report))
 
 

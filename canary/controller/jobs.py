@@ -1,4 +1,4 @@
-"""The controller's clockwork, and the only file that knows APScheduler: which job runs when."""
+"""The controller's jobs and their schedule; the only file that uses APScheduler."""
 
 import logging
 import os
@@ -27,15 +27,15 @@ log = logging.getLogger("sira.canary.scheduler")
 
 FUSE_CHANNEL = "sira_fuse"
 DAYS_AHEAD = 7
-# Clocks of this process and of Postgres, which seals, may differ by so much.
+# How far the clocks of this process and of Postgres, which seals, may differ.
 AFTER_SEAL_SECONDS = 0.25
-# Another controller takes over after this many of its own ticks without one of the holder's.
+# Another controller takes over when the holder has not acted for this many ticks.
 STALE_TICKS = 1.5
 LONG_STATEMENT_MS = 600_000
 
 
 class Controller:
-    """Judges every canary and keeps the tables. Any number may run: the lease lets one judge, locks let one keep.
+    """Judge every canary and maintain the tables. Any number may run: the lease lets one judge, locks serialise upkeep.
 
     `last_tick`: time.monotonic() of the last tick that reached Postgres, as holder of the lease or not.
     """
@@ -80,7 +80,7 @@ class Controller:
         self._listener.start()
 
     def stop(self) -> None:
-        """Ends when the jobs under way have."""
+        """Stop; return when the running jobs have ended."""
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
         self._listener.join(2.0)
@@ -92,7 +92,7 @@ class Controller:
         self._scheduler.add_job(job, "interval", seconds=seconds, next_run_time=begins)
 
     def _tick(self) -> None:
-        """Wait for a tick under way, then judge; a fuse may have tripped since that one began."""
+        """Wait for a running tick, then judge: a fuse may have opened since that one began."""
         with self._ticking:
             try:
                 connection = self._connect()
@@ -111,7 +111,7 @@ class Controller:
             self._gauges.publish(judgements)
 
     def _listen(self) -> None:
-        """Judge at once when a serving process reports a tripped fuse; the next tick is the net."""
+        """Judge at once when a serving process reports an open fuse; the next tick is the fallback."""
         while not self._stopping.wait(1.0):
             try:
                 with connect(self._database_url, name="fuse-listener", autocommit=True) as connection:
@@ -123,7 +123,7 @@ class Controller:
                 log.warning("not_listening", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
 
     def _keep(self, name: str, work: Callable[[Connection], int]) -> Callable[[], None]:
-        """A job with a connection of its own, safe to run in every controller at once."""
+        """Return a job with its own connection, safe to run in every controller at once."""
 
         def job() -> None:
             try:
@@ -144,8 +144,8 @@ class Controller:
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._database_url, name="tick", autocommit=True)
-            # A rollout that someone else holds locked must not keep the others from being judged, and a
-            # controller whose host died in mid-tick must not keep its successor waiting.
+            # A rollout locked by someone else must not block the others, and a controller whose host died
+            # in a tick must not block its successor.
             self._connection.execute("SET lock_timeout = '2s'")
             self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
         return self._connection
@@ -157,14 +157,14 @@ class Controller:
 
 
 def _watch_spools(connection: Connection) -> int:
-    """Show at the receiving end what leaves the spools: a pod that ships nowhere cannot be asked whether it does."""
+    """Export each product's newest logged row as Postgres has it; a pod that ships elsewhere cannot report that."""
     for product, newest in upkeep.newest_rows(connection).items():
         metrics.log_newest_row.labels(product).set(newest)
     return 0
 
 
 def _until_sealed(now: float) -> float:
-    """Seconds to just after a bucket is sealed: a tick of the same length then never waits for evidence."""
+    """Return the seconds until just after a bucket is sealed; a tick of the same length then never waits."""
     return BUCKET_SECONDS - now % BUCKET_SECONDS + AFTER_SEAL_SECONDS
 
 

@@ -1,4 +1,4 @@
-"""Stored verdicts, recomputed from stored buckets: what was decided can be shown to follow from what was counted."""
+"""Recompute stored verdicts from stored buckets, to prove that they follow from the counts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from runtime.postgres import Connection
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stored verdict that does not follow from the stored buckets; `names` of what differs."""
+    """A stored verdict that does not follow from the stored buckets; `names` says what differs."""
 
     tick: int
     names: tuple[str, ...]
@@ -33,7 +33,7 @@ class Replayed:
 def replay(
     connection: Connection, rollout: StoredRollout, *, on_verdict: Callable[[int, int], None] = lambda done, of: None
 ) -> Replayed:
-    """Recompute every stored verdict of a rollout. `on_verdict(done, of)` is told of progress.
+    """Recompute every stored verdict of a rollout. `on_verdict(done, of)` receives the progress.
 
     Verdicts that were thinned out had the phase and the dispersion of the one before them.
     """
@@ -62,7 +62,7 @@ def _absorb(
     verdict: StoredVerdict,
     until: StoredVerdict | None = None,
 ) -> JudgeState | None:
-    """The verdict's own buckets, or those between it and `until`, by the rollout as it was then."""
+    """Absorb the verdict's own buckets, or those between it and `until`, with the rollout as it was then."""
     first = (verdict.evidence_through if until else verdict.evidence_from).timestamp()
     through = (until.evidence_from if until else verdict.evidence_through).timestamp()
     sealed = evidence_store.buckets(connection, [Span(then.rollout_id, first, through)])

@@ -1,4 +1,4 @@
-"""What the judge is told from outside: critical alerts of Alertmanager, and values of named Prometheus queries."""
+"""The judge's outside sources: critical alerts from Alertmanager, and values of named Prometheus queries."""
 
 import json
 import logging
@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 log = logging.getLogger("sira.canary.sources")
 
-# A rollback waits for these answers, so they may take a small part of a tick.
+# A rollback waits for these answers, so the timeout is a small part of a tick.
 TIMEOUT_SECONDS = 2.0
 _AT_ONCE = 8
-# Other teams share an Alertmanager: an alert of theirs holds a canary only when they give it our label.
+# Teams share an Alertmanager: another team's alert holds a canary only if it carries our label.
 _CRITICAL = "/api/v2/alerts?active=true&silenced=false&inhibited=false&" + urllib.parse.urlencode(
     [("filter", 'severity="critical"'), ("filter", 'service="sira-inference"')]
 )
@@ -25,7 +25,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Alert:
-    """`product`: empty when it is about no single one."""
+    """`product` is empty when the alert concerns no single product."""
 
     name: str
     product: str = ""
@@ -33,20 +33,20 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """critical_alerts: those that fire, None when unknown. values: by query; None when there is no value."""
+    """critical_alerts: the firing ones, None when unknown. values: by query, None when there is no value."""
 
     critical_alerts: tuple[Alert, ...] | None = None
     values: Mapping[str, float | None] = field(default_factory=dict)
 
     def alerts_about(self, product: str) -> tuple[str, ...] | None:
-        """Names of the alerts that concern a product: its own, and those of no single one."""
+        """Return the alerts that concern a product: its own, and those without a product."""
         if self.critical_alerts is None:
             return None
         return tuple(sorted({alert.name for alert in self.critical_alerts if alert.product in ("", product)}))
 
 
 class Sources:
-    """Asks Alertmanager and Prometheus, all at once. What does not answer in time is unknown, and never an error."""
+    """Query Alertmanager and Prometheus concurrently. What does not answer in time is unknown, never an error."""
 
     def __init__(self, alertmanager_url: str | None, prometheus_url: str | None) -> None:
         self._alertmanager_url = alertmanager_url
@@ -71,7 +71,7 @@ class Sources:
         return tuple(sorted({Alert(one.get("alertname", "unnamed"), one.get("product", "")) for one in labels}))
 
     def _value(self, query: str) -> float | None:
-        """The one sample of an instant vector or a scalar; None for none, for several, and for what is not finite."""
+        """Return the only sample of an instant vector or a scalar; None for none, several, or no finite one."""
         if not self._prometheus_url:
             return None
         parameters = urllib.parse.urlencode({"query": query, "timeout": f"{TIMEOUT_SECONDS:g}s"})

@@ -38,7 +38,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class PhasedBucket:
-    """A bucket, and the percentage of its phase."""
+    """A bucket and the percentage of its phase."""
 
     bucket: Bucket
     percent: float
@@ -69,25 +69,25 @@ class Judgement:
 
 
 def take_lease(connection: Connection, holder: str, *, stale_seconds: float) -> bool:
-    """Whether `holder` is the controller that acts: it was, or the one before has not acted for `stale_seconds`."""
+    """Return whether `holder` may act: it held the lease, or its holder has not acted for `stale_seconds`."""
     values = {"holder": holder, "stale_seconds": stale_seconds}
     return connection.execute(QUERIES["take_lease"], values).fetchone() is not None
 
 
 def lock_evidence(connection: Connection, rollout_ids: Sequence[str]) -> None:
-    """Until the transaction ends no shipment adds to this evidence. Taken before the rollouts' rows are locked."""
+    """Block shipments to this evidence until the transaction ends. Lock it before the rollouts' rows."""
     connection.execute(QUERIES["lock_evidence"], {"rollout_ids": list(rollout_ids)})
 
 
 def standings(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, Standing]:
-    """By rollout_id."""
+    """Return the state around each rollout, by rollout_id."""
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES["standings"], {"rollout_ids": list(rollout_ids)}).fetchall()
     return {row["rollout_id"]: _standing(row) for row in rows}
 
 
 def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[PhasedBucket]]:
-    """By rollout_id, the buckets that start in its span, in the order the judge absorbs them."""
+    """Return by rollout_id the buckets that start in its span, in the order in which the judge absorbs them."""
     values = {
         "rollout_ids": [span.rollout_id for span in spans],
         "firsts": [span.first for span in spans],
@@ -108,7 +108,7 @@ def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[Pha
 
 
 def production_error_cells(connection: Connection, product: str, now: float) -> list[tuple[int, int, int, int]]:
-    """(requests, errors) of production's two halves, a cell per 30 s of the last day."""
+    """Return (requests, errors) of production's two halves, one cell per 30 s of the last day."""
     return connection.execute(QUERIES["production_error_cells"], {"product": product, "now": now}).fetchall()
 
 

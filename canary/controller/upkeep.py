@@ -1,36 +1,36 @@
-"""What keeps the tables of the log and the canary in shape. Every function runs in the caller's transaction."""
+"""Upkeep of the tables of the log and the canary. Every function runs in the caller's transaction."""
 
 from canary.controller.store import QUERIES
 from runtime.postgres import Connection
 
 
 def make_partitions(connection: Connection, *, days_ahead: int) -> int:
-    """Partitions of the log for the days to come; how many were new."""
+    """Create the log's partitions for the coming days; return how many were new."""
     return _count(connection, "make_partitions", {"days_ahead": days_ahead})
 
 
 def drop_partitions(connection: Connection, *, retention_days: int) -> int:
-    """Whole days of the log that are older than the retention, at least 31 days; how many partitions went."""
+    """Drop whole days of the log older than the retention (at least 31 days); return the number of partitions."""
     return _count(connection, "drop_partitions", {"retention_days": retention_days})
 
 
 def drop_evidence(connection: Connection, *, retention_days: int) -> int:
-    """Verdicts and evidence, together, of rollouts that ended before the retention; of how many rollouts."""
+    """Drop verdicts and evidence of rollouts that ended before the retention; return the number of rollouts."""
     return _count(connection, "drop_evidence", {"retention_days": retention_days})
 
 
 def newest_rows(connection: Connection) -> dict[str, float]:
-    """By product, the epoch seconds up to which its log has rows, to half a minute."""
+    """Return by product the time of its newest logged row, in epoch seconds, to half a minute."""
     return dict(connection.execute(QUERIES["newest_rows"]).fetchall())
 
 
 def thin_verdicts(connection: Connection) -> int:
-    """Verdicts that only repeat the one before; enough stay to recompute every one that does."""
+    """Drop verdicts that repeat the one before; the rest is enough to recompute each that stays."""
     return connection.execute(QUERIES["thin_verdicts"]).rowcount
 
 
 def drop_production_errors(connection: Connection) -> int:
-    """Rows older than the day that the dispersion of errors is estimated on."""
+    """Drop rows older than the day on which the dispersion of errors is estimated."""
     return connection.execute(QUERIES["drop_production_errors"]).rowcount
 
 

@@ -1,4 +1,4 @@
-"""How one sealed bucket adds to what the judge remembers."""
+"""Add one sealed bucket to the judge's state."""
 
 import msgspec
 import numpy as np
@@ -26,7 +26,7 @@ RESTARTS_WEIGHT = 0.5
 
 
 def absorb(state: JudgeState | None, bucket: Bucket, policy: Policy) -> JudgeState:
-    """The state after one more sealed bucket; None before the first. Buckets come in order of (start, phase)."""
+    """Return the state after one more sealed bucket. Buckets must come in order of (start, phase)."""
     return absorb_observation(state, observe(bucket), policy)
 
 
@@ -61,7 +61,7 @@ def slow_and_timed(state: JudgeState, seen: Observation, policy: Policy) -> tupl
 
 
 def without_control(policy: Policy) -> bool:
-    """At 100 % nothing is routed to production: the canary is judged against production as it was before."""
+    """Return whether production gets no traffic: the canary is then judged against earlier production."""
     return policy.percent >= 100.0
 
 
@@ -120,7 +120,7 @@ def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeS
 
 
 def _eta(policy: Policy) -> FloatArray:
-    """Bursty errors are worth less evidence each: eta = 1/phi, with an axis for the alternatives."""
+    """Errors that come in bursts count less each: eta = 1/phi, with an axis for the alternatives."""
     return 1.0 / np.asarray(1.0 if policy.dispersion is None else policy.dispersion)[..., None]
 
 

@@ -1,4 +1,4 @@
-"""Rules (c) and (d), on what the models decide: blocks, flips, scores, and false positives."""
+"""The rules of paired decisions: blocks, flips, score shift, and false positives from labels."""
 
 from collections.abc import Iterator
 
@@ -28,10 +28,10 @@ def check_decisions(state: JudgeState, limits: Limits, labels: LabelCounts | Non
 
 
 def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
-    """Rule (c): rolls back when one model blocks more than twice what the other does, on the same events."""
+    """Roll back when one model blocks more than twice as much as the other on the same events."""
     both, canary_only, production_only, neither = (int(n) for n in state.paired)
     total = both + canary_only + production_only + neither
-    # Each way has half of alpha.
+    # Each direction has half of alpha.
     needed = 2.0 / limits.decision_alpha
     more = paired_log_evidence(canary_only, production_only, both, limits.block_ratio)
     fewer = paired_log_evidence(production_only, canary_only, both, limits.block_ratio)
@@ -58,7 +58,7 @@ def check_flips(state: JudgeState, limits: Limits) -> Measurement:
 
 
 def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
-    """Holds and never rolls back: a new model should shift scores, and a person should look."""
+    """Hold and never roll back: a new model should shift scores, and a person should look at them."""
     production, canary = (int(n) for n in state.phase.scores.sum(axis=-1))
     if min(production, canary) < limits.paired_samples:
         reason = f"{min(production, canary):,} scores in one arm, {limits.paired_samples:,} are needed"
@@ -76,7 +76,7 @@ def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
 
 
 def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measurement:
-    """Rule (d): legitimate events blocked, of those both models scored and whose labels have had time to come."""
+    """Compare blocked legitimate events, among those that both models scored and whose labels have matured."""
 
     def measured(outcome: str, reason: str, change: float | None = None) -> Measurement:
         required = limits.labels_required or outcome != "unknown"

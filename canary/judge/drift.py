@@ -6,7 +6,7 @@ from canary.judge.sequential import CANARY, PRODUCTION, IntArray
 
 _GROUPS = 10
 # A group that one arm never hit counts as half an event there, so that the logarithm exists.
-_LEAST = 0.5
+_MIN_COUNT = 0.5
 
 
 def population_stability_index(scores: IntArray) -> float:
@@ -18,8 +18,8 @@ def population_stability_index(scores: IntArray) -> float:
     groups = _deciles(scores[PRODUCTION])
     production, canary = (np.bincount(groups, weights=scores[arm]) for arm in (PRODUCTION, CANARY))
     n_p, n_c = production.sum(), canary.sum()
-    p = np.maximum(production, _LEAST) / n_p
-    c = np.maximum(canary, _LEAST) / n_c
+    p = np.maximum(production, _MIN_COUNT) / n_p
+    c = np.maximum(canary, _MIN_COUNT) / n_c
     bias = (len(production) - 1) * (1.0 / n_c + 1.0 / n_p)
     return max(0.0, float(((c - p) * np.log(c / p)).sum() - bias))
 

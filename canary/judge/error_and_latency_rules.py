@@ -1,4 +1,4 @@
-"""Rules (a) and (b), errors and latency: each gives one measurement of what the judge remembers."""
+"""The rules of error ratio and p95 latency: each returns one measurement of the judge's state."""
 
 from collections.abc import Iterator
 from math import inf, isinf
@@ -14,7 +14,7 @@ from canary.limits import Limits, Policy
 
 
 def check_sequentially(state: JudgeState, policy: Policy) -> Iterator[Measurement]:
-    """The rules that hold under looking at every tick, and what a step needs to go on."""
+    """The rules that stay valid at every tick, and what a step needs to advance."""
     yield check_errors(state, policy)
     yield check_p95(state, policy)
     yield check_control(state, policy)
@@ -23,11 +23,11 @@ def check_sequentially(state: JudgeState, policy: Policy) -> Iterator[Measuremen
 
 
 def check_by_threshold(state: JudgeState, policy: Policy) -> Iterator[Measurement]:
-    """Mode "threshold": the runbook's plain ratios over the phase, read once there are enough requests."""
+    """Mode "threshold": the runbook's plain ratios over the phase, computed once there are enough requests."""
     limits = policy.limits
     yield check_control(state, policy)
     if policy.percent == 0.0:
-        return  # the canary answers nobody: there is no ratio to wait for
+        return  # the canary answers no requests, so there is no ratio
     ratio = _error_ratio(state, policy, state.phase.errors, state.phase.requests)
     samples = float(state.phase.requests[CANARY])
     yield _plain("error_ratio", ratio, limits.error_ratio, samples, limits)
@@ -36,7 +36,7 @@ def check_by_threshold(state: JudgeState, policy: Policy) -> Iterator[Measuremen
 
 
 def check_errors(state: JudgeState, policy: Policy) -> Measurement:
-    """Rule (a): rolls back on evidence of more than 1.2 times the errors, when they are more than 1.5 times."""
+    """Roll back on evidence of more than 1.2 times the errors when the ratio itself is above 1.5."""
     limits = policy.limits
     window = sequential.evidence_window(state.errors)
     ratio = _error_ratio(state, policy, window.events, window.requests)
@@ -55,7 +55,7 @@ def check_errors(state: JudgeState, policy: Policy) -> Measurement:
 
 
 def check_p95(state: JudgeState, policy: Policy) -> Measurement:
-    """Rule (b): rolls back on evidence of more than 1.3 times the p95, when the point ratio says so too."""
+    """Roll back on evidence of more than 1.3 times the p95 when the ratio itself is above 1.3."""
     limits = policy.limits
     since = int(sequential.evidence_window(state.latency).since)
     ratio, samples, sentence = _p95_ratio(state, policy, latency_since(state.window, minute_of(state, since)))
@@ -71,7 +71,7 @@ def check_p95(state: JudgeState, policy: Policy) -> Measurement:
 
 
 def check_control(state: JudgeState, policy: Policy) -> Measurement:
-    """Without a control arm there must be a production to remember."""
+    """Without a control arm, require enough earlier requests of production."""
     known = float(state.production_requests)
     least = policy.limits.threshold_samples
     if not without_control(policy):
@@ -125,7 +125,7 @@ def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
 
 
 def _error_ratio(state: JudgeState, policy: Policy, errors: FloatArray, requests: FloatArray) -> float | None:
-    """The canary's error rate over production's; infinite if only the canary fails, None if there is nothing to say."""
+    """Return the canary's error rate over production's: infinite if only the canary fails, None without data."""
     if without_control(policy):
         production = float(sequential.rate_upper_bound(state.production_errors, state.production_requests))
     else:
@@ -137,7 +137,7 @@ def _error_ratio(state: JudgeState, policy: Policy, errors: FloatArray, requests
 
 
 def _p95_ratio(state: JudgeState, policy: Policy, latency: LatencyArray) -> tuple[float | None, float, str]:
-    """p95 of the canary over production's, on how many canary samples, and the same in words."""
+    """Return the canary's p95 over production's, the number of canary samples, and a sentence."""
     production = state.production_latency if without_control(policy) else latency[PRODUCTION]
     canary = latency[CANARY]
     samples = float(canary.sum())
@@ -166,7 +166,7 @@ def _sized(
     evidence: float | None = None,
     needed: float | None = None,
 ) -> Measurement:
-    """A ratio with its evidence. JSON has no infinity: a ratio to zero is told in the reason alone."""
+    """A ratio with its evidence. JSON has no infinity: only the reason mentions a ratio to zero."""
     value = None if ratio is None or isinf(ratio) else ratio
     return Measurement(name, outcome, reason, value, limit, "ratio", evidence, needed)
 

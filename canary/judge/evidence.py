@@ -5,7 +5,7 @@ from math import ceil, log
 import msgspec
 
 BUCKET_SECONDS = 5
-# Before its first request a rollout has the evidence of production alone, so long and as a phase of its own.
+# A rollout starts with this much history of production, stored as a phase of its own.
 BEFORE_SECONDS = 600
 PHASE_BEFORE = -1
 SEAL_DELAY_SECONDS = 5
@@ -78,7 +78,7 @@ class Bucket(msgspec.Struct, frozen=True):
     paired: Paired = Paired()
 
     def __add__(self, other: "Bucket") -> "Bucket":
-        """Counts of the same bucket gathered by two processes."""
+        """Return the sum of two processes' counts of the same bucket."""
         if (self.start, self.phase) != (other.start, other.phase):
             raise ValueError(f"buckets {self.start}/{self.phase} and {other.start}/{other.phase} do not merge")
         return Bucket(
@@ -91,7 +91,7 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 def bucket_start(now: float) -> int:
-    """Start of the bucket that a row written at `now` (epoch seconds) adds to."""
+    """Return the start of the bucket that a row written at `now` (epoch seconds) is counted in."""
     return int(now // BUCKET_SECONDS) * BUCKET_SECONDS
 
 
@@ -101,7 +101,7 @@ def sealed_before(now: float) -> int:
 
 
 def bins_of_ratio(ratio: float) -> int:
-    """A ratio of latencies as a number of latency bins; 13 at the default limit of 1.3."""
+    """Return how many latency bins a ratio spans: 13 at the default limit of 1.3."""
     return round(BINS_PER_LIMIT * log(ratio) / log(LIMIT_RATIO))
 
 

@@ -28,7 +28,7 @@ def empty_window(shape: tuple[int, ...]) -> LatencyWindow:
 
 
 def add_latency(window: LatencyWindow, minute: int, latency: LatencyArray) -> LatencyWindow:
-    """Count a bucket's histograms into the block of its minute, and forget what is ten minutes old."""
+    """Add a bucket's histograms to the block of its minute, and drop blocks older than ten minutes."""
     minutes, blocks, total = window.minutes, window.blocks, window.total + latency
     if minutes and minutes[-1] == minute:
         return LatencyWindow(minutes, (*blocks[:-1], blocks[-1] + latency), total)
@@ -51,7 +51,7 @@ def quantile_bin(histogram: Counts, quantile: float) -> IntArray:
 
 
 def count_above(histogram: Counts, bin_: IntArray) -> IntArray:
-    """How many lie in bins above `bin_`: (..., 458), (...) -> (...)."""
+    """Return the count in bins above `bin_`: (..., 458), (...) -> (...)."""
     running = histogram.cumsum(axis=-1)
     edge = np.minimum(bin_, LAST_LATENCY_BIN)[..., None]
     return np.asarray(running[..., -1] - np.take_along_axis(running, edge, axis=-1)[..., 0])

@@ -1,4 +1,4 @@
-"""What one rule found: a figure, its limit, and a sentence a person can act on."""
+"""The result of one rule: a figure, its limit, and a sentence that a person can act on."""
 
 from math import exp
 from typing import Literal
@@ -7,13 +7,13 @@ import msgspec
 
 from canary.judge.sequential import FloatArray
 
-_LARGEST_LOG = 690.0  # e to this is still a float
+_MAX_LOG = 690.0  # e to this is still a float
 
 Outcome = Literal["pass", "rollback", "hold", "unknown"]
 
 
 class Measurement(msgspec.Struct, frozen=True):
-    """One rule's finding. `unknown`: too little evidence to say; it stops an advance if `required`, nothing else.
+    """The result of one rule. `unknown`: too little evidence; it only stops an advance, and only if `required`.
 
     value:    the effect in `unit`; None when there is none (no data, or a ratio to zero).
     evidence: an e-value, where the rule weighs one: it acts at `evidence_limit`, however often it is looked at.
@@ -32,7 +32,7 @@ class Measurement(msgspec.Struct, frozen=True):
 
 def e_value(log_evidence: FloatArray) -> float:
     """E from its logarithm, at most 1e299 so that it stays a number in JSON."""
-    return exp(min(float(log_evidence), _LARGEST_LOG))
+    return exp(min(float(log_evidence), _MAX_LOG))
 
 
 def weighed(evidence: float, needed: float) -> str:

@@ -1,4 +1,4 @@
-"""A bucket as arrays, the form the tests work on."""
+"""A bucket as arrays, the form that the tests work on."""
 
 import msgspec
 import numpy as np

@@ -1,4 +1,4 @@
-"""What the judge is told besides the buckets, and the rules about it: alerts, metrics, the fuse, silence."""
+"""The judge's inputs besides the buckets, and their rules: alerts, custom metrics, the fuse, silence."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
 
 def check_conditions(state: JudgeState, policy: Policy, inputs: Inputs) -> Iterator[Measurement]:
-    """Every rule of this module, those that can roll back first."""
+    """Check every rule of this module, those that can roll back first."""
     limits = policy.limits
     yield check_fuse(inputs)
     yield check_silence(state, limits)
@@ -40,7 +40,7 @@ def check_conditions(state: JudgeState, policy: Policy, inputs: Inputs) -> Itera
 
 
 def check_fuse(inputs: Inputs) -> Measurement:
-    """Rule (f): one process's fuse is the rollback of all, unless production was failing too."""
+    """Roll back when a process's fuse has opened; hold when production was failing too."""
     trips = inputs.fuse_trips
     blamed = [trip for trip in trips if not trip.production_failing]
     if blamed:
@@ -56,7 +56,7 @@ def check_fuse(inputs: Inputs) -> Measurement:
 
 
 def check_silence(state: JudgeState, limits: Limits) -> Measurement:
-    """No canary request although some were expected: hold, and after a while roll back."""
+    """Hold when expected canary requests are missing, and roll back after a while."""
     expected, seconds = float(state.unanswered), state.through - float(state.silent_since)
     if expected < limits.expected_requests:
         reason = "the canary is getting its requests"
@@ -93,7 +93,7 @@ def check_alerts(limits: Limits, inputs: Inputs) -> Measurement:
 
 
 def check_metric(metric: CustomMetric, value: float | None) -> Measurement:
-    """Rule (e): no value or NaN holds; it never passes and never rolls back."""
+    """Hold when there is no value or NaN; only a value can pass or roll back."""
     name = f"metric:{metric.name}"
     if value is None or value != value:
         reason = f"{metric.name} has no value: Prometheus does not answer, or the query finds nothing"

@@ -1,4 +1,4 @@
-"""Tests that stay right however often they are looked at (e-processes), as functions of counts.
+"""Tests that stay valid however often they are evaluated (e-processes), as functions of counts.
 
 Arrays end in an axis of two arms (production, canary) or of K alternatives; any axes before it are
 independent rollouts, so that the simulation and the judge run the very same functions.
@@ -19,13 +19,13 @@ PRODUCTION = 0
 CANARY = 1
 
 # Stands for log(0): finite, because JSON has no infinity.
-LOG_NOTHING = -1e9
+LOG_ZERO = -1e9
 
 # Waudby-Smith & Ramdas bet a fraction of the wealth; these are times 1/rho, the largest bet that cannot ruin.
 PAIRED_BETS = np.array([0.02, 0.05, 0.12, 0.3, 0.6, 0.95])
 
-_LARGEST_DISPERSION = 10.0
-_DISPERSION_ERRORS = 200
+_MAX_DISPERSION = 10.0
+_MIN_DISPERSION_ERRORS = 200
 
 
 class SplitTest(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def log_likelihood_ratio(
 
     The binomial split of Poisson events: Lindon & Malek, NeurIPS 2022 (arXiv 2011.03567), and Lindon, Sanden &
     Shirikian, KDD 2022 (arXiv 2205.14762). An incident that hits both arms cancels. `eta` = 1/dispersion.
-    With no production requests, or no canary requests, the split tells nothing and the result is 0.
+    With no production requests, or no canary requests, the split carries no information and the result is 0.
     """
     canary_events = events[..., CANARY, None]
     total_events = canary_events + events[..., PRODUCTION, None]
@@ -82,7 +82,7 @@ def begin_test(shape: tuple[int, ...], alternatives: FloatArray) -> SplitTest:
     """A test without wealth: `restart` it before the first bucket."""
     shape = (*shape, len(alternatives))
     zeros = np.zeros((*shape, 2))
-    return SplitTest(np.full(shape, LOG_NOTHING), np.full(shape, LOG_NOTHING), zeros, zeros, np.zeros(shape))
+    return SplitTest(np.full(shape, LOG_ZERO), np.full(shape, LOG_ZERO), zeros, zeros, np.zeros(shape))
 
 
 def restart(test: SplitTest, weight: float, at: int) -> SplitTest:
@@ -157,14 +157,14 @@ def dispersion(cells: Iterable[tuple[int, int, int, int]]) -> float | None:
     """
     counts = np.array(list(cells), dtype=np.float64).reshape(-1, 4)
     errors = counts[:, 1] + counts[:, 3]
-    if errors.sum() < _DISPERSION_ERRORS:
+    if errors.sum() < _MIN_DISPERSION_ERRORS:
         return None
     half = counts[:, 0] / np.maximum(counts[:, 0] + counts[:, 2], 1.0)
     variance = (errors * half * (1.0 - half)).sum()
     if variance == 0.0:
         return None
     squares = ((counts[:, 1] - errors * half) ** 2).sum()
-    return float(np.clip(squares / variance, 1.0, _LARGEST_DISPERSION))
+    return float(np.clip(squares / variance, 1.0, _MAX_DISPERSION))
 
 
 def rate_upper_bound(events: FloatArray, requests: FloatArray, z: float = 2.326) -> FloatArray:

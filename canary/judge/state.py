@@ -1,6 +1,6 @@
-"""What the judge remembers of a rollout.
+"""The judge's state of a rollout.
 
-The state is enough: a tick costs the newly sealed buckets only, and the same buckets in the same order
+The state is sufficient: a tick reads only the newly sealed buckets, and the same buckets in the same order
 give the same state to the last bit. Leading axes of every array are independent rollouts (none when serving).
 """
 
@@ -25,7 +25,7 @@ WEIGHTED_PHASES = 5
 
 
 class PhaseEvidence(msgspec.Struct, frozen=True):
-    """What a step must earn for itself: all of it starts again with the phase.
+    """The evidence of one phase; it starts again with each phase.
 
     *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95",
     "more than a negligible p95".
@@ -71,7 +71,7 @@ class JudgeState(msgspec.Struct, frozen=True):
 
 
 def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
-    """Before the first bucket, whose phase has still to begin."""
+    """Return the state before the first bucket, whose phase has not begun yet."""
     return JudgeState(
         started=start,
         through=start,
@@ -91,9 +91,9 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
 
 
 def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> JudgeState:
-    """The tests of the rollout go on, with some weight on a change that comes with the phase.
+    """Continue the rollout's tests with some weight on a change that comes with the phase.
 
-    At 0 % nothing can come with it: only the first phase has a weight even so.
+    A phase at 0 % cannot cause a change, so only the first phase gets a weight regardless.
     """
     if state.phases < WEIGHTED_PHASES and (percent > 0.0 or state.phases == 0):
         state = msgspec.structs.replace(restart(state, PHASE_WEIGHT, start), phases=state.phases + 1)

@@ -1,4 +1,4 @@
-"""The verdict on a rollout: every measurement, and what follows from them. First match wins."""
+"""The verdict on a rollout: every measurement, and what follows. The first match wins."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -25,9 +25,9 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 def judge(state: JudgeState | None, policy: Policy, inputs: Inputs) -> Verdict:
-    """The verdict on everything absorbed so far. Pure: the same buckets and inputs give the same verdict.
+    """Return the verdict on everything absorbed so far. Pure: the same buckets and inputs give the same verdict.
 
-    rollback: a rule says so. hold: someone must look. advance: everything passes. continue: not yet known.
+    rollback: a rule asks for it. hold: needs review. advance: everything passes. continue: not enough evidence yet.
     """
     if state is None:
         return _verdict((check_fuse(inputs), NO_EVIDENCE), through=0)

@@ -1,4 +1,4 @@
-"""What an event turned out to be: labels as services send them and as files hold them, every fault named at once."""
+"""Labels of events as services send them and as files hold them; every fault is named at once."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,8 +11,8 @@ from canary.errors import CanaryError
 Kind = Literal["fraud", "legitimate"]
 
 MOST_LABELS = 10_000
-MOST_FAULTS = 50
-# A label from the future is a wrong clock or a wrong column; a little of it is clocks that differ.
+MAX_FAULTS = 50
+# A label from the future means a wrong clock or column; a small difference between clocks is normal.
 CLOCK_SKEW = timedelta(minutes=5)
 
 _LONGEST = {"product": 64, "event_id": 128, "source": 64}
@@ -20,7 +20,7 @@ _FIELDS = ("product", "event_id", "label", "source", "labelled_at")
 
 
 class LabelsInvalid(CanaryError):
-    """`faults` names every wrong field, up to MOST_FAULTS."""
+    """`faults` names every wrong field, up to MAX_FAULTS."""
 
     def __init__(self, faults: Iterable[str]) -> None:
         self.faults = tuple(faults)
@@ -29,7 +29,10 @@ class LabelsInvalid(CanaryError):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """`source`: who says so, such as chargeback or review. `labelled_at` has a time zone; the latest label counts."""
+    """`source` is where the label comes from, such as chargeback or review.
+
+    `labelled_at` has a time zone; the latest label counts.
+    """
 
     product: str
     event_id: str
@@ -39,14 +42,14 @@ class Label:
 
 
 def parse_labels(body: object, now: datetime) -> list[Label]:
-    """Labels of a decoded JSON list. Raises LabelsInvalid."""
+    """Read a decoded JSON list. Raises LabelsInvalid."""
     if not isinstance(body, list) or not 1 <= len(body) <= MOST_LABELS:
         raise LabelsInvalid([f"the body must be a list of 1 to {MOST_LABELS:,} labels"])
     return _read_all(((f"[{i}]", row) for i, row in enumerate(body)), now)
 
 
 def parse_csv(file: TextIO, now: datetime) -> list[Label]:
-    """Labels of a CSV file whose first line names the columns, in any order. Raises LabelsInvalid."""
+    """Read a CSV file whose first line names the columns, in any order. Raises LabelsInvalid."""
     reader = csv.DictReader(file)
     if missing := [name for name in _FIELDS if name not in (reader.fieldnames or ())]:
         raise LabelsInvalid([f"line 1: no column {', '.join(missing)}; it must name {', '.join(_FIELDS)}"])
@@ -64,8 +67,8 @@ def _read_all(rows: Iterable[tuple[str, object]], now: datetime) -> list[Label]:
     for place, row in rows:
         found = _faults(row, now)
         faults += [f"{place}{fault}" for fault in found]
-        if len(faults) > MOST_FAULTS:
-            raise LabelsInvalid([*faults[:MOST_FAULTS], "and there may be more"])
+        if len(faults) > MAX_FAULTS:
+            raise LabelsInvalid([*faults[:MAX_FAULTS], "and there may be more"])
         if not found and isinstance(row, dict):
             labels.append(Label(**{**row, "labelled_at": datetime.fromisoformat(row["labelled_at"])}))
     if faults:

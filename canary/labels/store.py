@@ -1,4 +1,4 @@
-"""Labels in Postgres, and what they say about a rollout once they have had time to come."""
+"""Labels in Postgres, and their counts per rollout once they have matured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class DayToCount:
 
 @dataclass(frozen=True, slots=True)
 class LabelOutcome:
-    """Events that both models scored, by what each decided. `fraud` and `legitimate` are counted among the matured."""
+    """Events that both models scored, by decision pair. `fraud` and `legitimate` are counted among the matured."""
 
     canary_decision: str
     production_decision: str
@@ -33,7 +33,10 @@ class LabelOutcome:
 
 
 def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str) -> int:
-    """How many were new: a label sent again changes nothing. Raises LabelsInvalid for products nobody registered."""
+    """Insert labels and return how many were new; a repeated label changes nothing.
+
+    Raises LabelsInvalid for unknown products.
+    """
     products = sorted({label.product for label in labels})
     known = {row[0] for row in connection.execute(QUERIES["known_products"], {"products": products})}
     if unknown := [product for product in products if product not in known]:
@@ -50,10 +53,9 @@ def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str
 
 
 def count_labels(connection: Connection, *, maturity: timedelta) -> int:
-    """Count anew every (rollout, day) whose figures may have changed; how many those were. In autocommit.
+    """Recount every (rollout, day) that may have changed, and return how many. Needs autocommit.
 
-    An event is judged once it is older than `maturity`: before, the labels that came say more about who complains
-    early than about who was wronged.
+    An event counts once it is older than `maturity`: earlier labels are biased towards those who complain early.
     """
     since, now = _progress(connection)
     span = {"since": since, "now": now, "maturity": maturity}
@@ -72,7 +74,7 @@ def label_outcomes(connection: Connection, rollout_id: str) -> list[LabelOutcome
 
 
 def _progress(connection: Connection) -> tuple[datetime, datetime]:
-    """Up to when labels are counted, and the database's clock."""
+    """Return up to when labels are counted, and the database's clock."""
     row = connection.execute(QUERIES["label_progress"]).fetchone()
     assert row is not None
     return row[0], row[1]

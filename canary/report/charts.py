@@ -8,13 +8,13 @@ WIDTH, HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 34
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _TICKS = 4
-_MARKED = 40  # points up to which each is marked, so that a lone one shows
+_MARKED = 40  # with at most this many points each is marked, so that a single one is visible
 
 Series = Mapping[str, Sequence[float | None]]
 
 
 def line_chart(series: Series, x_labels: tuple[str, str], unit: str, *, title: str) -> str:
-    """Lines over time by name, equally spaced; a None leaves a gap. `x_labels`: of the first and the last point."""
+    """Draw named lines over equally spaced times; None leaves a gap. `x_labels` mark the first and the last point."""
     top = _ceiling(series)
     parts = [_frame(top, unit), _x_ends(*x_labels)]
     for name, values in series.items():
@@ -30,7 +30,7 @@ def line_chart(series: Series, x_labels: tuple[str, str], unit: str, *, title: s
 
 
 def histogram(series: Series, x_labels: tuple[str, str], unit: str, *, title: str) -> str:
-    """Bars side by side, a group a bin."""
+    """Draw bars side by side, one group per bin."""
     top = _ceiling(series)
     parts = [_frame(top, unit), _x_ends(*x_labels)]
     bins = max((len(values) for values in series.values()), default=0)
@@ -77,7 +77,7 @@ def _x_ends(first: str, last: str) -> str:
 
 
 def _runs(points: Sequence[tuple[float, float] | None]) -> list[str]:
-    """Points of unbroken stretches, as SVG writes them."""
+    """Return the points of each unbroken stretch in SVG notation."""
     runs: list[list[str]] = [[]]
     for point in points:
         if point is None:
@@ -88,7 +88,7 @@ def _runs(points: Sequence[tuple[float, float] | None]) -> list[str]:
 
 
 def _ceiling(series: Series) -> float:
-    """A round number at or above every value, so that quarters of it read well."""
+    """Return a round number at or above every value, so that its quarters are readable."""
     largest = max((y for values in series.values() for y in values if y is not None), default=0.0)
     if largest <= 0.0:
         return 1.0

@@ -1,4 +1,4 @@
-"""The case for or against promotion: what a rollout has shown, from its evidence, pairs, labels and verdicts."""
+"""The case for or against promotion, from a rollout's evidence, pairs, labels and verdicts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 ARMS = ("production", "canary")
 SLOTS = 120
-# The histograms of at most so many buckets are read, or of as many as hold so many requests of either arm in each
-# slot: more would take seconds and change no figure that a person can see.
+# Read the histograms of at most this many buckets, or of enough for this many requests per arm and slot: more would
+# take seconds and change no visible figure.
 _MOST_BUCKETS = 6_000
 _ENOUGH_REQUESTS = 2_000
 
@@ -47,7 +47,7 @@ class ArmTotal:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds of model scoring, as upper edges of bins that are 2 % wide; None without a sample."""
+    """Seconds of model scoring, as upper edges of bins that are 2 % wide; None without samples."""
 
     samples: int
     p50: float | None
@@ -57,7 +57,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Figures over time: `times` are starts of slots; error shares and p95 seconds by arm, None where nothing was."""
+    """Figures over time: `times` are the starts of slots; error shares and p95 seconds by arm, None without data."""
 
     times: tuple[datetime, ...]
     errors: Mapping[str, tuple[float | None, ...]]
@@ -115,7 +115,7 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRun:
-    """The same verdict and action, tick after tick."""
+    """Consecutive ticks with the same verdict and action."""
 
     phase: int
     verdict: str
@@ -154,8 +154,8 @@ class Report:
 
 
 def make_report(connection: Connection, rollout: StoredRollout) -> Report:
-    """In the caller's transaction."""
-    # A week of buckets fits: sorted on disk they took twice as long.
+    """Compute the report in the caller's transaction."""
+    # Enough for a week of buckets: sorting on disk took twice as long.
     connection.execute("SET LOCAL work_mem = '64MB'")
     verdict = store.latest_verdict(connection, rollout.rollout_id)
     totals = tuple(_rows(connection, ArmTotal, "phase_totals", rollout))
@@ -188,7 +188,7 @@ def _rows(connection: Connection, kind: type[Any], query: str, rollout: StoredRo
 def _histograms(
     connection: Connection, rollout_id: str, totals: Sequence[ArmTotal]
 ) -> tuple[Course, dict[str, Latency], Scores]:
-    """The course, and the latency and the scores of it all."""
+    """Read the course over time, and the latency and scores of the whole rollout."""
     counts = np.zeros((2, SLOTS, 2))
     latency = np.zeros((2, SLOTS, LATENCY_BINS), dtype=np.int64)
     scores = np.zeros((2, SCORE_BINS), dtype=np.int64)
@@ -222,7 +222,7 @@ def _histograms(
 
 
 def _read_one_of(buckets: int, totals: Sequence[ArmTotal]) -> int:
-    """Of how many buckets the histograms of one are read."""
+    """Sampling stride: read one bucket in this many."""
     fewest = min(sum(total.requests for total in totals if total.arm == arm) for arm in ARMS)
     return max(1, buckets // _MOST_BUCKETS, fewest // (SLOTS * _ENOUGH_REQUESTS))
 
@@ -233,7 +233,7 @@ def _latency(histogram: IntArray) -> Latency:
 
 
 def _quantile(histogram: IntArray, quantile: float) -> float | None:
-    """Seconds; None for an empty histogram, and beyond 10 s."""
+    """Return seconds; None for an empty histogram and beyond 10 s."""
     if not histogram.any():
         return None
     edge = latency_edge(int(quantile_bin(histogram, quantile)))

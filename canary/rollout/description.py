@@ -11,7 +11,7 @@ NO_CANARY = "none"
 
 
 def summary(product: str, rollout: StoredRollout | None) -> dict[str, Any]:
-    """What anyone may know. `state` is that of the last rollout; `canary_percent` is 0 when none runs."""
+    """The public summary. `state` is that of the last rollout; `canary_percent` is 0 when none runs."""
     return {
         "product": product,
         "canary_percent": rollout.canary_percent if rollout else 0,
@@ -20,7 +20,7 @@ def summary(product: str, rollout: StoredRollout | None) -> dict[str, Any]:
 
 
 def description(rollout: StoredRollout, verdict: StoredVerdict | None) -> dict[str, Any]:
-    """Everything about a rollout, and why it stands where it does."""
+    """The full description of a rollout, with the reasons for its state."""
     return {
         **summary(rollout.product, rollout),
         "rollout_id": rollout.rollout_id,

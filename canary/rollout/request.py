@@ -1,4 +1,4 @@
-"""What an operator asks for: the body of POST /v1/canary, read with every fault at once."""
+"""The body of POST /v1/canary, read with every fault at once."""
 
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -21,7 +21,7 @@ class RequestInvalid(CanaryError):
 
 @dataclass(frozen=True, slots=True)
 class CanaryRequest:
-    """Start a canary, or change the percentage of the one that runs. None: not said."""
+    """Start a canary, or change the percentage of the running one. None means not given."""
 
     product: str
     canary_percent: float

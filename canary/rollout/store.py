@@ -1,4 +1,4 @@
-"""The rollouts' rows. Every function runs in the caller's transaction and commits nothing."""
+"""The rows of rollouts. Every function runs in the caller's transaction and commits nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 @dataclass(frozen=True, slots=True)
 class StoredRollout:
-    """A row of sira_canary_config. `judge_state`: as `judge_state.encode_state` wrote it, None before the first bucket.
+    """A row of sira_canary_config. `judge_state`: as `judge.state.encode_state` wrote it, None before the first bucket.
 
-    `phase` counts the splits it has had; `sealed_through`: evidence before it is judged and never changes.
+    `phase` counts its splits; evidence before `sealed_through` is judged and never changes.
     """
 
     rollout_id: str
@@ -57,7 +57,7 @@ class StoredRollout:
         return Position(self.plan, self.status, self.step, self.step_started_at.timestamp())
 
     def policy(self, percent: float | None = None) -> Policy:
-        """What it is judged by, at its own percentage or at that of an earlier phase."""
+        """Return the policy at its own percentage, or at that of an earlier phase."""
         routed = routed_percent(self.canary_percent if percent is None else percent, self.limits)
         return Policy(routed, self.mode, self.limits, self.dispersion)
 
@@ -76,7 +76,7 @@ class NewRollout:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One split that a rollout has had."""
+    """One split of a rollout."""
 
     phase: int
     step: int
@@ -88,9 +88,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A row of sira_canary_verdicts: all that recomputing it needs, with the buckets it names.
+    """A row of sira_canary_verdicts: with its buckets, enough to recompute it.
 
-    `inputs`: `conditions.Inputs` as JSON. `dispersion` weighed the buckets from `evidence_from` to `evidence_through`.
+    `inputs` are `safety_rules.Inputs` as JSON. `dispersion` weighed the buckets of this verdict.
     """
 
     tick: int
@@ -107,23 +107,23 @@ class StoredVerdict:
 
 
 def read_one_moment(connection: Connection) -> None:
-    """First in a transaction: all it reads is of one moment, so that no verdict shows before what it did."""
+    """Call first in a transaction: all its reads see one moment, so a verdict never appears before its effect."""
     connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
 
 
 def live_metrics(connection: Connection) -> dict[str, tuple[CustomMetric, ...]]:
-    """By rollout_id of every live rollout, the metrics of the customer's own that its limits name."""
+    """Return the custom metrics of every live rollout, by rollout_id."""
     rows = connection.execute(QUERIES["live_metrics"]).fetchall()
     return {rollout_id: msgspec.convert(metrics, tuple[CustomMetric, ...]) for rollout_id, metrics in rows}
 
 
 def all_rollouts(connection: Connection, *, product: str | None = None, limit: int = 50) -> list[StoredRollout]:
-    """Newest first."""
+    """Return rollouts, newest first."""
     return _rollouts(connection, "all_rollouts", {"product": product, "limit": limit})
 
 
 def lock_rollouts(connection: Connection, rollout_ids: Sequence[str]) -> list[StoredRollout]:
-    """The rows as they stand once every other change of them has ended."""
+    """Lock the rows and return them; waits until every other change of them has ended."""
     return _rollouts(connection, "lock_rollouts", {"rollout_ids": list(rollout_ids)})
 
 
@@ -132,7 +132,7 @@ def lock_live_rollout(connection: Connection, product: str) -> StoredRollout | N
 
 
 def latest_rollout(connection: Connection, product: str) -> StoredRollout | None:
-    """The live one, or the last that was."""
+    """Return the live rollout, or the last one."""
     return _rollout(connection, "latest_rollout", {"product": product})
 
 
@@ -142,7 +142,7 @@ def product_exists(connection: Connection, product: str) -> bool:
 
 
 def insert_rollout(connection: Connection, new: NewRollout, *, actor: str) -> StoredRollout:
-    """With production's last ten minutes as its first evidence.
+    """Insert a rollout with production's last ten minutes as its first evidence.
 
     Raises psycopg.errors.UniqueViolation when the product has a live rollout.
     """
@@ -163,13 +163,13 @@ def begin_phase(
     actor: str,
     production_model_id: str | None = None,
 ) -> StoredRollout:
-    """Another split, or another production to compare with: what a step must earn starts again."""
+    """Start another split, or compare with another production; the evidence of the step starts again."""
     values = {"rollout_id": rollout_id, "percent": percent, "step": step, "production_model_id": production_model_id}
     return _phase_recorded(connection, "begin_phase", values, actor)
 
 
 def set_status(connection: Connection, rollout_id: str, status: Status) -> StoredRollout:
-    """A rollout that ends has 0 %."""
+    """Set the status; a rollout that ends gets 0 %."""
     changed = _rollout(connection, "set_status", {"rollout_id": rollout_id, "status": status})
     assert changed is not None
     return changed
@@ -200,7 +200,7 @@ def latest_verdict(connection: Connection, rollout_id: str) -> StoredVerdict | N
 
 
 def verdicts(connection: Connection, rollout_id: str) -> list[StoredVerdict]:
-    """Oldest first. Those that only repeat the one before are thinned out after an hour."""
+    """Return the verdicts, oldest first. After an hour, those that repeat the one before are deleted."""
     return _verdicts(connection, "verdicts", rollout_id)
 
 
@@ -240,5 +240,5 @@ def _from_row(row: Mapping[str, Any]) -> StoredRollout:
 
 
 def jsonb(value: Any) -> Jsonb:
-    """Structs as JSON; a number that JSON cannot hold becomes null."""
+    """Encode structs as JSON; a number that JSON cannot hold becomes null."""
     return Jsonb(value, dumps=msgspec.json.encode)
