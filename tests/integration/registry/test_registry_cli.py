@@ -118,8 +118,8 @@ def test_fields_are_made_nullable_given_defaults_and_renamed_as_the_model_is_reg
         ("Amount", True, 12.5),
     ]
     assert "Volume 1" in run("show", "card_ulb/ulb/1").stdout
-    refused = run("register", file, *DETAILS, "--version", "2", "--nullable", "V1,Amonut", exit_code=1)
-    assert "nullable names Amonut, which the model does not take" in refused.stderr
+    refused = run("register", file, *DETAILS, "--version", "2", "--nullable", "V1,Amuont", exit_code=1)
+    assert "nullable names Amuont, which the model does not take" in refused.stderr
 
 
 def test_rows_that_a_model_cannot_score_are_warned_about(run: Run, tmp_path: Path) -> None:
