@@ -116,6 +116,7 @@ evidence AS (
 SELECT count(*) FROM inserted
 
 -- name: ship_paired
+-- Insert paired predictions that are not in the log yet, and count their evidence.
 WITH sent AS (
     SELECT DISTINCT ON (prediction_id, rollout_id) s.*, to_timestamp(created_at) AS at,
            (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
@@ -152,11 +153,13 @@ evidence AS (
 SELECT count(*) FROM inserted
 
 -- name: ship_fuse_trips
+-- Insert fuse reports; a repeated one is skipped.
 INSERT INTO sira_canary_fuse_trips (rollout_id, process, tripped_at, requests, errors, production_failing)
 SELECT rollout_id, process, to_timestamp(tripped_at), requests, errors, production_failing FROM staged_trips
 ON CONFLICT DO NOTHING
 
 -- name: find_prediction
+-- The stored prediction with this id.
 SELECT prediction_id::text, created_at, product, event_id, routing_key, payload::text AS payload, payload_sha256,
        model_id::text, model_version, artifact_sha256, runtime_version, score, decision, review_threshold,
        block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome
@@ -164,6 +167,7 @@ FROM sira_predictions WHERE prediction_id = %(prediction_id)s
 ORDER BY created_at LIMIT 1
 
 -- name: running_rollouts
+-- What workers need of every live rollout. Reads sira_canary_config, a table of canary.
 SELECT rollout_id::text, product, canary_model_id::text, phase, canary_percent, limits,
        extract(epoch FROM clock_timestamp() - sealed_through)::float8 AS unjudged_seconds
 FROM sira_canary_config WHERE status IN ('running', 'paused')

@@ -15,6 +15,7 @@ SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(rollout_id::tex
 FROM (SELECT unnest(%(rollout_ids)s::uuid[]) AS rollout_id ORDER BY 1) AS ordered;
 
 -- name: standings
+-- The state around each rollout: its version's status, production, labels and fuse reports.
 SELECT c.rollout_id::text, extract(epoch FROM clock_timestamp())::float8 AS now,
        canary.status AS canary_status,
        production.model_id::text AS production_now,
@@ -49,6 +50,7 @@ CROSS JOIN LATERAL (
 LEFT JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: paired_evidence
+-- Paired decisions per rollout, bucket and phase within each span.
 SELECT sealed.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, sealed.phase,
        canary_percent AS percent, n11, n10, n01, n00
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
@@ -59,6 +61,7 @@ CROSS JOIN LATERAL (
 JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: production_error_cells
+-- Requests and errors of production's two halves per 30 s of the last day.
 SELECT coalesce(sum(requests) FILTER (WHERE half = 0), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 0), 0)::bigint,
        coalesce(sum(requests) FILTER (WHERE half = 1), 0)::bigint, coalesce(sum(errors) FILTER (WHERE half = 1), 0)::bigint
 FROM sira_production_errors
@@ -66,15 +69,18 @@ WHERE product = %(product)s AND bucket_start >= to_timestamp(%(now)s) - interval
 GROUP BY bucket_start ORDER BY bucket_start;
 
 -- name: set_dispersion
+-- Store the estimated dispersion of production's errors.
 UPDATE sira_canary_config SET dispersion = %(dispersion)s, dispersion_at = clock_timestamp()
 WHERE rollout_id = %(rollout_id)s::uuid;
 
 -- name: seal
+-- Store each judge state and seal the evidence before the span's end.
 UPDATE sira_canary_config SET sealed_through = to_timestamp(through), judge_state = state
 FROM unnest(%(rollout_ids)s::uuid[], %(throughs)s::float8[], %(states)b::text[]) AS sealed (id, through, state)
 WHERE rollout_id = id;
 
 -- name: insert_verdicts
+-- Insert the verdicts of one tick.
 INSERT INTO sira_canary_verdicts
     (rollout_id, phase, verdict, action, reasons, measurements, inputs, dispersion, evidence_from, evidence_through,
      judged_at)
@@ -85,12 +91,15 @@ FROM jsonb_to_recordset(%(verdicts)s) AS judged (
     dispersion float8, evidence_from float8, evidence_through float8, judged_at float8);
 
 -- name: make_partitions
+-- Create the log's partitions from yesterday to some days ahead.
 SELECT sira_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %(days_ahead)s::int);
 
 -- name: drop_partitions
+-- Drop partitions of the log that are older than the retention.
 SELECT sira_drop_partitions((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
 
 -- name: drop_evidence
+-- Drop verdicts and evidence of rollouts that ended before the retention.
 SELECT sira_drop_evidence((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
 
 -- name: newest_rows
@@ -120,4 +129,5 @@ DELETE FROM sira_canary_verdicts v USING (
 WHERE (v.rollout_id, v.tick) = (seen.rollout_id, seen.tick) AND seen.repeats AND seen.soon;
 
 -- name: drop_production_errors
+-- Delete production's error counts that are older than a day.
 DELETE FROM sira_production_errors WHERE bucket_start < clock_timestamp() - interval '2 days';

@@ -8,7 +8,7 @@ import msgspec
 from canary.controller import store as evidence_store
 from canary.controller.store import Span
 from canary.controller.tick import absorb_sealed
-from canary.judge.safety_rules import Inputs
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState
 from canary.judge.verdict import Verdict, judge
 from canary.rollout import store
@@ -48,7 +48,7 @@ def replay(
         percent = percents[verdict.phase]
         then = replace(rollout, phase=verdict.phase, canary_percent=percent, dispersion=verdict.dispersion)
         state = _absorb(connection, state, then, verdict)
-        again = judge(state, then.policy(), msgspec.convert(verdict.inputs, Inputs))
+        again = judge(state, then.policy(), msgspec.convert(verdict.inputs, JudgeInputs))
         if names := _differences(verdict, again):
             differences.append(Difference(verdict.tick, names))
         on_verdict(place + 1, len(stored))

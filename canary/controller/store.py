@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 from canary.fuse import FuseTrip
 from canary.judge.decision_rules import LabelCounts
 from canary.judge.evidence import ArmBucket, Bucket, Histogram, Paired
-from canary.judge.safety_rules import Inputs
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.verdict import Verdict
 from canary.rollout.next_action import ACTION_NAMES, Action
 from canary.rollout.store import StoredRollout, jsonb
@@ -63,7 +63,7 @@ class Judgement:
     rollout: StoredRollout
     span: Span
     state: str | None
-    inputs: Inputs
+    inputs: JudgeInputs
     verdict: Verdict
     action: Action
 

@@ -15,7 +15,7 @@ from canary.controller.store import Judgement, PhasedBucket, Span, Standing
 from canary.judge import sequential
 from canary.judge.absorb import absorb
 from canary.judge.evidence import BEFORE_SECONDS, sealed_before
-from canary.judge.safety_rules import Inputs
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState, begin_phase
 from canary.judge.verdict import judge
 from canary.rollout import store, transitions
@@ -158,8 +158,8 @@ def _apply(connection: Connection, judgement: Judgement) -> StoredRollout:
             return rollout
 
 
-def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> Inputs:
-    return Inputs(
+def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> JudgeInputs:
+    return JudgeInputs(
         now=standing.now,
         bake_over=bake_over(rollout.position(), standing.now),
         critical_alerts=answers.alerts_about(rollout.product),

@@ -6,7 +6,7 @@ import msgspec
 
 from canary.judge.drift import population_stability_index
 from canary.judge.evidence import Paired
-from canary.judge.measurement import Measurement, Outcome, e_value, weighed
+from canary.judge.measurement import Measurement, RuleOutcome, e_value, weighed
 from canary.judge.sequential import paired_log_evidence, paired_relative_change
 from canary.judge.state import JudgeState
 from canary.limits import Limits
@@ -38,7 +38,7 @@ def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
     evidence = max(e_value(more), e_value(fewer))
     canary, production = both + canary_only, both + production_only
     ratio = canary / production if production else None
-    enough: Outcome = "pass" if total >= limits.paired_samples else "unknown"
+    enough: RuleOutcome = "pass" if total >= limits.paired_samples else "unknown"
     outcome = "rollback" if evidence >= needed else enough
     counts = f"of {total:,} events scored by both, the canary blocks {canary:,} and production {production:,}"
     reason = f"{counts}; {weighed(evidence, needed)}"
@@ -52,7 +52,7 @@ def check_flips(state: JudgeState, limits: Limits) -> Measurement:
         reason = f"{total:,} events scored by both, {limits.paired_samples:,} are needed"
         return Measurement("flip_rate", "unknown", reason, None, limits.flip_rate, "share")
     rate = (canary_only + production_only) / total
-    outcome: Outcome = "hold" if rate > limits.flip_rate else "pass"
+    outcome: RuleOutcome = "hold" if rate > limits.flip_rate else "pass"
     reason = f"the models disagree on blocking {rate:.2%} of {total:,} events, the limit is {limits.flip_rate:.2%}"
     return Measurement("flip_rate", outcome, reason, rate, limits.flip_rate, "share")
 
@@ -64,7 +64,7 @@ def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
         reason = f"{min(production, canary):,} scores in one arm, {limits.paired_samples:,} are needed"
         return Measurement("score_psi", "unknown", reason, None, limits.psi, "PSI")
     psi = population_stability_index(state.phase.scores)
-    outcome: Outcome = "hold" if psi > limits.psi else "pass"
+    outcome: RuleOutcome = "hold" if psi > limits.psi else "pass"
     return Measurement(
         "score_psi",
         outcome,

@@ -7,7 +7,7 @@ from canary.judge import sequential
 from canary.judge.absorb import minute_of, without_control
 from canary.judge.evidence import BINS_PER_LIMIT, LIMIT_RATIO, latency_edge
 from canary.judge.latency import P95, LatencyArray, latency_since, quantile_bin
-from canary.judge.measurement import Measurement, Outcome, e_value, weighed
+from canary.judge.measurement import Measurement, RuleOutcome, e_value, weighed
 from canary.judge.sequential import CANARY, PRODUCTION, FloatArray
 from canary.judge.state import JudgeState
 from canary.limits import Limits, Policy
@@ -41,7 +41,7 @@ def check_errors(state: JudgeState, policy: Policy) -> Measurement:
     window = sequential.evidence_window(state.errors)
     ratio = _error_ratio(state, policy, window.events, window.requests)
     evidence, needed = e_value(sequential.log_evidence(state.errors.log_wealth)), 1.0 / limits.error_alpha
-    outcome: Outcome = "pass"
+    outcome: RuleOutcome = "pass"
     if evidence >= needed and ratio is not None and ratio > limits.error_ratio:
         outcome = "rollback"
     elif evidence >= limits.go_evidence:
@@ -60,7 +60,7 @@ def check_p95(state: JudgeState, policy: Policy) -> Measurement:
     since = int(sequential.evidence_window(state.latency).since)
     ratio, samples, sentence = _p95_ratio(state, policy, latency_since(state.window, minute_of(state, since)))
     evidence, needed = e_value(sequential.log_evidence(state.latency.log_wealth)), 1.0 / limits.latency_alpha
-    outcome: Outcome = "pass"
+    outcome: RuleOutcome = "pass"
     slow = ratio is not None and ratio > limits.p95_ratio and samples >= limits.latency_samples
     if evidence >= needed and slow:
         outcome = "rollback"
@@ -92,7 +92,7 @@ def check_error_go(state: JudgeState, policy: Policy) -> Measurement:
     evidence = e_value(sequential.log_evidence(phase.error_go))
     negligible = e_value(sequential.log_evidence(phase.negligible_go))
     known = evidence >= limits.go_evidence
-    outcome: Outcome = "unknown"
+    outcome: RuleOutcome = "unknown"
     reason = f"errors are not yet shown to be under {limits.error_ratio:g} times production's: {_times(ratio)}"
     if known and (ratio is None or ratio < limits.error_ratio_allowed):
         outcome, reason = "pass", f"errors are under {limits.error_ratio:g} times production's: {_times(ratio)}"
@@ -118,7 +118,7 @@ def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
     if fast >= limits.go_evidence and not close:
         reason = f"the canary's p95 is below {limits.p95_negligible_seconds * 1e3:g} ms"
         return _sized("p95_go", "pass", reason, None, limits.p95_ratio, fast, limits.go_evidence)
-    outcome: Outcome = "pass" if close else "unknown"
+    outcome: RuleOutcome = "pass" if close else "unknown"
     verb = "is" if close else "is not yet shown to be"
     reason = f"p95 {verb} under {limits.p95_ratio:g} times production's"
     return _sized("p95_go", outcome, reason, None, limits.p95_ratio, evidence, limits.go_evidence)
@@ -159,7 +159,7 @@ def _plain(name: str, ratio: float | None, limit: float, samples: float, limits:
 
 def _sized(
     name: str,
-    outcome: Outcome,
+    outcome: RuleOutcome,
     reason: str,
     ratio: float | None,
     limit: float,

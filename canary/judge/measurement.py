@@ -9,7 +9,7 @@ from canary.judge.sequential import FloatArray
 
 _MAX_LOG = 690.0  # e to this is still a float
 
-Outcome = Literal["pass", "rollback", "hold", "unknown"]
+RuleOutcome = Literal["pass", "rollback", "hold", "unknown"]
 
 
 class Measurement(msgspec.Struct, frozen=True):
@@ -20,7 +20,7 @@ class Measurement(msgspec.Struct, frozen=True):
     """
 
     name: str
-    outcome: Outcome
+    outcome: RuleOutcome
     reason: str
     value: float | None = None
     limit: float | None = None

@@ -6,14 +6,14 @@ import msgspec
 
 from canary.fuse import FuseTrip
 from canary.judge.decision_rules import LabelCounts
-from canary.judge.measurement import Measurement, Outcome
+from canary.judge.measurement import Measurement, RuleOutcome
 from canary.judge.state import JudgeState
 from canary.limits import CustomMetric, Limits, Policy
 
 NO_EVIDENCE = Measurement("freshness", "hold", "no evidence yet: nothing has been answered since the rollout began")
 
 
-class Inputs(msgspec.Struct, frozen=True):
+class JudgeInputs(msgspec.Struct, frozen=True):
     """now: epoch seconds. critical_alerts: names, None when Alertmanager did not answer.
 
     metrics: value by metric name, None or absent when there is none. labels: None when none are collected.
@@ -27,7 +27,7 @@ class Inputs(msgspec.Struct, frozen=True):
     fuse_trips: tuple[FuseTrip, ...] = ()
 
 
-def check_conditions(state: JudgeState, policy: Policy, inputs: Inputs) -> Iterator[Measurement]:
+def check_conditions(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator[Measurement]:
     """Check every rule of this module, those that can roll back first."""
     limits = policy.limits
     yield check_fuse(inputs)
@@ -39,7 +39,7 @@ def check_conditions(state: JudgeState, policy: Policy, inputs: Inputs) -> Itera
     yield check_bake(inputs)
 
 
-def check_fuse(inputs: Inputs) -> Measurement:
+def check_fuse(inputs: JudgeInputs) -> Measurement:
     """Roll back when a process's fuse has opened; hold when production was failing too."""
     trips = inputs.fuse_trips
     blamed = [trip for trip in trips if not trip.production_failing]
@@ -62,7 +62,7 @@ def check_silence(state: JudgeState, limits: Limits) -> Measurement:
         reason = "the canary is getting its requests"
         return Measurement("silence", "pass", reason, 0.0, limits.silence_seconds, "seconds")
     reason = f"no canary request for {seconds:.0f} s, though about {expected:.0f} were expected"
-    outcome: Outcome = "rollback" if seconds >= limits.silence_seconds else "hold"
+    outcome: RuleOutcome = "rollback" if seconds >= limits.silence_seconds else "hold"
     return Measurement("silence", outcome, reason, seconds, limits.silence_seconds, "seconds")
 
 
@@ -76,7 +76,7 @@ def check_freshness(state: JudgeState, limits: Limits, now: float) -> Measuremen
     return Measurement("freshness", "pass", reason, age, limits.stale_seconds, "seconds")
 
 
-def check_alerts(limits: Limits, inputs: Inputs) -> Measurement:
+def check_alerts(limits: Limits, inputs: JudgeInputs) -> Measurement:
     alerts = inputs.critical_alerts
     if limits.critical_alerts == "ignore":
         return Measurement("critical_alerts", "pass", "this plan goes on whatever alert fires")
@@ -104,7 +104,7 @@ def check_metric(metric: CustomMetric, value: float | None) -> Measurement:
     return Measurement(name, metric.on_breach if breached else "pass", reason, value, metric.limit)
 
 
-def check_bake(inputs: Inputs) -> Measurement:
+def check_bake(inputs: JudgeInputs) -> Measurement:
     if inputs.bake_over:
         return Measurement("bake", "pass", "the step has lasted as long as its plan asks")
     return Measurement("bake", "unknown", "the step has not yet lasted as long as its plan asks")

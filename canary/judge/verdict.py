@@ -7,24 +7,24 @@ import msgspec
 
 from canary.judge.decision_rules import check_decisions
 from canary.judge.error_and_latency_rules import check_by_threshold, check_sequentially
-from canary.judge.measurement import Measurement, Outcome
-from canary.judge.safety_rules import NO_EVIDENCE, Inputs, check_conditions, check_fuse
+from canary.judge.measurement import Measurement, RuleOutcome
+from canary.judge.safety_rules import NO_EVIDENCE, JudgeInputs, check_conditions, check_fuse
 from canary.judge.state import JudgeState
 from canary.limits import Policy
 
-Kind = Literal["continue", "hold", "advance", "rollback"]
+VerdictKind = Literal["continue", "hold", "advance", "rollback"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """through: end of the last bucket judged, epoch seconds, 0 before the first; reasons: what decided it."""
 
-    kind: Kind
+    kind: VerdictKind
     reasons: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     through: int
 
 
-def judge(state: JudgeState | None, policy: Policy, inputs: Inputs) -> Verdict:
+def judge(state: JudgeState | None, policy: Policy, inputs: JudgeInputs) -> Verdict:
     """Return the verdict on everything absorbed so far. Pure: the same buckets and inputs give the same verdict.
 
     rollback: a rule asks for it. hold: needs review. advance: everything passes. continue: not enough evidence yet.
@@ -34,7 +34,7 @@ def judge(state: JudgeState | None, policy: Policy, inputs: Inputs) -> Verdict:
     return _verdict(tuple(_measure(state, policy, inputs)), state.through)
 
 
-def _measure(state: JudgeState, policy: Policy, inputs: Inputs) -> Iterator[Measurement]:
+def _measure(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator[Measurement]:
     if policy.mode == "threshold":
         yield from check_by_threshold(state, policy)
     else:
@@ -54,5 +54,5 @@ def _verdict(measurements: tuple[Measurement, ...], through: int) -> Verdict:
     return Verdict("advance", ("every measurement passes",), measurements, through)
 
 
-def _reasons(measurements: tuple[Measurement, ...], outcome: Outcome) -> tuple[str, ...]:
+def _reasons(measurements: tuple[Measurement, ...], outcome: RuleOutcome) -> tuple[str, ...]:
     return tuple(m.reason for m in measurements if m.outcome == outcome)

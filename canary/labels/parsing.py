@@ -8,7 +8,7 @@ from typing import Any, Literal, TextIO, get_args
 
 from canary.errors import CanaryError
 
-Kind = Literal["fraud", "legitimate"]
+LabelKind = Literal["fraud", "legitimate"]
 
 MOST_LABELS = 10_000
 MAX_FAULTS = 50
@@ -36,7 +36,7 @@ class Label:
 
     product: str
     event_id: str
-    label: Kind
+    label: LabelKind
     source: str
     labelled_at: datetime
 
@@ -84,8 +84,8 @@ def _faults(row: object, now: datetime) -> list[str]:
         value = row.get(name)
         if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
             faults.append(f".{name}: must be text of 1 to {longest} characters")
-    if row.get("label") not in get_args(Kind):
-        faults.append(f".label: must be {' or '.join(get_args(Kind))}")
+    if row.get("label") not in get_args(LabelKind):
+        faults.append(f".label: must be {' or '.join(get_args(LabelKind))}")
     if fault := _time_fault(row.get("labelled_at"), now):
         faults.append(f".labelled_at: {fault}")
     return faults

@@ -1,9 +1,11 @@
 -- Labels, and how they are counted: one block per function of canary/labels/store.py.
 
 -- name: known_products
+-- Which of these products have a registered version.
 SELECT DISTINCT product FROM siramodel_registry WHERE product = ANY(%(products)s);
 
 -- name: insert_labels
+-- Insert labels; a repeated one is skipped.
 INSERT INTO sira_labels (product, event_id, label, source, labelled_at, actor)
 SELECT product, event_id, label, source, labelled_at, %(actor)s
 FROM unnest(%(products)s::text[], %(event_ids)s::text[], %(labels)s::text[], %(sources)s::text[],
@@ -15,10 +17,12 @@ ON CONFLICT DO NOTHING;
 SELECT coalesce((SELECT counted_through - interval '10 min' FROM sira_label_progress), 'epoch'), clock_timestamp();
 
 -- name: set_label_progress
+-- Record up to when labels are counted.
 INSERT INTO sira_label_progress (counted_through) VALUES (%(now)s)
 ON CONFLICT (singleton) DO UPDATE SET counted_through = excluded.counted_through;
 
 -- name: days_to_count
+-- The rollouts' days whose counts may have changed.
 WITH days AS (
     SELECT rollout_id, day::date FROM sira_canary_config,
          generate_series((created_at AT TIME ZONE 'UTC')::date, (coalesce(ended_at, %(now)s) AT TIME ZONE 'UTC')::date,
@@ -36,6 +40,7 @@ WHERE l.received_at > %(since)s
 ORDER BY 1, 2;
 
 -- name: count_day
+-- Recount one rollout's day of events by decision pair.
 INSERT INTO sira_canary_label_evidence AS counted
     (rollout_id, event_day, canary_decision, production_decision, events, matured, fraud, legitimate)
 SELECT rollout_id, day, canary_decision, production_decision, count(*), count(*) FILTER (WHERE mature),
@@ -51,6 +56,7 @@ ON CONFLICT (rollout_id, event_day, canary_decision, production_decision) DO UPD
     events = excluded.events, matured = excluded.matured, fraud = excluded.fraud, legitimate = excluded.legitimate;
 
 -- name: label_outcomes
+-- A rollout's labelled events by decision pair.
 SELECT canary_decision, production_decision, sum(events)::bigint AS events, sum(matured)::bigint AS matured,
        sum(fraud)::bigint AS fraud, sum(legitimate)::bigint AS legitimate
 FROM sira_canary_label_evidence WHERE rollout_id = %(rollout_id)s::uuid

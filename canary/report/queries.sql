@@ -1,16 +1,19 @@
 -- What the report of a rollout adds up: canary/report/report.py.
 
 -- name: phase_totals
+-- Totals per phase and arm.
 SELECT e.phase, arm, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors, sum(timeouts)::bigint AS timeouts,
        sum(allowed)::bigint AS allowed, sum(reviewed)::bigint AS reviewed, sum(blocked)::bigint AS blocked
 FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: evidence_span
+-- First and last bucket of a rollout, and how many there are.
 SELECT extract(epoch FROM min(bucket_start))::bigint AS first, extract(epoch FROM max(bucket_start))::bigint AS last
 FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0;
 
 -- name: slot_counts
+-- Requests and errors per time slot and arm.
 SELECT (extract(epoch FROM bucket_start)::bigint - %(first)s) / %(width)s AS slot, arm,
        sum(requests)::bigint AS requests, sum(errors)::bigint AS errors
 FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
@@ -25,6 +28,7 @@ CROSS JOIN LATERAL jsonb_each(latency) AS bin
 GROUP BY 1, 2, 3;
 
 -- name: score_counts
+-- Score histograms per arm.
 SELECT arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
 FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
 JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
@@ -32,10 +36,12 @@ CROSS JOIN LATERAL jsonb_each(scores) AS bin
 GROUP BY 1, 2;
 
 -- name: paired_totals
+-- Paired decisions over the whole rollout.
 SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
 FROM sira_canary_paired_evidence WHERE rollout_id = %(rollout_id)s::uuid;
 
 -- name: flips
+-- Events that the two models decide differently, by decision pair, with their amounts.
 SELECT production_decision, canary_decision, count(*) AS events, count(amount) AS amounts,
        coalesce(sum(amount), 0)::float8 AS amount
 FROM sira_paired_predictions
@@ -44,6 +50,7 @@ WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decisi
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: largest_flips
+-- The flips with the largest amounts.
 SELECT event_id, amount, production_decision, canary_decision, production_score, canary_score, created_at
 FROM sira_paired_predictions
 WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
@@ -60,6 +67,7 @@ FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action O
 GROUP BY phase, verdict, action, run ORDER BY min(tick);
 
 -- name: rollbacks
+-- Rollbacks recorded for a rollout.
 SELECT created_at, reason, rolled_back_by FROM sira_canary_rollback_log
 WHERE rollout_id = %(rollout_id)s::uuid OR (rollout_id IS NULL AND canary_model_id = %(canary_model_id)s::uuid)
 ORDER BY created_at;

@@ -7,7 +7,7 @@ import msgspec
 from canary.judge.verdict import Verdict
 from canary.plan import Plan, Step
 
-Status = Literal["running", "paused", "stopped", "rolled_back", "promoted"]
+RolloutStatus = Literal["running", "paused", "stopped", "rolled_back", "promoted"]
 
 
 # The step of a percentage below the plan's first: the rollout stays there until an operator changes it.
@@ -19,7 +19,7 @@ class Position(msgspec.Struct, frozen=True):
     """A rollout's position in its plan: `step` is an index, or BEFORE_PLAN; `step_started_at` is in epoch seconds."""
 
     plan: Plan
-    status: Status
+    status: RolloutStatus
     step: int
     step_started_at: float
 

@@ -12,10 +12,10 @@ from psycopg.types.json import Jsonb
 
 from canary.judge.evidence import BEFORE_SECONDS
 from canary.judge.measurement import Measurement
-from canary.judge.verdict import Kind
+from canary.judge.verdict import VerdictKind
 from canary.limits import CustomMetric, Limits, Mode, Policy, routed_percent
 from canary.plan import Plan
-from canary.rollout.next_action import Position, Status
+from canary.rollout.next_action import Position, RolloutStatus
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -34,7 +34,7 @@ class StoredRollout:
     canary_model_id: str
     production_model_id: str
     canary_percent: float
-    status: Status
+    status: RolloutStatus
     mode: Mode
     plan: Plan
     limits: Limits
@@ -95,7 +95,7 @@ class StoredVerdict:
 
     tick: int
     phase: int
-    verdict: Kind
+    verdict: VerdictKind
     action: str
     reasons: tuple[str, ...]
     measurements: tuple[Measurement, ...]
@@ -168,7 +168,7 @@ def begin_phase(
     return _phase_recorded(connection, "begin_phase", values, actor)
 
 
-def set_status(connection: Connection, rollout_id: str, status: Status) -> StoredRollout:
+def set_status(connection: Connection, rollout_id: str, status: RolloutStatus) -> StoredRollout:
     """Set the status; a rollout that ends gets 0 %."""
     changed = _rollout(connection, "set_status", {"rollout_id": rollout_id, "status": status})
     assert changed is not None

@@ -8,7 +8,7 @@ from typing import Any
 from canary.judge.verdict import Verdict
 from canary.rollout import store
 from canary.rollout.change import CONTROLLER, Change, by_controller
-from canary.rollout.next_action import Status, step_at
+from canary.rollout.next_action import RolloutStatus, step_at
 from canary.rollout.store import NewRollout, StoredRollout
 from registry import audit
 from registry.model_version import Status as ModelStatus
@@ -106,7 +106,7 @@ def _begin_phase(
 
 
 def _set_status(
-    connection: Connection, action: str, rollout: StoredRollout, status: Status, change: Change
+    connection: Connection, action: str, rollout: StoredRollout, status: RolloutStatus, change: Change
 ) -> StoredRollout:
     changed = store.set_status(connection, rollout.rollout_id, status)
     _audit(connection, action, rollout, changed, change)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from canary.judge.absorb import absorb_observation
 from canary.judge.evidence import BUCKET_SECONDS, PHASE_BEFORE
-from canary.judge.safety_rules import Inputs
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.sequential import CANARY, PRODUCTION, FloatArray, log_evidence, paired_log_evidence
 from canary.judge.state import JudgeState
 from canary.judge.verdict import Verdict, judge
@@ -87,7 +87,7 @@ def _run_batch(
 
 
 def _record(simulation: Simulation, replica: int, state: JudgeState, policy: Policy) -> None:
-    verdict = judge(state, policy, Inputs(now=state.through, bake_over=True, critical_alerts=()))
+    verdict = judge(state, policy, JudgeInputs(now=state.through, bake_over=True, critical_alerts=()))
     if verdict.kind == "rollback":
         simulation.rollback_seconds[replica] = state.through
         simulation.rollback_requests[replica] = state.phase.requests[CANARY]

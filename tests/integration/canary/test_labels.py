@@ -5,7 +5,7 @@ import pytest
 
 from canary.controller.store import standings
 from canary.judge.evidence import Paired
-from canary.labels.parsing import Kind, Label, LabelsInvalid
+from canary.labels.parsing import Label, LabelKind, LabelsInvalid
 from canary.labels.store import count_labels, insert_labels, label_outcomes
 from runtime.postgres import Connection
 
@@ -16,7 +16,7 @@ NOW = datetime.now(UTC)
 MATURITY = timedelta(days=30)
 
 
-def label(event_id: str, kind: Kind, days_ago: float = 1, product: str = "fraud_score") -> Label:
+def label(event_id: str, kind: LabelKind, days_ago: float = 1, product: str = "fraud_score") -> Label:
     return Label(product, event_id, kind, "review", NOW - timedelta(days=days_ago))
 
 

@@ -6,13 +6,20 @@ import pytest
 
 from canary.fuse import FuseTrip
 from canary.judge.evidence import ArmBucket
-from canary.judge.safety_rules import Inputs, check_alerts, check_freshness, check_fuse, check_metric, check_silence
+from canary.judge.safety_rules import (
+    JudgeInputs,
+    check_alerts,
+    check_freshness,
+    check_fuse,
+    check_metric,
+    check_silence,
+)
 from canary.judge.state import JudgeState
 from canary.limits import DEFAULT_LIMITS, CustomMetric, Limits
 
 MakeArm = Callable[..., ArmBucket]
 Absorbed = Callable[..., JudgeState]
-INPUTS = Inputs(now=1000.0, bake_over=True, critical_alerts=())
+INPUTS = JudgeInputs(now=1000.0, bake_over=True, critical_alerts=())
 TRIP = FuseTrip(999.0, requests=4, errors=4, production_failing=False)
 HELD = FuseTrip(999.0, requests=4, errors=4, production_failing=True)
 

@@ -6,7 +6,7 @@ import pytest
 from canary.fuse import FuseTrip
 from canary.judge.absorb import absorb
 from canary.judge.evidence import ArmBucket, Bucket, Paired
-from canary.judge.safety_rules import Inputs
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState, decode_state, encode_state
 from canary.judge.verdict import Verdict, judge
 from canary.limits import CustomMetric, Limits, Policy
@@ -17,9 +17,9 @@ Absorbed = Callable[..., JudgeState]
 TRIP = FuseTrip(0.0, requests=4, errors=4, production_failing=False)
 
 
-def inputs(state: JudgeState | None, **changes: object) -> Inputs:
+def inputs(state: JudgeState | None, **changes: object) -> JudgeInputs:
     now = 0.0 if state is None else float(state.through + 5)
-    return msgspec.structs.replace(Inputs(now=now, bake_over=True, critical_alerts=()), **changes)
+    return msgspec.structs.replace(JudgeInputs(now=now, bake_over=True, critical_alerts=()), **changes)
 
 
 @pytest.fixture

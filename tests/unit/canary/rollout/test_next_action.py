@@ -1,6 +1,6 @@
 import pytest
 
-from canary.judge.verdict import Kind, Verdict
+from canary.judge.verdict import Verdict, VerdictKind
 from canary.plan import DEFAULT_PLAN, Plan, Step
 from canary.rollout.next_action import (
     BEFORE_PLAN,
@@ -20,7 +20,7 @@ DAY = 24 * 3600
 HELD = ("an alert fires",)
 
 
-def verdict(kind: Kind) -> Verdict:
+def verdict(kind: VerdictKind) -> Verdict:
     return Verdict(kind, HELD, (), 0)
 
 
@@ -37,7 +37,7 @@ def rollout(step: int = 0, status: str = "running", plan: Plan = DEFAULT_PLAN) -
         ("rollback", RollBack("an alert fires")),
     ],
 )
-def test_a_verdict_becomes_an_action(kind: Kind, action: Action) -> None:
+def test_a_verdict_becomes_an_action(kind: VerdictKind, action: Action) -> None:
     assert next_action(rollout(), verdict(kind), now=DAY) == action
 
 
@@ -74,5 +74,5 @@ def test_a_paused_rollout_does_not_advance_but_still_rolls_back() -> None:
 
 @pytest.mark.parametrize("status", ["stopped", "rolled_back", "promoted"])
 @pytest.mark.parametrize("kind", ["continue", "hold", "advance", "rollback"])
-def test_an_ended_rollout_never_moves_again(status: str, kind: Kind) -> None:
+def test_an_ended_rollout_never_moves_again(status: str, kind: VerdictKind) -> None:
     assert isinstance(next_action(rollout(status=status), verdict(kind), now=DAY), Hold)
