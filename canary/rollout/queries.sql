@@ -62,7 +62,7 @@ SELECT rollout_id, phase, step, canary_percent, production_model_id, %(actor)s
 FROM sira_canary_config WHERE rollout_id = %(rollout_id)s::uuid;
 
 -- name: set_status
--- Set a rollout's status; one that ends gets 0 %.
+-- Set a rollout's status; one that ends gets no traffic.
 UPDATE sira_canary_config
 SET status = %(status)s::text, updated_at = clock_timestamp(),
     canary_percent = CASE WHEN %(status)s::text IN ('running', 'paused') THEN canary_percent ELSE 0 END,
