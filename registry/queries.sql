@@ -1,7 +1,15 @@
 -- Statements of registry/store.py and registry/audit.py: one block per function.
 
 -- name: insert_version
--- Insert a version in staging and return it.
+-- Insert a version without reference rows in staging and return it; migration 001 alone is enough for it.
+INSERT INTO siramodel_registry
+    (product, name, version, storage_s3_key, sha256, size_bytes, signature, thresholds, metadata, created_by)
+VALUES (%(product)s, %(name)s, %(version)s, %(storage_s3_key)s, %(sha256)s, %(size_bytes)s,
+        %(signature)s, %(thresholds)s, %(metadata)s, %(created_by)s)
+RETURNING *;
+
+-- name: insert_checked_version
+-- Insert a version that was checked against reference rows in staging and return it.
 INSERT INTO siramodel_registry
     (product, name, version, storage_s3_key, sha256, size_bytes, signature, thresholds, metadata, reference, created_by)
 VALUES (%(product)s, %(name)s, %(version)s, %(storage_s3_key)s, %(sha256)s, %(size_bytes)s,

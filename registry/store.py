@@ -94,7 +94,8 @@ def insert_version(
         "reference": None if new.reference is None else Jsonb(msgspec.to_builtins(new.reference)),
         "created_by": actor,
     }
-    version = _one(connection, "insert_version", values)
+    query = "insert_version" if new.reference is None else "insert_checked_version"
+    version = _one(connection, query, values)
     assert version is not None
     after = {"status": version.status, "sha256": version.sha256, **_identity(version)}
     audit.append(
