@@ -1,16 +1,16 @@
 """The HTTP edge of a serving process: the hot routes directly, control routes by Starlette, the rest to BentoML."""
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any
 
-from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
-from edge.problems import HttpError, MethodNotAllowed, send_problem
+from edge.http_body import header
+from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, send_problem
 from edge.protocol import STATE_KEY
 from edge.server import SIBLINGS_KEY, Siblings
 from edge.serving import READY_SECONDS, Serving
@@ -73,30 +73,35 @@ class Edge:
                 else:
                     await serving.infer.batch(scope, receive, send)
                 return
-            if path.startswith(CONTROL_PREFIXES) and self._control:
+            if (path == "/" or path.startswith(CONTROL_PREFIXES)) and self._control:
                 await self._control(scope, receive, send)
                 return
         if self._inner is None:
-            await send_problem(send, HttpError(404, "no such path: see /docs"))
-            return
-        if scope["type"] != "http":
-            await self._inner(scope, receive, send)
-        elif scope["path"] == "/":
-            await RedirectResponse("/docs", 308)(scope, receive, send)
-        else:
+            await send_problem(send, NoSuchPath())
+        elif scope["type"] == "http":
             await _with_problems(self._inner, scope, receive, send)
+        else:
+            await self._inner(scope, receive, send)
 
 
 async def _with_problems(inner: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """BentoML's own routes, with a problem document in place of its plain answer to a path it does not have either."""
+    """BentoML's own routes, with problem documents in place of its plain text errors."""
     refused = False
 
     async def answer(message: Message) -> None:
         nonlocal refused
-        if message["type"] == "http.response.start" and message["status"] in (404, 405):
+        if message["type"] == "http.response.start" and message["status"] >= 400:
             refused = True
-            await send_problem(send, HttpError(404, "no such path: see /docs"))
+            await send_problem(send, _refusal(message["status"], message.get("headers", ())))
         elif not refused:
             await send(message)
 
     await inner(scope, receive, answer)
+
+
+def _refusal(status: int, headers: Iterable[tuple[bytes, bytes]]) -> HttpError:
+    if status == 404:
+        return NoSuchPath()
+    if status == 405:
+        return MethodNotAllowed((header(headers, b"allow") or b"GET").decode("latin-1").split(", "))
+    return HttpError(status, "this path cannot be served as asked: see /docs")

@@ -19,8 +19,8 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.infer import read_body
-from edge.problems import BodyTooLarge, Forbidden, HttpError, MethodNotAllowed, send_problem
+from edge.http_body import check_declared_length, read_body
+from edge.problems import Forbidden, HttpError, MethodNotAllowed, NoSuchPath, send_problem
 from edge.routes import Access, Call, Reply, Resources, Route
 from runtime.auth import Authenticator, Caller
 from scoring.event import parse_json
@@ -43,9 +43,9 @@ def control_app(
     paths: dict[str, dict[str, ASGIApp]] = {}
     for route in routes:
         paths.setdefault(route.path, {})[route.method] = _endpoint(route, resources, authenticator, observe)
+    paths["/"] = {"GET": RedirectResponse("/docs", 308)}
     app = Starlette(routes=[_Path(path, methods, observe) for path, methods in paths.items()])
-    app.router.routes.append(StarletteRoute("/", _to_docs, methods=["GET", "HEAD"], include_in_schema=False))
-    app.add_exception_handler(404, _no_such_path)
+    app.router.default = _no_such_path
     app.router.redirect_slashes = False
     return app
 
@@ -116,6 +116,7 @@ async def _read_in_time(
 async def _read(
     request: Request, route: Route, resources: Resources, authenticator: Authenticator, cleanup: ExitStack
 ) -> Call:
+    check_declared_length(request.scope["headers"], route.body_limit)
     caller = _identify(request, route, authenticator)
     query = dict(request.query_params)
     _refuse_nul(*request.path_params.values(), *query, *query.values())
@@ -123,7 +124,7 @@ async def _read(
     files: dict[str, Path] = {}
     if route.method == "POST":
         if route.upload and request.headers.get("content-type", "").startswith("multipart/form-data"):
-            body, files = await _read_upload(request, route, cleanup)
+            body, files = await _read_upload(request, cleanup)
             _refuse_nul(*body.values())
         else:
             raw = await read_body(request.scope, request.receive, route.body_limit)
@@ -149,13 +150,10 @@ def _identify(request: Request, route: Route, authenticator: Authenticator) -> C
     return caller
 
 
-async def _read_upload(request: Request, route: Route, cleanup: ExitStack) -> tuple[dict[str, Any], dict[str, Path]]:
+async def _read_upload(request: Request, cleanup: ExitStack) -> tuple[dict[str, Any], dict[str, Path]]:
     """The form's text fields, and its files by part name in temporary files that go when the call ends."""
-    declared = request.headers.get("content-length", "")
-    if not declared.isdigit():
+    if not request.headers.get("content-length", "").isdigit():
         raise HttpError(422, "an upload needs a content-length")
-    if int(declared) > route.body_limit:
-        raise BodyTooLarge(route.body_limit)
     folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="sira-upload-")))
     fields: dict[str, Any] = {}
     files: dict[str, Path] = {}
@@ -185,23 +183,5 @@ def _response(reply: Reply) -> Response:
     return Response(msgspec.json.encode(reply.content), reply.status, media_type=reply.media_type)
 
 
-async def _to_docs(request: Request) -> Response:
-    return RedirectResponse("/docs", 308)
-
-
-async def _no_such_path(request: Request, error: Exception) -> Response:
-    return await _problem_response(HttpError(404, "no such path: see /docs"))
-
-
-async def _problem_response(error: HttpError) -> Response:
-    response = Response()
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            response.status_code = message["status"]
-            response.raw_headers = list(message["headers"])
-        else:
-            response.body = message["body"]
-
-    await send_problem(send, error)
-    return response
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_problem(send, NoSuchPath())

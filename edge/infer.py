@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from edge.problems import BodyTooLarge, Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
+from edge.http_body import check_declared_length, header, read_body
+from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator
 from runtime.reading import Violation
@@ -75,9 +76,10 @@ class InferEndpoint:
             request.cancel()
 
     def admit(self, request: Cancellable, authorization: bytes | None) -> None:
-        """A request whose body is on its way; `left` when it has been answered or its caller has gone.
+        """Take a concurrency slot; `release` it when the request has been answered or its caller has gone.
 
-        Raises what the caller is to be told at once. Who is not known takes no room from those who are.
+        Raises TokenRefused, Forbidden and TooManyRequests. Authenticate before taking a slot: requests without a token
+        must not keep out those with one.
         """
         self._authorize(authorization)
         if len(self._in_flight) >= self._max_concurrency:
@@ -85,14 +87,14 @@ class InferEndpoint:
             raise TooManyRequests
         self._in_flight[request] = time.monotonic()
 
-    def left(self, request: Cancellable) -> None:
+    def release(self, request: Cancellable) -> None:
         self._in_flight.pop(request, None)
 
     def submit(self, body: bytes, reply: Reply) -> None:
         """Score one event into `reply`; raises what the caller is to be told at once."""
         self._scorer.submit(read_event(body), reply)
 
-    def answered(self, status: int) -> None:
+    def count(self, status: int) -> None:
         self._telemetry.http("/v1/infer", status)
 
     def out_of_time(self, *, arrived: bool) -> HttpError:
@@ -108,6 +110,7 @@ class InferEndpoint:
         task = asyncio.current_task()
         assert task is not None
         try:
+            check_declared_length(scope["headers"], limit)
             self.admit(task, header(scope["headers"], b"authorization"))
         except Exception as error:
             await self._refuse(scope, send, error)
@@ -188,29 +191,3 @@ async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
         return BatchItem(answer=await waiting)
     except Exception as error:
         return BatchItem(error=document(error))
-
-
-def header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; raises BodyTooLarge before more than `limit` bytes are held."""
-    declared = header(scope["headers"], b"content-length")
-    if declared is not None and declared.isdigit() and int(declared) > limit:
-        raise BodyTooLarge(limit)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
-        if len(body) > limit:
-            raise BodyTooLarge(limit)
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise HttpError(400, "the connection closed before the body was complete")
-        body += message.get("body", b"")
-    if len(body) > limit:
-        raise BodyTooLarge(limit)
-    return body

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import msgspec
 from starlette.types import Send
@@ -46,7 +47,9 @@ TITLES = {
     429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
+    501: "Not Implemented",
     503: "Service Unavailable",
+    505: "HTTP Version Not Supported",
 }
 
 
@@ -91,6 +94,11 @@ class TooManyRequests(HttpError):
 class Forbidden(HttpError):
     def __init__(self, needed: str) -> None:
         super().__init__(403, f"this needs {needed}")
+
+
+class NoSuchPath(HttpError):
+    def __init__(self) -> None:
+        super().__init__(404, "no such path: see /docs")
 
 
 class MethodNotAllowed(HttpError):
@@ -191,7 +199,8 @@ async def send_problem(send: Send, error: Exception) -> int:
 
 
 def problem(status: int, detail: str, violations: Sequence[Violation] = ()) -> Problem:
-    return Problem(TITLES[status], status, detail, [Fault(v.pointer, v.detail) for v in violations])
+    title = TITLES.get(status) or HTTPStatus(status).phrase
+    return Problem(title, status, detail, [Fault(v.pointer, v.detail) for v in violations])
 
 
 def _detail(error: Exception) -> str:

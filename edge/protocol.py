@@ -1,55 +1,61 @@
 """uvicorn's HTTP protocol, which takes a plain POST /v1/infer from the socket to the scorer without an ASGI request.
 
-No task, no scope passed around, one write: about a third of the processor time of a request. Whatever is not plain
-(pipelined behind another request, `Expect`, an upgrade, HTTP/1.0) goes the ordinary way, with the same answers.
+That saves a task, a scope and a second write: about a third of the processor time of a request. A request that is not
+plain (pipelined behind another, `Expect`, an upgrade, HTTP/1.0) becomes an ASGI request with the same answers.
+A head that no route may see is refused here, for every route.
 """
 
 import asyncio
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from edge.infer import BODY_LIMIT, InferEndpoint, encode
-from edge.problems import CLOSE, BodyTooLarge, HttpError, TooManyRequests, problem_response
+from edge.direct_cycle import CLOSE_LINE, DirectCycle, default_lines
+from edge.infer import BODY_LIMIT
+from edge.problems import CLOSE, BodyTooLarge, HttpError, NoSuchPath, problem_response
 from edge.request_head import (
+    HOST_BYTES,
+    HTTP_VERSIONS,
+    MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     MAX_HEADERS,
     MAX_TARGET_BYTES,
     EncodingNotSupported,
     HeaderRepeated,
     HeadersTooLarge,
-    HostMissing,
+    HostInvalid,
     NotHttp,
     TargetTooLong,
+    TransferCodingNotSupported,
+    VersionNotSupported,
 )
-from scoring.job import Answer
 
-assert BODY_LIMIT <= HIGH_WATER_LIMIT  # reading pauses there, and a longer body is refused before
-
-# Where the lifespan's state names the endpoint.
+# Key of the endpoint in the lifespan's state.
 STATE_KEY = "sira.infer"
 # How long a connection that was answered 429 is not read.
 REST_SECONDS = 0.05
-# How long what a refused caller still sends is read and dropped: closing at once could destroy the answer on its way.
+# How long the rest of a refused request is read and dropped: closing at once could destroy the answer on its way.
 LINGER_SECONDS = 1.0
-# What one read may hold beyond the end of a head: uvloop reads up to this much at once.
+MAX_LINGER_BYTES = 8 << 20
+# The most that one read can hold beyond the end of a head: uvloop reads up to this much at once.
 _READ_BYTES = 256 << 10
-_OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
-_CLOSE = b"connection: close\r\n"
 
 
 class DirectProtocol(HttpToolsProtocol):
-    """One connection. It is closed when it has been idle too long, a request's unfinished head included."""
+    """One connection. It closes when it has been idle for too long; waiting for the rest of a head counts as idle."""
 
     _idle_since = 0.0
     _authorization: bytes | None = None
     _host = False
     _header_bytes = 0
-    # Received since the head began, while it is not complete; -1 outside of a head.
+    # Bytes received since the head began, while it is incomplete; -1 outside of a head.
     _head_bytes = -1
     _declared_bytes = 0
-    # What the connection is closed with.
+    # Why this connection ends; nothing more is parsed.
     _refusal: HttpError | None = None
+    # The last answer has been written; what still arrives is dropped.
+    _ended = False
+    _dropped_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -61,15 +67,24 @@ class DirectProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refusal is not None:
+        if self._refusal is not None or self._ended:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > MAX_LINGER_BYTES:
+                self.transport.close()
             return
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEADER_BYTES + _READ_BYTES:
-                self._refusal = HeadersTooLarge()
-                self.send_400_response("")
+                self._end(HeadersTooLarge())
                 return
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # An upgrade may be ignored (RFC 9110, 7.8): what follows is the next request.
+            if rest := data[upgrade.args[0] :]:
+                self.data_received(rest)
+        except httptools.HttpParserError:
+            self._end(self._refusal or NotHttp())
 
     def on_message_begin(self) -> None:
         self.url = b""
@@ -81,7 +96,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
-        length = len(name)  # differs for nearly all of them
+        length = len(name)  # distinguishes nearly all of them
         self._header_bytes += length + len(value)
         if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
             self._refuse(HeadersTooLarge())
@@ -93,75 +108,84 @@ class DirectProtocol(HttpToolsProtocol):
         elif length == 14:
             if name.lower() == b"content-length" and value.isdigit():
                 self._declared_bytes = int(value)
+        elif length == 4:
+            if name.lower() == b"host":
+                if self._host or value.translate(None, HOST_BYTES):
+                    self._refuse(HostInvalid())
+                self._host = True
         elif length == 16:
             if name.lower() == b"content-encoding" and value.strip().lower() not in (b"identity", b""):
                 self._refuse(EncodingNotSupported())
-        elif length == 4:
-            if name.lower() == b"host":
-                if self._host:
-                    self._refuse(HeaderRepeated("Host"))
-                self._host = True
+        elif length == 17:
+            if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._refuse(TransferCodingNotSupported())
         elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
-    def _refuse(self, error: HttpError) -> None:
-        """End the parsing of a request that no route may see: `send_400_response` answers it."""
-        self._refusal = error
-        raise error
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer a refused request, or what is not HTTP, with a problem document; then close, but not at once."""
-        self._refusal = refusal = self._refusal or NotHttp()
-        status, headers, body = problem_response(refusal)
-        lines = b"".join([b"%b: %b\r\n" % header for header in headers if header != CLOSE])
-        defaults = _default_lines.of(self.server_state.default_headers)
-        self.transport.write(STATUS_LINE[status] + defaults + lines + _CLOSE + b"\r\n" + body)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
     def on_headers_complete(self) -> None:
-        self._head_bytes = -1
+        version = self.parser.get_http_version()
         if len(self.url) > MAX_TARGET_BYTES:
             self._refuse(TargetTooLong())
-        if not self._host and self.parser.get_http_version() == "1.1":
-            self._refuse(HostMissing())
+        if not self._host and version == "1.1":
+            self._refuse(HostInvalid())
         endpoint = self.app_state.get(STATE_KEY)
         if (
             endpoint is not None
             and self.url == b"/v1/infer"
             and (self.cycle is None or self.cycle.response_complete)
             and not self.expect_100_continue
+            and version == "1.1"
             and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
         ):
             if self._declared_bytes > BODY_LIMIT:
                 self._refuse(BodyTooLarge(BODY_LIMIT))
             cycle = DirectCycle(self, endpoint, self.parser.should_keep_alive() and not self._leaving)
             self.cycle = cycle  # type: ignore[assignment]
+            self._head_bytes = -1
             cycle.begin(self._authorization)
             return
-        # The ordinary way needs what on_message_begin left out.
+        self._begin_asgi(version)
+
+    def _begin_asgi(self, version: str) -> None:
+        if version not in HTTP_VERSIONS:
+            self._refuse(VersionNotSupported())
+        # An encoded slash is not a slash (RFC 3986, 2.2), but uvicorn decodes the path before it is matched.
+        if b"%2f" in self.url.partition(b"?")[0].lower():
+            self._refuse(NoSuchPath())
+        if self._declared_bytes > MAX_BODY_BYTES:
+            self._refuse(BodyTooLarge(MAX_BODY_BYTES))
+        # The scope, which on_message_begin left out. Trailers go to another list: they are not headers of the request.
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expect
-        self.headers.extend((name.lower(), value) for name, value in headers)
+        self.scope["headers"] = [(name.lower(), value) for name, value in headers]
         super().on_headers_complete()
-        if self._leaving and self.cycle is not None:
+        self.cycle.transport = _CycleTransport(self, self.cycle)  # type: ignore[assignment]
+        if self._leaving:
             self.cycle.keep_alive = False
+        self._head_bytes = -1
+
+    def _should_upgrade_to_ws(self) -> bool:
+        return False
 
     def on_response_complete(self) -> None:
+        if self._ended:
+            return
         if self.pipeline:
             super().on_response_complete()
             return
         self.server_state.total_requests += 1
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
-            self._idle()
+        if self.transport.is_closing():
+            return
+        if self._refusal is not None:
+            self._answer(self._refusal)
+            return
+        self.flow.resume_reading()
+        self._idle()
 
     def rest(self) -> None:
-        """Read nothing for a moment: who asks again at once would be refused at the cost of those who are answered."""
+        """Pause reading after a 429, so that immediate retries do not starve admitted requests."""
         if not self.transport.is_closing():
             self.flow.pause_reading()
             self.loop.call_later(REST_SECONDS, self._end_rest)
@@ -170,12 +194,63 @@ class DirectProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.flow.resume_reading()
 
+    def close_after_answer(self, unread: bool) -> None:
+        """Close; linger while the caller may still be sending, because a reset would overtake the answer."""
+        self._ended = True
+        if not unread:
+            self.transport.close()
+        elif not self.transport.is_closing():
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self.flow.resume_reading()
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+
+    def _refuse(self, error: HttpError) -> None:
+        """Stop the parser; `data_received` answers."""
+        self._refusal = error
+        raise error
+
+    def _end(self, refusal: HttpError) -> None:
+        """Answer what cannot be parsed, after the answers that are due before it; then close.
+
+        Each request gets one answer: a request that fails in its body and was answered before gets no second one.
+        """
+        self._refusal = refusal
+        cycle = self.cycle
+        in_body = self._head_bytes < 0 and cycle is not None and cycle.more_body
+        if in_body and self.pipeline:
+            self.pipeline.popleft()  # the newest, which has not started
+        elif in_body and cycle.response_complete:
+            self.close_after_answer(unread=True)
+        elif in_body and isinstance(cycle, DirectCycle):
+            cycle.fail(refusal)
+        elif in_body:
+            self._abandon(cycle)
+        elif cycle is None or cycle.response_complete:
+            self._answer(refusal)
+
+    def _abandon(self, cycle: RequestResponseCycle) -> None:
+        """End an ASGI request whose body cannot be parsed; what its application still sends is dropped."""
+        cycle.disconnected = True
+        cycle.message_event.set()
+        if cycle.response_started:
+            self.close_after_answer(unread=True)
+        elif self._refusal is not None:
+            self._answer(self._refusal)
+
+    def _answer(self, refusal: HttpError) -> None:
+        status, headers, body = problem_response(refusal)
+        lines = b"".join([b"%b: %b\r\n" % header for header in headers if header != CLOSE])
+        defaults = default_lines.of(self.server_state.default_headers)
+        self.transport.write(STATUS_LINE[status] + defaults + lines + CLOSE_LINE + b"\r\n" + body)
+        self.close_after_answer(unread=True)
+
     def _unset_keepalive_if_required(self) -> None:
-        """uvicorn cancels its timer at every request; ours runs on and looks whether there was one."""
+        """Do nothing: our timer keeps running and checks for activity when it fires."""
 
     @property
     def _leaving(self) -> bool:
-        """Whether the server ends (LeavingServer): each connection closes with its next answer."""
+        """Whether the server is shutting down (LeavingServer): each connection closes with its next answer."""
         return getattr(self.server_state, "leaving", False)
 
     def _idle(self) -> None:
@@ -194,95 +269,15 @@ class DirectProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_handler()
 
 
-class _DefaultLines:
-    """uvicorn's own headers as bytes: it makes a new list, for the date, each second."""
+class _CycleTransport:
+    """The transport as an ASGI request's cycle sees it: closing it waits for what the caller may still be sending."""
 
-    def __init__(self) -> None:
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._lines = b""
-
-    def of(self, headers: list[tuple[bytes, bytes]]) -> bytes:
-        if headers is not self._headers:
-            self._headers = headers
-            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        return self._lines
-
-
-_default_lines = _DefaultLines()
-
-
-class DirectCycle:
-    """One request and its answer: to uvicorn a request cycle, to the scorer the reply it fills."""
-
-    __slots__ = (
-        "_endpoint", "_protocol", "_started", "body", "disconnected", "keep_alive", "more_body", "response_complete",
-    )  # fmt: skip
-
-    def __init__(self, protocol: DirectProtocol, endpoint: InferEndpoint, keep_alive: bool) -> None:
+    def __init__(self, protocol: DirectProtocol, cycle: RequestResponseCycle) -> None:
         self._protocol = protocol
-        self._endpoint = endpoint
-        self._started = False
-        self.body = bytearray()
-        self.more_body = True
-        self.keep_alive = keep_alive
-        self.disconnected = False
-        self.response_complete = False
+        self._cycle = cycle
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
 
-    def begin(self, authorization: bytes | None) -> None:
-        """Wait for the body, or refuse it: what still comes of it is then passed over."""
-        try:
-            self._endpoint.admit(self, authorization)
-        except TooManyRequests as error:
-            self.set_exception(error)
-            self._protocol.rest()
-        except Exception as error:
-            self.set_exception(error)
-
-    @property
-    def message_event(self) -> "DirectCycle":
-        """uvicorn sets this event when the body grows, when it is complete, and when the connection is lost."""
-        return self
-
-    def set(self) -> None:
-        if self.disconnected:
-            self._endpoint.left(self)
-        elif len(self.body) > BODY_LIMIT:
-            self.keep_alive = False
-            self.set_exception(BodyTooLarge(BODY_LIMIT))
-        elif not self.more_body and not self._started:
-            self._started = True
-            try:
-                self._endpoint.submit(bytes(self.body), self)
-            except Exception as error:
-                self.set_exception(error)
-
-    def done(self) -> bool:
-        return self.disconnected or self.response_complete
-
-    def set_result(self, answer: Answer, /) -> None:
-        self._finish(200, _OK, encode(answer))
-
-    def set_exception(self, error: Exception, /) -> None:
-        status, headers, body = problem_response(error)
-        if CLOSE in headers:
-            self.keep_alive = False
-        lines = [b"%b: %b\r\n" % header for header in headers if header[0] not in (b"connection", b"content-length")]
-        self._finish(status, STATUS_LINE[status] + b"".join(lines), body)
-
-    def cancel(self) -> None:
-        """It is over its time."""
-        if not self.done():
-            self.keep_alive = False
-            self.set_exception(self._endpoint.out_of_time(arrived=not self.more_body))
-
-    def _finish(self, status: int, head: bytes, body: bytes) -> None:
-        self.response_complete = True
-        self._endpoint.left(self)
-        self._endpoint.answered(status)
+    def close(self) -> None:
         protocol = self._protocol
-        lines = _default_lines.of(protocol.server_state.default_headers)
-        end = b"" if self.keep_alive else _CLOSE
-        protocol.transport.write(b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, lines, end, len(body), body))
-        if not self.keep_alive:
-            protocol.transport.close()
-        protocol.on_response_complete()
+        protocol.close_after_answer(unread=self._cycle.more_body or protocol.cycle is not self._cycle)

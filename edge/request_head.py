@@ -1,10 +1,15 @@
-"""What a request's head may not be, whatever its route."""
+"""Limits and errors of a request's head, the same for every route and on both ports."""
 
 from edge.problems import HttpError
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 32 << 10
 MAX_TARGET_BYTES = 8 << 10
+# The largest body that any route takes: an uploaded model.
+MAX_BODY_BYTES = 256 << 20
+HTTP_VERSIONS = ("1.0", "1.1")
+# RFC 3986, 3.2.2: a name, an IPv4 address or an IPv6 address in brackets, and a port.
+HOST_BYTES = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~!$&'()*+,;=%:[]"
 
 
 class HeadersTooLarge(HttpError):
@@ -17,11 +22,11 @@ class TargetTooLong(HttpError):
         super().__init__(414, f"the path and query may be {MAX_TARGET_BYTES} bytes long")
 
 
-class HostMissing(HttpError):
-    """RFC 9112, 3.2."""
+class HostInvalid(HttpError):
+    """RFC 9112, 3.2: HTTP/1.1 needs one, and only one, valid Host header."""
 
     def __init__(self) -> None:
-        super().__init__(400, "HTTP/1.1 needs a Host header")
+        super().__init__(400, "send one Host header with a host name or address, and a port if needed")
 
 
 class HeaderRepeated(HttpError):
@@ -34,6 +39,18 @@ class HeaderRepeated(HttpError):
 class EncodingNotSupported(HttpError):
     def __init__(self) -> None:
         super().__init__(415, "send the body as it is: no Content-Encoding but identity is supported")
+
+
+class TransferCodingNotSupported(HttpError):
+    """RFC 9112, 6.1."""
+
+    def __init__(self) -> None:
+        super().__init__(501, "send the body as it is: no Transfer-Encoding but chunked is supported")
+
+
+class VersionNotSupported(HttpError):
+    def __init__(self) -> None:
+        super().__init__(505, "use HTTP/1.1")
 
 
 class NotHttp(HttpError):

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,15 +20,18 @@ from tests.support.bare import add_version, controlling, person, serving
 from tests.support.raw_http import Spoken, connect, post, read, say
 from tests.support.table_model import table_model
 
-PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}  # newer than Python's own
+# Newer than Python's own.
+PHRASES = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 EVENT = json.dumps({"event_id": "e", "product": "cards", "payload": {"amount": 1}}).encode()
-MODEL_LIMIT = 64 << 10
 
 
 @dataclass(frozen=True)
 class Ports:
+    """`log` is the serving process's."""
+
     serving: int
     control: int
+    log: Path
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +42,7 @@ def ports(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
     with serving(folder, url, workers=1) as service, controlling(folder, url) as control:
         port = urlsplit(control).port
         assert port is not None
-        yield Ports(service.port, port)
+        yield Ports(service.port, port, folder / "service.log")
     postgres.drop_database("raw_http")
 
 
@@ -129,11 +134,11 @@ def test_a_body_that_is_said_to_be_identical_is_read(ports: Ports) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "limit"), [("/v1/infer", 64 << 10), ("/v1/infer/batch", 1 << 20), ("/v1/canary", 64 << 10)]
+    ("path", "limit"),
+    [("/v1/infer", 64 << 10), ("/v1/infer/batch", 1 << 20), ("/v1/canary", 64 << 10), ("/nothing", 256 << 20)],
 )
 def test_a_length_over_the_limit_is_413_before_the_body_arrives(ports: Ports, path: str, limit: int) -> None:
-    token = person() if path == "/v1/canary" else SERVICE_TOKEN
-    request = post(path, token=token, headers={"Content-Length": str(limit + 1)})
+    request = post(path, headers={"Content-Length": str(limit + 1)})
     started = time.monotonic()
     with connect(ports.serving) as connection:
         connection.sendall(request)
@@ -144,16 +149,33 @@ def test_a_length_over_the_limit_is_413_before_the_body_arrives(ports: Ports, pa
     assert time.monotonic() - started < 4, "it did not wait for the body's timeout"
 
 
-def test_an_answer_to_a_body_that_is_too_long_survives_the_rest_of_the_body(ports: Ports) -> None:
+def test_a_length_over_the_limit_is_413_on_the_control_port(ports: Ports) -> None:
+    for path, limit in (("/v1/canary", 64 << 10), ("/v1/models", 256 << 20), ("/v1/labels", 2 << 20)):
+        spoken = say(ports.control, post(path, headers={"Content-Length": str(limit + 1)}))
+        refused(spoken, 413)
+        assert spoken.closes
+
+
+def test_a_get_may_not_declare_a_long_body_either(port: int) -> None:
+    refused(say(port, get("/healthz", f"Content-Length: {(64 << 10) + 1}")), 413)
+
+
+@pytest.mark.parametrize("path", ["/v1/infer", "/v1/infer/batch", "/v1/labels", "/nothing"])
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+def test_an_answer_to_a_body_that_is_too_long_survives_the_rest_of_the_body(
+    ports: Ports, path: str, framing: str
+) -> None:
+    size = 300 << 20 if path == "/nothing" else 4 << 20
     body = b"a" * (4 << 20)
+    headers = {"Content-Length": str(size)} if framing == "length" else {"Transfer-Encoding": "chunked"}
     with connect(ports.serving) as connection:
-        connection.sendall(post("/v1/infer", token=SERVICE_TOKEN, headers={"Content-Length": str(len(body))}))
+        connection.sendall(post(path, token=SERVICE_TOKEN, headers=headers))
         time.sleep(0.2)
         try:
-            connection.sendall(body)
+            connection.sendall(b"%x\r\n" % len(body) + body if framing == "chunks" else body)
         except ConnectionError:
             pytest.fail("the connection was reset under the answer")
-        refused(read(connection), 413)
+        refused(read(connection), 404 if (path, framing) == ("/nothing", "chunks") else 413)
 
 
 def test_two_authorization_headers_are_400(port: int) -> None:
@@ -168,17 +190,162 @@ def test_two_authorization_headers_are_400_on_the_direct_path(ports: Ports) -> N
     refused(say(ports.serving, request), 400)
 
 
-@pytest.mark.parametrize("hosts", [[], ["Host: a", "Host: b"]])
-def test_anything_but_one_host_is_400(port: int, hosts: list[str]) -> None:
+@pytest.mark.parametrize("hosts", [[], ["Host: a", "Host: b"], ["Host: a b"], ["Host: a/b"], ["Host: user@a"]])
+def test_anything_but_one_valid_host_is_400(port: int, hosts: list[str]) -> None:
     request = "\r\n".join(["GET /healthz HTTP/1.1", *hosts, "", ""]).encode()
     refused(say(port, request), 400)
 
 
-def test_what_is_not_http_is_a_problem_document(port: int) -> None:
-    assert refused(say(port, b"hello\r\n\r\n"), 400) == "this is not a valid HTTP/1.1 request"
+@pytest.mark.parametrize("host", ["", "localhost:8080", "[::1]:8080", "sira.example.", "%C3%A9.example"])
+def test_a_host_may_be_anything_that_rfc_3986_allows(port: int, host: str) -> None:
+    assert say(port, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).status == 200
 
 
-NO_SUCH_PATHS = ["//v1/infer", "///", "/v1//infer", "/nothing", "/v1", "/v1/infer/", "/V1/infer"]
+HOST = b"Host: localhost\r\n"
+NOT_HTTP = {
+    "a word": b"hello\r\n\r\n",
+    "an unknown method": b"BREW /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method in lower case": b"get /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a method of 10,000 letters": b"A" * 10_000 + b" /healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/1.2": b"GET /healthz HTTP/1.2\r\n" + HOST + b"\r\n",
+    "a path with bytes": b"GET /\xff HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a path without a slash": b"GET healthz HTTP/1.1\r\n" + HOST + b"\r\n",
+    "CONNECT": b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n",
+    "a NUL in a header": b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\0b\r\n\r\n",
+    "a control character in a header": b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\x01b\r\n\r\n",
+    "a header without a colon": b"GET /healthz HTTP/1.1\r\n" + HOST + b"X\r\n\r\n",
+    "a header without a name": b"GET /healthz HTTP/1.1\r\n" + HOST + b": a\r\n\r\n",
+    "a space before the colon": b"GET /healthz HTTP/1.1\r\n" + HOST + b"X : a\r\n\r\n",
+    "a folded header": b"GET /healthz HTTP/1.1\r\n" + HOST + b"X: a\r\n b\r\n\r\n",
+    "lines without CR": b"GET /healthz HTTP/1.1\nHost: localhost\n\n",
+    "a CR within a header": b"GET /healthz HTTP/1.1\r\nHost: localhost\rX: a\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("case", NOT_HTTP)
+def test_what_is_not_http_is_a_problem_document(port: int, case: str) -> None:
+    spoken = say(port, NOT_HTTP[case])
+    assert refused(spoken, 400) == "this is not a valid HTTP/1.1 request"
+    assert spoken.closes
+
+
+FRAMINGS = {
+    "two equal lengths": (["Content-Length: 2", "Content-Length: 2"], 400),
+    "two lengths in one header": (["Content-Length: 2, 2"], 400),
+    "a length with a sign": (["Content-Length: +2"], 400),
+    "a hexadecimal length": (["Content-Length: 0x2"], 400),
+    "a length beyond 64 bits": (["Content-Length: 99999999999999999999999"], 400),
+    "a length and chunks": (["Content-Length: 2", "Transfer-Encoding: chunked"], 400),
+    "chunked twice": (["Transfer-Encoding: chunked", "Transfer-Encoding: chunked"], 400),
+    "gzip in chunks": (["Transfer-Encoding: gzip, chunked"], 501),
+    "gzip": (["Transfer-Encoding: gzip"], 501),
+    "no coding at all": (["Transfer-Encoding: xchunked"], 501),
+}
+
+
+@pytest.mark.parametrize("case", FRAMINGS)
+def test_a_body_whose_end_is_ambiguous_is_refused(port: int, case: str) -> None:
+    headers, status = FRAMINGS[case]
+    path = "/v1/infer" if case.startswith("two") else "/v1/canary"
+    lines = "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", ""])
+    spoken = say(port, lines.encode() + b"{}")
+    refused(spoken, status)
+    assert spoken.closes
+
+
+@pytest.mark.parametrize("version", [" HTTP/2.0", " HTTP/0.9", ""])
+def test_another_version_of_http_is_505(port: int, version: str) -> None:
+    assert refused(say(port, f"GET /healthz{version}\r\n\r\n".encode()), 505) == "use HTTP/1.1"
+
+
+def test_http_1_0_needs_no_host_and_closes(port: int) -> None:
+    spoken = say(port, b"GET /healthz HTTP/1.0\r\n\r\n")
+    assert (spoken.status, spoken.closes) == (200, True)
+
+
+def test_an_absolute_target_is_the_same_as_its_path(ports: Ports) -> None:
+    assert say(ports.control, get("http://localhost/healthz")).status == 200
+    request = post("http://localhost/v1/infer", EVENT, token=SERVICE_TOKEN)
+    assert say(ports.serving, request).status == 200
+
+
+def test_an_upgrade_is_ignored_and_the_next_request_is_answered(port: int) -> None:
+    upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: eA=="]
+    with connect(port) as connection:
+        connection.sendall(get("/healthz", *upgrade) + get("/nothing", "Connection: close"))
+        received = received_from(connection)
+    assert statuses(received) == [200, 404]
+
+
+def received_from(connection: socket.socket) -> bytes:
+    """All that is sent until the other side closes."""
+    received = b""
+    while more := connection.recv(65536):
+        received += more
+    return received
+
+
+def statuses(received: bytes) -> list[int]:
+    return [int(code) for code in re.findall(rb"HTTP/1\.1 (\d{3}) [A-Z]", received)]
+
+
+def chunks(body: bytes, *trailers: str) -> bytes:
+    return b"%x\r\n%b\r\n0\r\n" % (len(body), body) + "".join(f"{line}\r\n" for line in (*trailers, "")).encode()
+
+
+@pytest.mark.parametrize("follower", ["garbage", "an encoded body", "a bad chunk"])
+def test_a_request_is_answered_although_what_follows_it_is_refused(ports: Ports, follower: str) -> None:
+    """One by one, and none of the others who are scored in the same moment loses an answer."""
+    event = json.dumps({"event_id": follower, "product": "cards", "payload": {"amount": 1}}).encode()
+    good = post("/v1/infer", event, token=SERVICE_TOKEN)
+    chunked = {"Transfer-Encoding": "chunked"}
+    bad = {
+        "garbage": b"garbage\r\n\r\n",
+        "an encoded body": post("/v1/infer", event, token=SERVICE_TOKEN, headers={"Content-Encoding": "gzip"}),
+        "a bad chunk": post("/v1/infer", b"2\r\n{}\r\nzz\r\n", token=SERVICE_TOKEN, headers=chunked),
+    }[follower]
+    size = ports.log.stat().st_size
+    with connect(ports.serving) as attacker, connect(ports.serving) as other:
+        attacker.sendall(good + bad)
+        other.sendall(good)
+        assert read(other).status == 200
+        assert statuses(received_from(attacker)) == [200, 415 if follower == "an encoded body" else 400]
+    assert "callback_failed" not in ports.log.read_text()[size:]
+
+
+@pytest.mark.parametrize("path", ["/v1/infer", "/v1/labels"])
+def test_a_body_that_breaks_off_in_a_bad_chunk_is_answered_once(ports: Ports, path: str) -> None:
+    for token, status in ((SERVICE_TOKEN, 400), (None, 401)):
+        request = post(path, b"2\r\n{}\r\n", token=token, headers={"Transfer-Encoding": "chunked"})
+        with connect(ports.serving) as connection:
+            connection.sendall(request)
+            time.sleep(0.1)
+            connection.sendall(b"zz\r\n")
+            assert statuses(received_from(connection)) == [status]
+
+
+def test_a_trailer_is_no_header_of_its_request(port: int) -> None:
+    request = post(
+        "/v1/canary", chunks(b"{}", f"authorization: Bearer {person()}"), headers={"Transfer-Encoding": "chunked"}
+    )
+    refused(say(port, request), 401)
+
+
+def test_trailers_count_as_headers(port: int) -> None:
+    many = chunks(b"{}", *(f"x-{n}: {'a' * 400}" for n in range(99)))
+    refused(say(port, post("/v1/canary", many, token=person(), headers={"Transfer-Encoding": "chunked"})), 431)
+
+
+def test_a_caller_who_expects_to_be_refused_is_refused_before_the_body(port: int) -> None:
+    spoken = say(port, post("/v1/canary", headers={"Content-Length": "2", "Expect": "100-continue"}))
+    refused(spoken, 401)
+
+
+NO_SUCH_PATHS = [
+    *("//v1/infer", "///", "/v1//infer", "/nothing", "/v1", "/v1/infer/", "/V1/infer", "/healthz/", "/docs.json"),
+    *("/v1%2Finfer", "/%2fv1/models", "/v1/%2e%2e/healthz", "/v1/../healthz", "/healthz%00", "/%zz", "/healthz;a", "*"),
+]
 
 
 @pytest.mark.parametrize("path", NO_SUCH_PATHS)
@@ -194,8 +361,16 @@ def test_a_head_of_a_path_that_does_not_exist_has_no_body(port: int) -> None:
     assert spoken.body == b""
 
 
-@pytest.mark.parametrize("path", ["/v1/infer", "/v1/models", "/healthz"])
-def test_a_method_that_a_path_does_not_have_is_405(ports: Ports, path: str) -> None:
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/healthz", "/docs"])
+@pytest.mark.parametrize("method", ["PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_a_method_that_a_path_does_not_have_is_405(port: int, path: str, method: str) -> None:
+    spoken = say(port, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+    refused(spoken, 405)
+    assert "\r\nallow: get, head" in spoken.head
+
+
+@pytest.mark.parametrize("path", ["/v1/infer", "/livez"])
+def test_a_method_that_a_path_of_the_serving_port_does_not_have_is_405(ports: Ports, path: str) -> None:
     spoken = say(ports.serving, f"PATCH {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
     refused(spoken, 405)
     assert "\r\nallow: " in spoken.head

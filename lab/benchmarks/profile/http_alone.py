@@ -8,7 +8,8 @@ import sys
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from edge.protocol import STATE_KEY, DirectCycle, DirectProtocol
+from edge.direct_cycle import DirectCycle
+from edge.protocol import STATE_KEY, DirectProtocol
 from scoring.job import Answer
 
 ANSWER = Answer("00000000-0000-8000-8000-000000000113", 0.25, "allow", "m" * 36, "1.0.0", "production", False)
@@ -23,10 +24,10 @@ class AnswersAtOnce:
     def submit(self, body: bytes, reply: DirectCycle) -> None:
         reply.set_result(ANSWER)
 
-    def left(self, request: DirectCycle) -> None:
+    def release(self, request: DirectCycle) -> None:
         pass
 
-    def answered(self, status: int) -> None:
+    def count(self, status: int) -> None:
         pass
 
 
