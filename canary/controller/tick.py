@@ -14,7 +14,7 @@ from canary.controller.state_cache import StateCache
 from canary.controller.store import Judgement, PhasedBucket, Span, Standing
 from canary.judge import sequential
 from canary.judge.absorb import absorb
-from canary.judge.evidence import BEFORE_SECONDS, sealed_before
+from canary.judge.evidence import HISTORY_SECONDS, sealed_before
 from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState, begin_phase
 from canary.judge.verdict import judge
@@ -110,7 +110,7 @@ def _up_to_date(
 def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
     """Return the evidence not absorbed yet; before the first bucket it includes production's time before."""
     sealed = rollout.sealed_through.timestamp()
-    first = sealed if rollout.judge_state else sealed - BEFORE_SECONDS
+    first = sealed if rollout.judge_state else sealed - HISTORY_SECONDS
     return Span(rollout.rollout_id, first, max(sealed, sealed_before(standing.now)))
 
 

@@ -21,7 +21,7 @@ from canary.judge.state import (
 from canary.limits import Policy
 
 RESTART_SECONDS = 300
-# With the 0.1 of each of five phases (judge_state), a test's weights sum to at most 1.
+# With state.PHASE_WEIGHT of each of five phases, the weights of a test sum to at most 1.
 RESTARTS_WEIGHT = 0.5
 
 
@@ -30,33 +30,33 @@ def absorb(state: JudgeState | None, bucket: Bucket, policy: Policy) -> JudgeSta
     return absorb_observation(state, observe(bucket), policy)
 
 
-def absorb_observation(state: JudgeState | None, seen: Observation, policy: Policy) -> JudgeState:
-    """As `absorb`, for any number of rollouts side by side."""
+def absorb_observation(state: JudgeState | None, observation: Observation, policy: Policy) -> JudgeState:
+    """Like `absorb`, for any number of rollouts side by side."""
     if state is None:
-        state = new_state(seen.requests.shape[:-1], seen.start)
-    if seen.phase > state.phase.number:
-        state = begin_phase(state, seen.phase, seen.start, policy.percent)
-    restarts = (seen.start - state.started) // RESTART_SECONDS + 1
+        state = new_state(observation.requests.shape[:-1], observation.start)
+    if observation.phase > state.phase.number:
+        state = begin_phase(state, observation.phase, observation.start, policy.percent)
+    restarts = (observation.start - state.started) // RESTART_SECONDS + 1
     if restarts > state.restarts:
         weight = RESTARTS_WEIGHT / (restarts * (restarts + 1))
-        state = msgspec.structs.replace(restart(state, weight, seen.start), restarts=restarts)
-    state = _add_errors(state, seen, policy)
-    state = _add_latency(state, seen, policy)
-    state = _add_decisions(state, seen)
-    return _add_silence(state, seen, policy)
+        state = msgspec.structs.replace(restart(state, weight, observation.start), restarts=restarts)
+    state = _add_errors(state, observation, policy)
+    state = _add_latency(state, observation, policy)
+    state = _add_decisions(state, observation)
+    return _add_silence(state, observation, policy)
 
 
-def slow_and_timed(state: JudgeState, seen: Observation, policy: Policy) -> tuple[FloatArray, FloatArray]:
-    """Requests (..., 2) above production's p95, times the allowed ratio for the canary, and all that were timed.
+def slow_and_timed(state: JudgeState, observation: Observation, policy: Policy) -> tuple[FloatArray, FloatArray]:
+    """Requests (..., 2) above production's p95, times the allowed ratio for the canary, and all timed requests.
 
-    The p95 is that of the ten minutes before this bucket: known before it, so that the test stays valid.
+    The p95 is that of the ten minutes before this bucket: it must not depend on the bucket, or the test is not valid.
     """
-    known = _known_latency(state, policy)
-    p95_bin = quantile_bin(known, P95)
+    reference = _reference_latency(state, policy)
+    p95_bin = quantile_bin(reference, P95)
     edges = np.stack([p95_bin, p95_bin + bins_of_ratio(policy.limits.p95_ratio)], axis=-1)
-    enough = (known.sum(axis=-1) >= policy.limits.latency_samples)[..., None]
-    slow = np.where(enough, count_above(seen.latency, edges), 0)
-    timed = np.where(enough, seen.latency.sum(axis=-1), 0)
+    enough = (reference.sum(axis=-1) >= policy.limits.latency_samples)[..., None]
+    slow = np.where(enough, count_above(observation.latency, edges), 0)
+    timed = np.where(enough, observation.latency.sum(axis=-1), 0)
     return slow.astype(np.float64), timed.astype(np.float64)
 
 
@@ -65,9 +65,9 @@ def without_control(policy: Policy) -> bool:
     return policy.percent >= 100.0
 
 
-def _add_errors(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
+def _add_errors(state: JudgeState, observation: Observation, policy: Policy) -> JudgeState:
     limits, eta = policy.limits, _eta(policy)
-    counts = (seen.errors, seen.requests)
+    counts = (observation.errors, observation.requests)
     rate = None
     if without_control(policy):
         rate = sequential.rate_upper_bound(state.production_errors, state.production_requests)
@@ -75,8 +75,8 @@ def _add_errors(state: JudgeState, seen: Observation, policy: Policy) -> JudgeSt
     negligible = np.asarray(limits.error_rate_negligible)
     phase = msgspec.structs.replace(
         state.phase,
-        errors=state.phase.errors + seen.errors,
-        requests=state.phase.requests + seen.requests,
+        errors=state.phase.errors + observation.errors,
+        requests=state.phase.requests + observation.requests,
         error_go=state.phase.error_go + _log_ratio(*counts, rate, GO_ALTERNATIVES, limits.error_ratio, eta),
         negligible_go=state.phase.negligible_go + _log_ratio(*counts, negligible, GO_ALTERNATIVES, rho=1.0, eta=eta),
     )
@@ -84,20 +84,20 @@ def _add_errors(state: JudgeState, seen: Observation, policy: Policy) -> JudgeSt
         state,
         phase=phase,
         errors=sequential.add_bucket(state.errors, ratio, *counts),
-        production_errors=state.production_errors + seen.errors[..., PRODUCTION],
-        production_requests=state.production_requests + seen.requests[..., PRODUCTION],
+        production_errors=state.production_errors + observation.errors[..., PRODUCTION],
+        production_requests=state.production_requests + observation.requests[..., PRODUCTION],
     )
 
 
-def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
-    counts = slow_and_timed(state, seen, policy)
+def _add_latency(state: JudgeState, observation: Observation, policy: Policy) -> JudgeState:
+    counts = slow_and_timed(state, observation, policy)
     rate = None
     if without_control(policy):
-        known = state.production_latency
-        slow = count_above(known, quantile_bin(known, P95))
-        rate = sequential.rate_upper_bound(slow.astype(np.float64), known.sum(axis=-1).astype(np.float64))
+        earlier = state.production_latency
+        slow = count_above(earlier, quantile_bin(earlier, P95))
+        rate = sequential.rate_upper_bound(slow.astype(np.float64), earlier.sum(axis=-1).astype(np.float64))
     ratio = _log_ratio(*counts, rate, LATENCY_ALTERNATIVES, rho=1.0, eta=1.0)
-    canary = seen.latency[..., CANARY, :]
+    canary = observation.latency[..., CANARY, :]
     negligible = np.full(canary.shape[:-1], latency_bin(policy.limits.p95_negligible_seconds))
     above = count_above(canary, negligible).astype(np.float64)
     phase = msgspec.structs.replace(
@@ -114,23 +114,23 @@ def _add_latency(state: JudgeState, seen: Observation, policy: Policy) -> JudgeS
         state,
         phase=phase,
         latency=sequential.add_bucket(state.latency, ratio, *counts),
-        window=add_latency(state.window, minute_of(state, seen.start), seen.latency),
-        production_latency=state.production_latency + seen.latency[..., PRODUCTION, :],
+        window=add_latency(state.window, minute_of(state, observation.start), observation.latency),
+        production_latency=state.production_latency + observation.latency[..., PRODUCTION, :],
     )
 
 
 def _eta(policy: Policy) -> FloatArray:
-    """Errors that come in bursts count less each: eta = 1/phi, with an axis for the alternatives."""
+    """Return eta = 1/phi with an axis for the alternatives: in burstier traffic, each error counts less."""
     return 1.0 / np.asarray(1.0 if policy.dispersion is None else policy.dispersion)[..., None]
 
 
 def minute_of(state: JudgeState, at: int) -> int:
-    """The latency window's number of the minute that holds `at`; restarts begin on its boundaries."""
+    """Return the number of the latency window's minute that holds `at`; restarts begin on its boundaries."""
     return (at - state.started) // BLOCK_SECONDS
 
 
-def _known_latency(state: JudgeState, policy: Policy) -> Counts:
-    """Production's latency to compare with: of the last ten minutes, or of the rollout when it has none."""
+def _reference_latency(state: JudgeState, policy: Policy) -> Counts:
+    """Return production's latency of the last ten minutes, or of the whole rollout when production gets no traffic."""
     return state.production_latency if without_control(policy) else state.window.total[..., PRODUCTION, :]
 
 
@@ -142,27 +142,27 @@ def _log_ratio(
     rho: float,
     eta: ArrayLike,
 ) -> FloatArray:
-    """Against the control arm, or against a rate when there is none."""
+    """Return the log likelihood ratio against the control arm, or against `rate` when there is no control arm."""
     if rate is None:
         return sequential.log_likelihood_ratio(events, requests, alternatives, rho, eta)
     canary_events, canary_requests = events[..., CANARY], requests[..., CANARY]
     return sequential.log_likelihood_ratio_to_rate(canary_events, canary_requests, rho * rate, alternatives, eta)
 
 
-def _add_decisions(state: JudgeState, seen: Observation) -> JudgeState:
+def _add_decisions(state: JudgeState, observation: Observation) -> JudgeState:
     phase = msgspec.structs.replace(
-        state.phase, scores=state.phase.scores + seen.scores, paired=state.phase.paired + seen.paired
+        state.phase, scores=state.phase.scores + observation.scores, paired=state.phase.paired + observation.paired
     )
-    return msgspec.structs.replace(state, phase=phase, paired=state.paired + seen.paired)
+    return msgspec.structs.replace(state, phase=phase, paired=state.paired + observation.paired)
 
 
-def _add_silence(state: JudgeState, seen: Observation, policy: Policy) -> JudgeState:
-    heard = seen.requests[..., CANARY] > 0.0
-    expected = seen.requests.sum(axis=-1) * policy.percent / 100.0
-    silence_begins = heard | (state.unanswered == 0.0)
+def _add_silence(state: JudgeState, observation: Observation, policy: Policy) -> JudgeState:
+    answered = observation.requests[..., CANARY] > 0.0
+    expected = observation.requests.sum(axis=-1) * policy.percent / 100.0
+    silence_begins = answered | (state.unanswered == 0.0)
     return msgspec.structs.replace(
         state,
-        through=max(state.through, seen.start + BUCKET_SECONDS),
-        unanswered=np.where(heard, 0.0, state.unanswered + expected),
-        silent_since=np.where(silence_begins, float(seen.start), state.silent_since),
+        through=max(state.through, observation.start + BUCKET_SECONDS),
+        unanswered=np.where(answered, 0.0, state.unanswered + expected),
+        silent_since=np.where(silence_begins, float(observation.start), state.silent_since),
     )

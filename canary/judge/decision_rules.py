@@ -6,14 +6,14 @@ import msgspec
 
 from canary.judge.drift import population_stability_index
 from canary.judge.evidence import Paired
-from canary.judge.measurement import Measurement, RuleOutcome, e_value, weighed
+from canary.judge.measurement import Measurement, RuleOutcome, e_value, evidence_text
 from canary.judge.sequential import paired_log_evidence, paired_relative_change
 from canary.judge.state import JudgeState
 from canary.limits import Limits
 
 
 class LabelCounts(msgspec.Struct, frozen=True):
-    """Events both models scored: all, those older than the maturity horizon, and the legitimate among these."""
+    """Events that both models scored: all, the matured ones, and the legitimate ones among those."""
 
     events: int
     matured: int
@@ -41,7 +41,7 @@ def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
     enough: RuleOutcome = "pass" if total >= limits.paired_samples else "unknown"
     outcome = "rollback" if evidence >= needed else enough
     counts = f"of {total:,} events scored by both, the canary blocks {canary:,} and production {production:,}"
-    reason = f"{counts}; {weighed(evidence, needed)}"
+    reason = f"{counts}; {evidence_text(evidence, needed)}"
     return Measurement("block_ratio", outcome, reason, ratio, limits.block_ratio, "ratio", evidence, needed)
 
 
@@ -58,7 +58,7 @@ def check_flips(state: JudgeState, limits: Limits) -> Measurement:
 
 
 def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
-    """Hold and never roll back: a new model should shift scores, and a person should look at them."""
+    """Hold, never roll back: a new model is meant to shift scores, and a person should review how far."""
     production, canary = (int(n) for n in state.phase.scores.sum(axis=-1))
     if min(production, canary) < limits.paired_samples:
         reason = f"{min(production, canary):,} scores in one arm, {limits.paired_samples:,} are needed"
@@ -87,18 +87,18 @@ def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measure
         return measured("unknown", "not yet knowable: there are no labels")
     share = labels.matured / labels.events
     if share < limits.matured_share:
-        asked = f"{share:.0%} of the labels have matured, the plan asks for {limits.matured_share:.0%}"
-        return measured("unknown", f"not yet knowable: {asked}")
+        shortfall = f"{share:.0%} of the labels have matured, the plan asks for {limits.matured_share:.0%}"
+        return measured("unknown", f"not yet knowable: {shortfall}")
     pairs, tolerated = labels.legitimate, limits.false_positive_change
-    found = paired_relative_change(pairs.n10, pairs.n01, pairs.n11, pairs.total, tolerated)
-    if found is None:
+    estimate = paired_relative_change(pairs.n10, pairs.n01, pairs.n11, pairs.total, tolerated)
+    if estimate is None:
         return measured("unknown", "not yet knowable: production blocked no event known to be legitimate")
-    figure = f"the canary blocks {found.change:+.1%} legitimate events (±{found.half_width:.1%})"
-    if found.change - found.half_width > tolerated:
-        return measured("hold", f"{figure}: more than the {tolerated:.0%} allowed", found.change)
-    if found.half_width > tolerated:
-        needed = f"about {found.needed:,} labelled legitimate events are needed, there are {pairs.total:,}"
-        return measured("unknown", f"not yet knowable: {figure}; {needed}", found.change)
-    if abs(found.change) > tolerated:
-        return measured("hold", f"{figure}: outside the ±{tolerated:.0%} allowed", found.change)
-    return measured("pass", f"{figure}, within ±{tolerated:.0%}", found.change)
+    figure = f"the canary blocks {estimate.change:+.1%} legitimate events (±{estimate.half_width:.1%})"
+    if estimate.change - estimate.half_width > tolerated:
+        return measured("hold", f"{figure}: more than the {tolerated:.0%} allowed", estimate.change)
+    if estimate.half_width > tolerated:
+        needed = f"about {estimate.needed:,} labelled legitimate events are needed, there are {pairs.total:,}"
+        return measured("unknown", f"not yet knowable: {figure}; {needed}", estimate.change)
+    if abs(estimate.change) > tolerated:
+        return measured("hold", f"{figure}: outside the ±{tolerated:.0%} allowed", estimate.change)
+    return measured("pass", f"{figure}, within ±{tolerated:.0%}", estimate.change)

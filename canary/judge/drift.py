@@ -5,12 +5,12 @@ import numpy as np
 from canary.judge.sequential import CANARY, PRODUCTION, IntArray
 
 _GROUPS = 10
-# A group that one arm never hit counts as half an event there, so that the logarithm exists.
+# A group without scores in one arm counts as half an event there, so that the logarithm exists.
 _MIN_COUNT = 0.5
 
 
 def population_stability_index(scores: IntArray) -> float:
-    """PSI of score histograms (2, bins), less its bias under no change; about 0 when nothing moved, never below.
+    """Return the PSI of score histograms (2, bins) less its bias: about 0 when nothing has changed, never below 0.
 
     Bins are joined into production's deciles as far as they allow. The bias (B - 1)(1/n_c + 1/n_p) is the mean
     of PSI for two samples of one population: Yurdakul, Statistical Properties of PSI (2018). Both arms non-empty.
@@ -25,7 +25,7 @@ def population_stability_index(scores: IntArray) -> float:
 
 
 def _deciles(production: IntArray) -> IntArray:
-    """The group 0.. of each bin: a bin belongs to the decile that its own middle lies in, numbered without gaps."""
+    """Return the group of each bin: the decile that its middle lies in, numbered from 0 without gaps."""
     middles = production.cumsum() - production / 2.0
     deciles = np.minimum((middles * _GROUPS / production.sum()).astype(np.int64), _GROUPS - 1)
     return np.concatenate([[0], (np.diff(deciles) > 0).cumsum()])

@@ -7,14 +7,14 @@ from canary.judge import sequential
 from canary.judge.absorb import minute_of, without_control
 from canary.judge.evidence import BINS_PER_LIMIT, LIMIT_RATIO, latency_edge
 from canary.judge.latency import P95, LatencyArray, latency_since, quantile_bin
-from canary.judge.measurement import Measurement, RuleOutcome, e_value, weighed
+from canary.judge.measurement import Measurement, RuleOutcome, e_value, evidence_text
 from canary.judge.sequential import CANARY, PRODUCTION, FloatArray
 from canary.judge.state import JudgeState
 from canary.limits import Limits, Policy
 
 
 def check_sequentially(state: JudgeState, policy: Policy) -> Iterator[Measurement]:
-    """The rules that stay valid at every tick, and what a step needs to advance."""
+    """Check the rules whose error probability holds at any number of ticks, and what a step needs to advance."""
     yield check_errors(state, policy)
     yield check_p95(state, policy)
     yield check_control(state, policy)
@@ -23,16 +23,16 @@ def check_sequentially(state: JudgeState, policy: Policy) -> Iterator[Measuremen
 
 
 def check_by_threshold(state: JudgeState, policy: Policy) -> Iterator[Measurement]:
-    """Mode "threshold": the runbook's plain ratios over the phase, computed once there are enough requests."""
+    """Check the runbook's plain ratios over the phase (mode "threshold"), once there are enough requests."""
     limits = policy.limits
     yield check_control(state, policy)
     if policy.percent == 0.0:
         return  # the canary answers no requests, so there is no ratio
     ratio = _error_ratio(state, policy, state.phase.errors, state.phase.requests)
     samples = float(state.phase.requests[CANARY])
-    yield _plain("error_ratio", ratio, limits.error_ratio, samples, limits)
+    yield _threshold_measurement("error_ratio", ratio, limits.error_ratio, samples, limits)
     p95_ratio, timed, _ = _p95_ratio(state, policy, state.window.total)
-    yield _plain("p95_ratio", p95_ratio, limits.p95_ratio, timed, limits)
+    yield _threshold_measurement("p95_ratio", p95_ratio, limits.p95_ratio, timed, limits)
 
 
 def check_errors(state: JudgeState, policy: Policy) -> Measurement:
@@ -50,8 +50,8 @@ def check_errors(state: JudgeState, policy: Policy) -> Measurement:
         f"{name} {window.events[arm]:,.0f} of {window.requests[arm]:,.0f}"
         for name, arm in (("canary", CANARY), ("production", PRODUCTION))
     )
-    reason = f"errors: {counts}: {_times(ratio)}; {weighed(evidence, needed)}"
-    return _sized("error_ratio", outcome, reason, ratio, limits.error_ratio, evidence, needed)
+    reason = f"errors: {counts}: {_ratio_text(ratio)}; {evidence_text(evidence, needed)}"
+    return _ratio_measurement("error_ratio", outcome, reason, ratio, limits.error_ratio, evidence, needed)
 
 
 def check_p95(state: JudgeState, policy: Policy) -> Measurement:
@@ -66,62 +66,65 @@ def check_p95(state: JudgeState, policy: Policy) -> Measurement:
         outcome = "rollback"
     elif evidence >= limits.go_evidence:
         outcome = "hold"
-    reason = f"{sentence}; {weighed(evidence, needed)}"
-    return _sized("p95_ratio", outcome, reason, ratio, limits.p95_ratio, evidence, needed)
+    reason = f"{sentence}; {evidence_text(evidence, needed)}"
+    return _ratio_measurement("p95_ratio", outcome, reason, ratio, limits.p95_ratio, evidence, needed)
 
 
 def check_control(state: JudgeState, policy: Policy) -> Measurement:
     """Without a control arm, require enough earlier requests of production."""
-    known = float(state.production_requests)
-    least = policy.limits.threshold_samples
+    earlier = float(state.production_requests)
+    needed = policy.limits.threshold_samples
     if not without_control(policy):
         return Measurement("control", "pass", "production answers beside the canary")
-    if known < least:
-        reason = f"at 100 % nothing is left to compare with, and production answered only {known:,.0f} requests before"
-        return Measurement("control", "hold", reason, known, least, "requests")
-    reason = f"at 100 % the canary is judged against production's {known:,.0f} requests before"
-    return Measurement("control", "pass", reason, known, least, "requests")
+    if earlier < needed:
+        reason = (
+            f"at 100 % nothing is left to compare with, and production answered only {earlier:,.0f} requests before"
+        )
+        return Measurement("control", "hold", reason, earlier, needed, "requests")
+    reason = f"at 100 % the canary is judged against production's {earlier:,.0f} requests before"
+    return Measurement("control", "pass", reason, earlier, needed, "requests")
 
 
 def check_error_go(state: JudgeState, policy: Policy) -> Measurement:
-    """Evidence that errors are less than 1.5 times production's, or so rare that the ratio does not matter."""
+    """Require evidence that errors are less than 1.5 times production's, or so rare that the ratio does not matter."""
     limits, phase = policy.limits, state.phase
     if policy.percent == 0.0:
         return Measurement("error_go", "pass", "at 0 % the canary answers nobody: its errors are not judged")
     ratio = _error_ratio(state, policy, phase.errors, phase.requests)
     evidence = e_value(sequential.log_evidence(phase.error_go))
     negligible = e_value(sequential.log_evidence(phase.negligible_go))
-    known = evidence >= limits.go_evidence
+    shown = evidence >= limits.go_evidence
     outcome: RuleOutcome = "unknown"
-    reason = f"errors are not yet shown to be under {limits.error_ratio:g} times production's: {_times(ratio)}"
-    if known and (ratio is None or ratio < limits.error_ratio_allowed):
-        outcome, reason = "pass", f"errors are under {limits.error_ratio:g} times production's: {_times(ratio)}"
+    reason = f"errors are not yet shown to be under {limits.error_ratio:g} times production's: {_ratio_text(ratio)}"
+    if shown and (ratio is None or ratio < limits.error_ratio_allowed):
+        outcome, reason = "pass", f"errors are under {limits.error_ratio:g} times production's: {_ratio_text(ratio)}"
     elif negligible >= limits.go_evidence:
         outcome, evidence = "pass", negligible
         reason = f"the canary's error rate is below {limits.error_rate_negligible:.2%}, whatever production's is"
-    elif known:
+    elif shown:
         outcome = "hold"
-        reason = (
-            f"errors are {_times(ratio)}: more than the {limits.error_ratio_allowed:g} allowed, too few to roll back"
-        )
-    return _sized("error_go", outcome, reason, ratio, limits.error_ratio_allowed, evidence, limits.go_evidence)
+        allowed = f"more than the {limits.error_ratio_allowed:g} allowed, too few to roll back"
+        reason = f"errors are {_ratio_text(ratio)}: {allowed}"
+    return _ratio_measurement(
+        "error_go", outcome, reason, ratio, limits.error_ratio_allowed, evidence, limits.go_evidence
+    )
 
 
 def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
-    """Evidence that the p95 is less than 1.3 times production's, or so low that the ratio does not matter."""
+    """Require evidence that the p95 is less than 1.3 times production's, or so low that the ratio does not matter."""
     limits, phase = policy.limits, state.phase
     if policy.percent == 0.0:
         return Measurement("p95_go", "pass", "at 0 % the canary answers nobody: its latency is not judged")
     evidence = e_value(sequential.log_evidence(phase.latency_go))
     fast = e_value(sequential.log_evidence(phase.fast_go))
-    close = evidence >= limits.go_evidence
-    if fast >= limits.go_evidence and not close:
+    shown = evidence >= limits.go_evidence
+    if fast >= limits.go_evidence and not shown:
         reason = f"the canary's p95 is below {limits.p95_negligible_seconds * 1e3:g} ms"
-        return _sized("p95_go", "pass", reason, None, limits.p95_ratio, fast, limits.go_evidence)
-    outcome: RuleOutcome = "pass" if close else "unknown"
-    verb = "is" if close else "is not yet shown to be"
+        return _ratio_measurement("p95_go", "pass", reason, None, limits.p95_ratio, fast, limits.go_evidence)
+    outcome: RuleOutcome = "pass" if shown else "unknown"
+    verb = "is" if shown else "is not yet shown to be"
     reason = f"p95 {verb} under {limits.p95_ratio:g} times production's"
-    return _sized("p95_go", outcome, reason, None, limits.p95_ratio, evidence, limits.go_evidence)
+    return _ratio_measurement("p95_go", outcome, reason, None, limits.p95_ratio, evidence, limits.go_evidence)
 
 
 def _error_ratio(state: JudgeState, policy: Policy, errors: FloatArray, requests: FloatArray) -> float | None:
@@ -146,18 +149,20 @@ def _p95_ratio(state: JudgeState, policy: Policy, latency: LatencyArray) -> tupl
     slow, usual = int(quantile_bin(canary, P95)), int(quantile_bin(production, P95))
     ratio = float(LIMIT_RATIO ** ((slow - usual) / BINS_PER_LIMIT))
     edges = f"canary {latency_edge(slow) * 1e3:.1f} ms, production {latency_edge(usual) * 1e3:.1f} ms"
-    return ratio, samples, f"p95: {edges}: {_times(ratio)} on {samples:,.0f} canary samples"
+    return ratio, samples, f"p95: {edges}: {_ratio_text(ratio)} on {samples:,.0f} canary samples"
 
 
-def _plain(name: str, ratio: float | None, limit: float, samples: float, limits: Limits) -> Measurement:
+def _threshold_measurement(name: str, ratio: float | None, limit: float, samples: float, limits: Limits) -> Measurement:
     if samples < limits.threshold_samples:
         reason = f"{samples:,.0f} canary requests, {limits.threshold_samples:,} are needed before a ratio is read"
         return Measurement(name, "unknown", reason, None, limit, "ratio")
     over = ratio is not None and ratio > limit
-    return _sized(name, "rollback" if over else "pass", f"{_times(ratio)}, the limit is {limit:g}", ratio, limit)
+    return _ratio_measurement(
+        name, "rollback" if over else "pass", f"{_ratio_text(ratio)}, the limit is {limit:g}", ratio, limit
+    )
 
 
-def _sized(
+def _ratio_measurement(
     name: str,
     outcome: RuleOutcome,
     reason: str,
@@ -166,12 +171,12 @@ def _sized(
     evidence: float | None = None,
     needed: float | None = None,
 ) -> Measurement:
-    """A ratio with its evidence. JSON has no infinity: only the reason mentions a ratio to zero."""
+    """Return a ratio with its evidence. JSON has no infinity, so only the reason mentions a ratio to zero."""
     value = None if ratio is None or isinf(ratio) else ratio
     return Measurement(name, outcome, reason, value, limit, "ratio", evidence, needed)
 
 
-def _times(ratio: float | None) -> str:
+def _ratio_text(ratio: float | None) -> str:
     if ratio is None:
         return "no ratio to form"
     return "production has none" if isinf(ratio) else f"{ratio:.2f} times production's"

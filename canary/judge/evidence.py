@@ -1,19 +1,19 @@
-"""Mergeable evidence: what one 5-second bucket of a rollout counted, per arm. Everything merges by addition."""
+"""The evidence of a rollout: counts per arm in buckets of 5 seconds. Everything merges by addition."""
 
 from math import ceil, log
 
 import msgspec
 
 BUCKET_SECONDS = 5
-# A rollout starts with this much history of production, stored as a phase of its own.
-BEFORE_SECONDS = 600
-PHASE_BEFORE = -1
+# A rollout starts with this much of production's history, stored as a phase of its own.
+HISTORY_SECONDS = 600
+HISTORY_PHASE = -1
 SEAL_DELAY_SECONDS = 5
 
 # 13 bins make exactly a factor of 1.3, so "1.3 times slower" is a whole number of bins.
 BINS_PER_LIMIT = 13
 LIMIT_RATIO = 1.3
-FASTEST_SECONDS = 0.001
+FIRST_EDGE_SECONDS = 0.001
 LATENCY_BINS = 458
 LAST_LATENCY_BIN = LATENCY_BINS - 1
 SCORE_BINS = 20
@@ -53,7 +53,7 @@ class ArmBucket(msgspec.Struct, frozen=True):
 
 
 class Paired(msgspec.Struct, frozen=True):
-    """Events scored by both models, by who blocked: both (n11), canary only (n10), production only (n01), none."""
+    """Events that both models scored, by who blocked: both (n11), canary only (n10), production only (n01), neither."""
 
     n11: int = 0
     n10: int = 0
@@ -69,7 +69,7 @@ class Paired(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """What a rollout counted in [start, start + 5). `start`: epoch seconds, a multiple of 5."""
+    """Counts of a rollout in [start, start + 5). `start`: epoch seconds, a multiple of 5."""
 
     start: int
     phase: int
@@ -91,12 +91,12 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 def bucket_start(now: float) -> int:
-    """Return the start of the bucket that a row written at `now` (epoch seconds) is counted in."""
+    """Return the start of the bucket that counts a row written at `now` (epoch seconds)."""
     return int(now // BUCKET_SECONDS) * BUCKET_SECONDS
 
 
 def sealed_before(now: float) -> int:
-    """Buckets with a start below this are complete: [b, b + 5) is sealed at b + 10."""
+    """Return the start of the first bucket that is not sealed yet: [b, b + 5) is sealed at b + 10."""
     return bucket_start(now - SEAL_DELAY_SECONDS)
 
 
@@ -106,25 +106,25 @@ def bins_of_ratio(ratio: float) -> int:
 
 
 def latency_bin(seconds: float) -> int:
-    """Bin 0 holds everything up to 1 ms, bin i what lies in (edge(i - 1), edge(i)], the last bin (457) is open.
+    """Return the bin of a latency: 0 up to 1 ms, i in (edge(i - 1), edge(i)], and 457 for everything above.
 
     `0 if s <= 0.001 else min(457, ceil(ln(s / 0.001) * 13 / ln(1.3)))`: the SQL function sira_latency_bin
-    does the same in the same order, so that both round alike.
+    computes the same in the same order, so that both round alike.
     """
-    if seconds <= FASTEST_SECONDS:
+    if seconds <= FIRST_EDGE_SECONDS:
         return 0
-    return min(LAST_LATENCY_BIN, ceil(log(seconds / FASTEST_SECONDS) * BINS_PER_LIMIT / log(LIMIT_RATIO)))
+    return min(LAST_LATENCY_BIN, ceil(log(seconds / FIRST_EDGE_SECONDS) * BINS_PER_LIMIT / log(LIMIT_RATIO)))
 
 
 def latency_edge(bin_: int) -> float:
-    """Upper edge of a latency bin in seconds, infinite for the open one."""
+    """Return the upper edge of a latency bin in seconds, infinity for the last bin."""
     if bin_ >= LAST_LATENCY_BIN:
         return float("inf")
-    return float(FASTEST_SECONDS * LIMIT_RATIO ** (bin_ / BINS_PER_LIMIT))
+    return float(FIRST_EDGE_SECONDS * LIMIT_RATIO ** (bin_ / BINS_PER_LIMIT))
 
 
 def score_bin(score: float) -> int:
-    """One of 20 equal bins of [0, 1]; 1.0 belongs to the last."""
+    """Return which of 20 equal bins of [0, 1] holds the score; 1.0 is in the last."""
     return min(SCORE_BINS - 1, int(score * SCORE_BINS))
 
 

@@ -1,4 +1,4 @@
-"""Latency histograms over the previous ten minutes, in blocks of a minute. Arrays end in (arm, bin)."""
+"""Latency histograms of the last ten minutes, in blocks of one minute. Arrays end in (arm, bin)."""
 
 import msgspec
 import numpy as np
@@ -32,20 +32,20 @@ def add_latency(window: LatencyWindow, minute: int, latency: LatencyArray) -> La
     minutes, blocks, total = window.minutes, window.blocks, window.total + latency
     if minutes and minutes[-1] == minute:
         return LatencyWindow(minutes, (*blocks[:-1], blocks[-1] + latency), total)
-    forgotten = sum(number <= minute - BLOCKS for number in minutes)
-    for block in blocks[:forgotten]:
+    expired = sum(number <= minute - BLOCKS for number in minutes)
+    for block in blocks[:expired]:
         total = total - block
-    return LatencyWindow((*minutes[forgotten:], minute), (*blocks[forgotten:], latency), total)
+    return LatencyWindow((*minutes[expired:], minute), (*blocks[expired:], latency), total)
 
 
 def latency_since(window: LatencyWindow, minute: int) -> LatencyArray:
-    """The histograms (..., 2, 458) of the blocks from `minute` on."""
-    kept = [block for number, block in zip(window.minutes, window.blocks, strict=True) if number >= minute]
-    return np.sum(kept, axis=0, dtype=np.int32) if kept else np.zeros_like(window.total)
+    """Return the histograms (..., 2, 458) of the blocks from `minute` on."""
+    recent = [block for number, block in zip(window.minutes, window.blocks, strict=True) if number >= minute]
+    return np.sum(recent, axis=0, dtype=np.int32) if recent else np.zeros_like(window.total)
 
 
 def quantile_bin(histogram: Counts, quantile: float) -> IntArray:
-    """The bin that holds the quantile: (..., 458) -> (...). Bin 0 when the histogram is empty."""
+    """Return the bin that holds the quantile: (..., 458) -> (...). Bin 0 when the histogram is empty."""
     running = histogram.cumsum(axis=-1)
     return np.asarray((running >= quantile * running[..., -1:]).argmax(axis=-1))
 

@@ -15,8 +15,8 @@ RuleOutcome = Literal["pass", "rollback", "hold", "unknown"]
 class Measurement(msgspec.Struct, frozen=True):
     """The result of one rule. `unknown`: too little evidence; it only stops an advance, and only if `required`.
 
-    value:    the effect in `unit`; None when there is none (no data, or a ratio to zero).
-    evidence: an e-value, where the rule weighs one: it acts at `evidence_limit`, however often it is looked at.
+    value:    the effect in `unit`; None without data, and for a ratio to zero.
+    evidence: an e-value, if the rule has one: the rule acts from `evidence_limit` on, however often it is evaluated.
     """
 
     name: str
@@ -31,9 +31,9 @@ class Measurement(msgspec.Struct, frozen=True):
 
 
 def e_value(log_evidence: FloatArray) -> float:
-    """E from its logarithm, at most 1e299 so that it stays a number in JSON."""
+    """Return E from its logarithm, at most 1e299 so that it stays a number in JSON."""
     return exp(min(float(log_evidence), _MAX_LOG))
 
 
-def weighed(evidence: float, needed: float) -> str:
+def evidence_text(evidence: float, needed: float) -> str:
     return f"evidence {evidence:.3g} of the {needed:g} a rollback needs"

@@ -1,4 +1,4 @@
-"""A bucket as arrays, the form that the tests work on."""
+"""A bucket as arrays, the form that the statistical tests work on."""
 
 import msgspec
 import numpy as np
@@ -9,7 +9,7 @@ from canary.judge.sequential import FloatArray, IntArray
 
 
 class Observation(msgspec.Struct, frozen=True):
-    """The arm axis is (production, canary), `paired` is (n11, n10, n01, n00); axes before are rollouts."""
+    """The arm axis is (production, canary), `paired` is (n11, n10, n01, n00); leading axes are rollouts."""
 
     start: int
     phase: int

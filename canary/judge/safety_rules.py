@@ -1,4 +1,4 @@
-"""The judge's inputs besides the buckets, and their rules: alerts, custom metrics, the fuse, silence."""
+"""The judge's other inputs and their rules: fuse, silence, custom metrics, freshness, critical alerts, bake time."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ NO_EVIDENCE = Measurement("freshness", "hold", "no evidence yet: nothing has bee
 class JudgeInputs(msgspec.Struct, frozen=True):
     """now: epoch seconds. critical_alerts: names, None when Alertmanager did not answer.
 
-    metrics: value by metric name, None or absent when there is none. labels: None when none are collected.
+    metrics: values by metric name, None or absent without a value. labels: None when there are none.
     """
 
     now: float
@@ -27,7 +27,7 @@ class JudgeInputs(msgspec.Struct, frozen=True):
     fuse_trips: tuple[FuseTrip, ...] = ()
 
 
-def check_conditions(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator[Measurement]:
+def check_safety(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator[Measurement]:
     """Check every rule of this module, those that can roll back first."""
     limits = policy.limits
     yield check_fuse(inputs)
@@ -42,13 +42,13 @@ def check_conditions(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> 
 def check_fuse(inputs: JudgeInputs) -> Measurement:
     """Roll back when a process's fuse has opened; hold when production was failing too."""
     trips = inputs.fuse_trips
-    blamed = [trip for trip in trips if not trip.production_failing]
-    if blamed:
-        trip = blamed[0]
+    opened = [trip for trip in trips if not trip.production_failing]
+    if opened:
+        trip = opened[0]
         reason = (
             f"a serving process saw {trip.errors} errors in {trip.requests} canary requests and stopped routing to it"
         )
-        return Measurement("fuse", "rollback", reason, len(blamed), 0, "trips")
+        return Measurement("fuse", "rollback", reason, len(opened), 0, "trips")
     if trips:
         reason = "the fuse would have tripped, but production is failing too: look for a cause outside the models"
         return Measurement("fuse", "hold", reason, len(trips), 0, "trips")
@@ -67,7 +67,7 @@ def check_silence(state: JudgeState, limits: Limits) -> Measurement:
 
 
 def check_freshness(state: JudgeState, limits: Limits, now: float) -> Measurement:
-    """No data is never success."""
+    """Hold on stale evidence: missing data is never a success."""
     age = now - state.through
     if age > limits.stale_seconds:
         reason = f"the newest evidence is {age:.0f} s old: is anything logged, and shipped to Postgres?"
@@ -93,7 +93,7 @@ def check_alerts(limits: Limits, inputs: JudgeInputs) -> Measurement:
 
 
 def check_metric(metric: CustomMetric, value: float | None) -> Measurement:
-    """Hold when there is no value or NaN; only a value can pass or roll back."""
+    """Hold when there is no value, or NaN; only a value can pass or roll back."""
     name = f"metric:{metric.name}"
     if value is None or value != value:
         reason = f"{metric.name} has no value: Prometheus does not answer, or the query finds nothing"

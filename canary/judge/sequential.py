@@ -29,9 +29,9 @@ _MIN_DISPERSION_ERRORS = 200
 
 
 class SplitTest(msgspec.Struct, frozen=True):
-    """A test of how bad events split between the arms, restarted now and then to catch a change after health.
+    """A test of how bad events split between the arms; restarts let it catch a change after a healthy time.
 
-    log_wealth: (..., K) weighted sum over restarts of the likelihood ratio since each, in logs.
+    log_wealth: (..., K) logarithm of the weighted sum, over restarts, of the likelihood ratio since each.
     likelihood: (..., K) largest log likelihood ratio since any one restart.
     events, requests: (..., K, 2) counted since that restart; since: (..., K) its time in epoch seconds.
     """
@@ -44,7 +44,7 @@ class SplitTest(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """The evidence window: counts (..., 2) since the restart with the largest likelihood, `since` (...)."""
+    """The evidence window: counts (..., 2) since the restart with the largest likelihood, at time `since` (...)."""
 
     events: FloatArray
     requests: FloatArray
@@ -54,7 +54,7 @@ class Window(msgspec.Struct, frozen=True):
 def log_likelihood_ratio(
     events: FloatArray, requests: FloatArray, alternatives: FloatArray, rho: float, eta: ArrayLike = 1.0
 ) -> FloatArray:
-    """One bucket's log likelihood ratio (..., K) of "rate_c = r * rho * rate_p" to "rate_c = rho * rate_p".
+    """Return one bucket's log likelihood ratio (..., K) of "rate_c = r * rho * rate_p" to "rate_c = rho * rate_p".
 
     The binomial split of Poisson events: Lindon & Malek, NeurIPS 2022 (arXiv 2011.03567), and Lindon, Sanden &
     Shirikian, KDD 2022 (arXiv 2205.14762). An incident that hits both arms cancels. `eta` = 1/dispersion.
@@ -73,20 +73,23 @@ def log_likelihood_ratio(
 def log_likelihood_ratio_to_rate(
     events: FloatArray, requests: FloatArray, rate: FloatArray, alternatives: FloatArray, eta: ArrayLike = 1.0
 ) -> FloatArray:
-    """The same against a known rate of events per request: the limit of an endless control arm. (...) -> (..., K)."""
+    """Return the same against a known rate of events per request, as an endless control arm would show it.
+
+    (...) -> (..., K).
+    """
     expected = (rate * requests)[..., None]
     return np.asarray(eta) * (events[..., None] * np.log(alternatives) - (alternatives - 1.0) * expected)
 
 
 def begin_test(shape: tuple[int, ...], alternatives: FloatArray) -> SplitTest:
-    """A test without wealth: `restart` it before the first bucket."""
+    """Return a test without wealth: `restart` it before the first bucket."""
     shape = (*shape, len(alternatives))
     zeros = np.zeros((*shape, 2))
     return SplitTest(np.full(shape, LOG_ZERO), np.full(shape, LOG_ZERO), zeros, zeros, np.zeros(shape))
 
 
 def restart(test: SplitTest, weight: float, at: int) -> SplitTest:
-    """Put `weight` on a change that happens now. All weights of a test's life must sum to at most 1.
+    """Put `weight` on a change that happens now. All weights over a test's lifetime must sum to at most 1.
 
     E-detectors: Shin, Ramdas & Rinaldo (arXiv 2203.03532).
     """
@@ -101,7 +104,7 @@ def restart(test: SplitTest, weight: float, at: int) -> SplitTest:
 
 
 def add_bucket(test: SplitTest, ratio: FloatArray, events: FloatArray, requests: FloatArray) -> SplitTest:
-    """Multiply a bucket's likelihood ratio (..., K) in, and count it (..., 2) into the evidence window."""
+    """Multiply the wealth by a bucket's likelihood ratio (..., K); add its counts (..., 2) to the evidence window."""
     return SplitTest(
         log_wealth=test.log_wealth + ratio,
         likelihood=test.likelihood + ratio,
@@ -112,14 +115,17 @@ def add_bucket(test: SplitTest, ratio: FloatArray, events: FloatArray, requests:
 
 
 def log_evidence(log_wealth: FloatArray) -> FloatArray:
-    """log E, E being the mean over the alternatives (..., K) -> (...). Reject at E >= 1/alpha: Ville's inequality."""
+    """Return log E, where E is the mean over the alternatives. Reject at E >= 1/alpha (Ville's inequality).
+
+    (..., K) -> (...).
+    """
     largest = log_wealth.max(axis=-1)
     spread = np.exp(log_wealth - largest[..., None]).mean(axis=-1)
     return np.asarray(largest + np.log(spread))
 
 
 def evidence_window(test: SplitTest) -> Window:
-    """The counts behind the alternative and the restart that fit the evidence best."""
+    """Return the counts of the alternative and the restart that fit the evidence best."""
     best = test.likelihood.argmax(axis=-1)[..., None]
     return Window(
         events=np.take_along_axis(test.events, best[..., None], axis=-2)[..., 0, :],
@@ -129,7 +135,7 @@ def evidence_window(test: SplitTest) -> Window:
 
 
 def paired_log_evidence(canary_only: ArrayLike, production_only: ArrayLike, both: ArrayLike, rho: float) -> FloatArray:
-    """log E against "P(canary) <= rho * P(production)" for a yes/no that both models gave on the same events.
+    """Return log E against "P(canary) <= rho * P(production)" for yes/no decisions of both models on the same events.
 
     Each event multiplies the wealth of a bet b by 1 + b * (canary - rho * production). Counts (...) -> (...).
     Waudby-Smith & Ramdas, Estimating means of bounded random variables by betting (arXiv 2010.09686).
@@ -144,16 +150,17 @@ def paired_log_evidence(canary_only: ArrayLike, production_only: ArrayLike, both
 
 @lru_cache
 def _log_bets(rho: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """What an event of the canary alone, of production alone, and of both adds to the log of each bet's wealth."""
+    """Return what a yes of the canary only, of production only, and of both adds to the log wealth of each bet."""
     bets = PAIRED_BETS / rho
     return np.log1p(bets), np.log1p(-bets * rho), np.log1p(bets * (1.0 - rho))
 
 
 def dispersion(cells: Iterable[tuple[int, int, int, int]]) -> float | None:
-    """phi of errors that come in bursts, from (requests, errors, requests, errors) of production's two halves.
+    """Return phi of production's errors, from (requests, errors, requests, errors) of its two halves.
 
     One cell per 30 s over the last day. Pearson's statistic of the split, pooled over cells (McCullagh & Nelder,
-    Generalized Linear Models, 4.5), clipped to [1, 10]. 1 is a split by chance alone. None below 200 errors.
+    Generalized Linear Models, 4.5), clipped to [1, 10]. 1 means independent errors, more means bursts.
+    None below 200 errors.
     """
     counts = np.array(list(cells), dtype=np.float64).reshape(-1, 4)
     errors = counts[:, 1] + counts[:, 3]
@@ -168,7 +175,7 @@ def dispersion(cells: Iterable[tuple[int, int, int, int]]) -> float | None:
 
 
 def rate_upper_bound(events: FloatArray, requests: FloatArray, z: float = 2.326) -> FloatArray:
-    """Upper confidence bound of a rate (99 % at the default z) by Byar's approximation to the Poisson limit.
+    """Return an upper confidence bound of a rate (99 % at the default z): Byar's approximation to the Poisson limit.
 
     Breslow & Day, Statistical Methods in Cancer Research II (1987), p. 69. 0 events of n give 4.6/n.
     """
@@ -178,9 +185,9 @@ def rate_upper_bound(events: FloatArray, requests: FloatArray, z: float = 2.326)
 
 
 class RelativeChange(msgspec.Struct, frozen=True):
-    """How much a paired rate changed, relative to production's, with the half-width of its 95 % interval.
+    """The change of a paired rate relative to production's, with the half-width of its 95 % interval.
 
-    `needed`: paired events at which the half-width would be the tolerated change.
+    `needed`: the number of paired events at which the half-width would equal the tolerated change.
     """
 
     change: float
@@ -191,7 +198,7 @@ class RelativeChange(msgspec.Struct, frozen=True):
 def paired_relative_change(
     canary_only: int, production_only: int, both: int, total: int, tolerated: float
 ) -> RelativeChange | None:
-    """McNemar's difference of paired proportions, z = 2. None when production has no such event to compare with.
+    """Return McNemar's difference of paired proportions (z = 2), or None when production has no such event.
 
     A 1 % rate with 10 % of it discordant each way needs 32,000 paired events for +-5 %.
     """

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from canary.judge import sequential
-from canary.judge.evidence import LATENCY_BINS, PHASE_BEFORE, SCORE_BINS
+from canary.judge.evidence import HISTORY_PHASE, LATENCY_BINS, SCORE_BINS
 from canary.judge.latency import LatencyArray, LatencyWindow, empty_window
 from canary.judge.sequential import FloatArray, IntArray, SplitTest
 
@@ -19,17 +19,18 @@ ERROR_ALTERNATIVES = np.array([1.25, 1.6, 2.5, 5.0, 16.0, 64.0])
 LATENCY_ALTERNATIVES = np.array([1.1, 1.25, 1.6, 2.5, 5.0, 12.0])
 GO_ALTERNATIVES = np.array([0.85, 0.7, 0.5, 0.25])
 
-# Restart weights of a test sum to at most 1: this for the time before and for four phases, and absorption's 0.5.
+# The restart weights of a test sum to at most 1: this weight for production's history and for each of four phases,
+# and absorb.RESTARTS_WEIGHT for all five-minute restarts.
 PHASE_WEIGHT = 0.1
 WEIGHTED_PHASES = 5
 
 
 class PhaseEvidence(msgspec.Struct, frozen=True):
-    """The evidence of one phase; it starts again with each phase.
+    """The evidence of one phase; each phase starts without any.
 
     *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95",
     "more than a negligible p95".
-    The rest are counts per arm (..., 2): timed and slow of `absorption.slow_and_timed`, scores (..., 2, 20);
+    The rest are counts per arm (..., 2): timed and slow of `absorb.slow_and_timed`, scores (..., 2, 20);
     paired (..., 4) is (n11, n10, n01, n00).
     """
 
@@ -50,8 +51,10 @@ class PhaseEvidence(msgspec.Struct, frozen=True):
 class JudgeState(msgspec.Struct, frozen=True):
     """started, through: epoch seconds of the first bucket's start and the last one's end.
 
-    phases: those begun with a weight; restarts: five-minute restarts begun; production_*: totals of the rollout, the
-    control of a phase at 100 %; unanswered: canary requests expected since the last one came, at or after silent_since.
+    phases:       phases that began with a restart weight.
+    restarts:     five-minute restarts that have begun.
+    production_*: totals of the rollout; a phase at 100 % is compared with them.
+    unanswered:   canary requests expected since the canary last answered one, which was at silent_since or before.
     """
 
     started: int
@@ -80,7 +83,7 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
         errors=sequential.begin_test(shape, ERROR_ALTERNATIVES),
         latency=sequential.begin_test(shape, LATENCY_ALTERNATIVES),
         paired=np.zeros((*shape, 4), dtype=np.int64),
-        phase=_new_phase(shape, PHASE_BEFORE - 1, start),
+        phase=_new_phase(shape, HISTORY_PHASE - 1, start),
         window=empty_window(shape),
         production_requests=np.zeros(shape),
         production_errors=np.zeros(shape),
@@ -91,7 +94,7 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
 
 
 def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> JudgeState:
-    """Continue the rollout's tests with some weight on a change that comes with the phase.
+    """Start a phase, and put some of the tests' weight on a change that comes with it.
 
     A phase at 0 % cannot cause a change, so only the first phase gets a weight regardless.
     """
@@ -114,7 +117,7 @@ def restart(state: JudgeState, weight: float, at: int) -> JudgeState:
 
 
 def encode_state(state: JudgeState) -> bytes:
-    """JSON of a few kilobytes; `decode_state` gives back every bit."""
+    """Return JSON of a few kilobytes, from which `decode_state` restores every bit."""
     return _ENCODER.encode(state)
 
 
@@ -142,8 +145,9 @@ def _new_phase(shape: tuple[int, ...], number: int, start: int) -> PhaseEvidence
 
 
 def _to_json(array: Any) -> Any:
-    """Numbers as they are. A latency histogram of both arms, of which there are many, in base64: bytes for each count,
-    from the first filled bin to the last.
+    """Encode most arrays as lists of numbers, and the many latency histograms more compactly.
+
+    A histogram is [first filled bin, bytes per count, base64 of the counts of both arms up to the last filled bin].
     """
     if array.dtype != np.int32:
         return array.tolist()

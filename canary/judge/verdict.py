@@ -8,7 +8,7 @@ import msgspec
 from canary.judge.decision_rules import check_decisions
 from canary.judge.error_and_latency_rules import check_by_threshold, check_sequentially
 from canary.judge.measurement import Measurement, RuleOutcome
-from canary.judge.safety_rules import NO_EVIDENCE, JudgeInputs, check_conditions, check_fuse
+from canary.judge.safety_rules import NO_EVIDENCE, JudgeInputs, check_fuse, check_safety
 from canary.judge.state import JudgeState
 from canary.limits import Policy
 
@@ -16,7 +16,7 @@ VerdictKind = Literal["continue", "hold", "advance", "rollback"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """through: end of the last bucket judged, epoch seconds, 0 before the first; reasons: what decided it."""
+    """through: end of the last judged bucket, epoch seconds, 0 before the first; reasons: what decided the verdict."""
 
     kind: VerdictKind
     reasons: tuple[str, ...]
@@ -40,7 +40,7 @@ def _measure(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator
     else:
         yield from check_sequentially(state, policy)
         yield from check_decisions(state, policy.limits, inputs.labels)
-    yield from check_conditions(state, policy, inputs)
+    yield from check_safety(state, policy, inputs)
 
 
 def _verdict(measurements: tuple[Measurement, ...], through: int) -> Verdict:
@@ -48,9 +48,9 @@ def _verdict(measurements: tuple[Measurement, ...], through: int) -> Verdict:
         reasons = _reasons(measurements, kind)
         if reasons:
             return Verdict(kind, reasons, measurements, through)
-    waited_for = tuple(m.reason for m in measurements if m.outcome == "unknown" and m.required)
-    if waited_for:
-        return Verdict("continue", waited_for, measurements, through)
+    missing = tuple(m.reason for m in measurements if m.outcome == "unknown" and m.required)
+    if missing:
+        return Verdict("continue", missing, measurements, through)
     return Verdict("advance", ("every measurement passes",), measurements, through)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import jinja2
 
-from canary.judge.evidence import FASTEST_SECONDS
+from canary.judge.evidence import FIRST_EDGE_SECONDS
 from canary.report.charts import histogram, line_chart
 from canary.report.report import ARMS, Report
 
@@ -65,7 +65,7 @@ def _share(part: float | None, whole: float = 1) -> str:
 def _milliseconds(seconds: float | None) -> str:
     if seconds is None:
         return "–"
-    return "≤ 1 ms" if seconds <= FASTEST_SECONDS else f"{seconds * 1e3:.1f} ms"
+    return "≤ 1 ms" if seconds <= FIRST_EDGE_SECONDS else f"{seconds * 1e3:.1f} ms"
 
 
 def _number(value: Any) -> str:

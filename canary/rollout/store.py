@@ -10,7 +10,7 @@ import msgspec
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
-from canary.judge.evidence import BEFORE_SECONDS
+from canary.judge.evidence import HISTORY_SECONDS
 from canary.judge.measurement import Measurement
 from canary.judge.verdict import VerdictKind
 from canary.limits import CustomMetric, Limits, Mode, Policy, routed_percent
@@ -149,7 +149,7 @@ def insert_rollout(connection: Connection, new: NewRollout, *, actor: str) -> St
     values = {name: getattr(new, name) for name in NewRollout.__slots__}
     values |= {"plan": jsonb(new.plan), "limits": jsonb(new.limits), "created_by": actor}
     rollout = _phase_recorded(connection, "insert_rollout", values, actor)
-    before = {"rollout_id": rollout.rollout_id, "seconds": BEFORE_SECONDS}
+    before = {"rollout_id": rollout.rollout_id, "seconds": HISTORY_SECONDS}
     connection.execute(QUERIES["insert_production_before"], before)
     return rollout
 

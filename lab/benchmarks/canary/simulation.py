@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from canary.judge.absorb import absorb_observation
-from canary.judge.evidence import BUCKET_SECONDS, PHASE_BEFORE
+from canary.judge.evidence import BUCKET_SECONDS, HISTORY_PHASE
 from canary.judge.safety_rules import JudgeInputs
 from canary.judge.sequential import CANARY, PRODUCTION, FloatArray, log_evidence, paired_log_evidence
 from canary.judge.state import JudgeState
@@ -68,7 +68,9 @@ def _run_batch(
     traffic: Traffic, replicas: int, seconds: int, rng: np.random.Generator, progress: Progress
 ) -> Simulation:
     phi: Any = estimate_dispersion(traffic, replicas, rng)
-    policies = {phase: Policy(percent, dispersion=phi) for phase, percent in ((PHASE_BEFORE, 0.0), (0, CANARY_PERCENT))}
+    policies = {
+        phase: Policy(percent, dispersion=phi) for phase, percent in ((HISTORY_PHASE, 0.0), (0, CANARY_PERCENT))
+    }
     simulation = Simulation(*(np.full(replicas, np.nan) for _ in range(3)))
     state: JudgeState | None = None
     for seen in observe_traffic(traffic, replicas, seconds // BUCKET_SECONDS, rng):

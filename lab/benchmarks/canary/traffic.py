@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from canary.judge.evidence import (
-    BEFORE_SECONDS,
     BUCKET_SECONDS,
+    HISTORY_PHASE,
+    HISTORY_SECONDS,
     LATENCY_BINS,
-    PHASE_BEFORE,
     SCORE_BINS,
     latency_bin,
     latency_edge,
@@ -63,7 +63,7 @@ def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.
 
     Requests are Poisson, and therefore their latency bins are too.
     """
-    for first in range(-BEFORE_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
+    for first in range(-HISTORY_SECONDS // BUCKET_SECONDS, ticks, _CHUNK_TICKS):
         before = first < 0
         expected = _expected_latency(traffic, 0.0 if before else CANARY_PERCENT)
         chunk = min(_CHUNK_TICKS, ticks - first)
@@ -76,7 +76,7 @@ def observe_traffic(traffic: Traffic, replicas: int, ticks: int, rng: np.random.
             latency[..., _BINS] = timed[tick]
             yield Observation(
                 start=(first + tick) * BUCKET_SECONDS,
-                phase=PHASE_BEFORE if before else 0,
+                phase=HISTORY_PHASE if before else 0,
                 requests=requests[tick].astype(np.float64),
                 errors=errors[tick].astype(np.float64),
                 latency=latency,
