@@ -89,6 +89,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.prometheus_url,
         settings.alertmanager_url,
         settings.require_reference,
+        settings.ignores_alerts,
     )
     routes = (*health_routes(health.not_ready_because, health.faults), *api.ROUTES)
     return control_app(

@@ -22,7 +22,9 @@ def start_or_change(call: Call) -> Reply:
     """Start a canary (201), or give the one that runs another percentage (200)."""
     request = parse_request(call.body)
     with call.resources.connect() as connection:
-        rollout, started = operations.start_or_change(connection, request, actor=call.actor)
+        rollout, started = operations.start_or_change(
+            connection, request, actor=call.actor, ignore_alerts=call.resources.ignore_alerts
+        )
         return Reply(_described(connection, rollout), 201 if started else 200)
 
 

@@ -47,6 +47,7 @@ class Resources:
     prometheus_url: str | None = None
     alertmanager_url: str | None = None
     require_reference: bool = False
+    ignore_alerts: bool = False
 
     def connect(self, *, autocommit: bool = False) -> Connection:
         """A connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""

@@ -38,7 +38,12 @@ class Serving:
         self.telemetry = Telemetry()
         self.authenticator = Authenticator(settings)
         self.resources = Resources(
-            database_url, artifacts, settings.prometheus_url, settings.alertmanager_url, settings.require_reference
+            database_url,
+            artifacts,
+            settings.prometheus_url,
+            settings.alertmanager_url,
+            settings.require_reference,
+            settings.ignores_alerts,
         )
         self._slots = ModelSlots()
         self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)

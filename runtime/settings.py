@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,11 +62,23 @@ class ArtifactSettings(_Environment):
     require_reference: bool = False
 
 
+class CanarySettings(_Environment):
+    """What new rollouts do about critical alerts unless they say so themselves."""
+
+    alertmanager_url: str | None = Field(default=None, pattern=r"^https?://")
+    canary_critical_alerts: Literal["hold", "ignore"] = "hold"
+
+    @property
+    def ignores_alerts(self) -> bool:
+        """Whether rollouts start with critical_alerts "ignore": only where no Alertmanager is set."""
+        return self.alertmanager_url is None and self.canary_critical_alerts == "ignore"
+
+
 class TokenSettings(_Environment):
     jwt_secret: SecretStr
 
 
-class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
+class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings):
     """All settings of the service and the controller. boto3 reads the AWS_* variables itself."""
 
     internal_service_token: SecretStr
@@ -81,7 +93,6 @@ class Settings(DatabaseSettings, ArtifactSettings, TokenSettings):
     drain_seconds: float = Field(default=5.0, ge=0)
     sync_poll_seconds: float = Field(default=3.0, gt=0)
 
-    alertmanager_url: str | None = Field(default=None, pattern=r"^https?://")
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://")
     canary_tick_seconds: float = Field(default=5.0, gt=0)
     label_maturity_days: float = Field(default=30.0, gt=0)

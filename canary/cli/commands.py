@@ -34,6 +34,7 @@ from runtime.command import (
     reason_option,
 )
 from runtime.postgres import Connection
+from runtime.settings import CanarySettings
 
 MAX_LABELS_PER_STATEMENT = 5_000
 MAX_STATEMENT_MS = 120_000
@@ -109,7 +110,9 @@ def start(
             "mode": mode,
             "reason": reason,
         }
-        rollout, _ = operations.start_or_change(connection, parse_request(body), actor=actor)
+        ignore_alerts = CanarySettings.load().ignores_alerts
+        request = parse_request(body)
+        rollout, _ = operations.start_or_change(connection, request, actor=actor, ignore_alerts=ignore_alerts)
         _print(connection, product, rollout, as_json)
 
 

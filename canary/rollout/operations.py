@@ -1,9 +1,10 @@
 """What an operator may do to a product's canary. Every function runs in the caller's transaction."""
 
+import msgspec
 import psycopg
 
 from canary.errors import CanaryError
-from canary.limits import DEFAULT_LIMITS
+from canary.limits import DEFAULT_LIMITS, Limits
 from canary.plan import DEFAULT_PLAN
 from canary.rollout import store, transitions
 from canary.rollout.change import Change
@@ -30,8 +31,12 @@ class CanaryConflict(CanaryError):
     """The request does not fit the current state; the message says what to do."""
 
 
-def start_or_change(connection: Connection, request: CanaryRequest, *, actor: str) -> tuple[StoredRollout, bool]:
+def start_or_change(
+    connection: Connection, request: CanaryRequest, *, actor: str, ignore_alerts: bool = False
+) -> tuple[StoredRollout, bool]:
     """Return the rollout, and whether it is new. A live one takes the requested percentage as a new phase.
+
+    `ignore_alerts` starts a new one with critical_alerts "ignore": where there is no Alertmanager, "hold" never ends.
 
     Raises ProductNotFound, RequestInvalid and CanaryConflict.
     """
@@ -48,7 +53,10 @@ def start_or_change(connection: Connection, request: CanaryRequest, *, actor: st
         )
     if live:
         return _change_percent(connection, live, request, change), False
-    return _start(connection, request, production, change), True
+    limits = request.limits or DEFAULT_LIMITS
+    if ignore_alerts:
+        limits = msgspec.structs.replace(limits, critical_alerts="ignore")
+    return _start(connection, request, limits, production, change), True
 
 
 def find(connection: Connection, product: str) -> StoredRollout | None:
@@ -95,7 +103,9 @@ def live(connection: Connection, product: str) -> StoredRollout:
     return rollout
 
 
-def _start(connection: Connection, request: CanaryRequest, production: ModelVersion, change: Change) -> StoredRollout:
+def _start(
+    connection: Connection, request: CanaryRequest, limits: Limits, production: ModelVersion, change: Change
+) -> StoredRollout:
     canary = _canary_version(connection, request)
     plan = request.plan or DEFAULT_PLAN
     new = NewRollout(
@@ -105,7 +115,7 @@ def _start(connection: Connection, request: CanaryRequest, production: ModelVers
         canary_percent=request.canary_percent,
         mode=request.mode or "sequential",
         plan=plan,
-        limits=request.limits or DEFAULT_LIMITS,
+        limits=limits,
         step=step_at(plan, request.canary_percent),
     )
     try:

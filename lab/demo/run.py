@@ -137,12 +137,15 @@ def _environment(options: RunOptions, database_url: str) -> dict[str, str]:
         **dev_env.secrets_and_tokens(known, datetime.now(UTC)),
         "BENTOML_HOME": str(options.home / "bentoml"),
         **workers_setting(options.workers),
+        # Without an Alertmanager, a rollout that holds for alerts would hold forever.
+        "CANARY_CRITICAL_ALERTS": os.environ.get("CANARY_CRITICAL_ALERTS", "ignore"),
         "BENTOML_DO_NOT_TRACK": "True",
         "ORT_DISABLE_TELEMETRY": "1",
     }
     dev_env.write(path, values)
     os.environ.update(values)
-    Settings.load()
+    if Settings.load().ignores_alerts:
+        print("  no Alertmanager is set (ALERTMANAGER_URL): rollouts start with critical_alerts: ignore", flush=True)
     return dict(os.environ)
 
 

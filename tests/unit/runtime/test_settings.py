@@ -143,3 +143,19 @@ def test_missing_folders_are_made(environment: Environment, tmp_path: Path) -> N
     Settings.load().make_folders()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "models"]
     assert list((tmp_path / "a" / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "ignores"),
+    [
+        ({}, False),
+        ({"CANARY_CRITICAL_ALERTS": "ignore"}, True),
+        ({"CANARY_CRITICAL_ALERTS": "hold"}, False),
+        ({"CANARY_CRITICAL_ALERTS": "ignore", "ALERTMANAGER_URL": "http://alerts:9093"}, False),
+    ],
+)
+def test_alerts_are_ignored_only_where_that_is_set_and_no_alertmanager_is(
+    environment: Environment, changes: dict[str, str], ignores: bool
+) -> None:
+    environment(**changes)
+    assert Settings.load().ignores_alerts is ignores
