@@ -13,7 +13,7 @@ from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
 from runtime.reading import Violation
-from scoring.event import EventRefused
+from scoring.errors import EventRefused
 
 Act = Callable[..., StoredRollout | None]
 

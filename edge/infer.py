@@ -13,8 +13,9 @@ from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, docume
 from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator
 from runtime.reading import Violation
-from scoring.event import EventRefused, parse_event, parse_json, read_event
-from scoring.job import Answer, Reply
+from scoring.errors import EventRefused
+from scoring.event import parse_event, parse_json, read_event
+from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
@@ -90,7 +91,7 @@ class InferEndpoint:
     def release(self, request: Cancellable) -> None:
         self._in_flight.pop(request, None)
 
-    def submit(self, body: bytes, reply: Reply) -> None:
+    def submit(self, body: bytes, reply: AnswerReceiver) -> None:
         """Score one event into `reply`; raises what the caller is to be told at once."""
         self._scorer.submit(read_event(body), reply)
 

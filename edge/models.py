@@ -19,7 +19,7 @@ from registry.registration import Declaration, register, register_stored
 from registry.store import DEFAULT_PAGE, MAX_PAGE
 from runtime.build import running_build
 from runtime.reading import Violation
-from scoring.event import EventRefused
+from scoring.errors import EventRefused
 
 UPLOAD_LIMIT = 256 << 20
 

@@ -19,7 +19,7 @@ from registry.store import MAX_PAGE
 from runtime.build import Build
 from scoring.event import MAX_ID_LENGTH
 from scoring.job import Answer
-from scoring.store import StoredPrediction
+from scoring.log.store import StoredPrediction
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
-from scoring.store import find_prediction
+from scoring.log.store import find_prediction
 
 
 def show(call: Call) -> Reply:

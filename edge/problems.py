@@ -20,9 +20,8 @@ from registry.signature import SignatureInvalid
 from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
 from runtime.auth import TokenRefused
 from runtime.reading import Violation
-from scoring.event import BodyNotJson, EventRefused
-from scoring.scorer import ModelTimedOut, NotReady, ProductUnknown, ScoringFailed
-from scoring.spool import SpoolError, SpoolFull
+from scoring.errors import BodyNotJson, EventRefused, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
+from scoring.log.spool import SpoolError, SpoolFull
 
 log = logging.getLogger("sira.edge.problems")
 
@@ -123,7 +122,7 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (TokenRefused, Mapped(401)),
     (EventRefused, Mapped(422)),
     (ProductUnknown, Mapped(404)),
-    (NotReady, Mapped(503, 1)),
+    (ModelNotLoaded, Mapped(503, 1)),
     (ModelTimedOut, Mapped(503, 1, "urn:sira:problem:model-timed-out", "Model Timed Out")),
     # Not 503: the same event fails again, and a caller that retries a 503 would do so without end.
     (ScoringFailed, Mapped(500, None, "urn:sira:problem:model-failed", "Model Failed")),

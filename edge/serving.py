@@ -15,11 +15,11 @@ from runtime import metrics
 from runtime.auth import Authenticator
 from runtime.build import running_build
 from runtime.settings import Settings
-from scoring.model_slots import ModelSlots
-from scoring.model_sync import ModelSync
+from scoring.log.shipper import Shipper
+from scoring.log.spool import Spool
+from scoring.models.slots import ModelSlots
+from scoring.models.sync import ModelSync
 from scoring.scorer import Scorer
-from scoring.shipper import Shipper
-from scoring.spool import Spool
 from scoring.telemetry import Telemetry
 
 log = logging.getLogger("sira.edge.serving")

@@ -25,8 +25,6 @@ EXCLUDED = {
 PENDING = (
     "canary/",
     "edge/",
-    "registry/",
-    "scoring/",
     "tests/unit/scoring/",
     "tests/unit/edge/",
     "tests/unit/canary/",

@@ -20,9 +20,9 @@ from registry.signature import (
     MAX_NAME_LENGTH,
     MAX_TEXT_LENGTH,
     Field,
-    Inputs,
     Kind,
-    Output,
+    ModelInputs,
+    ModelOutput,
     Signature,
 )
 from runtime.reading import Violation, closest_name, pointer_part
@@ -64,7 +64,7 @@ class PayloadInvalid(RegistryError):
 class InputFeed:
     """The input half of a feed, compiled once per model."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, inputs: ModelInputs) -> None:
         self._inputs = inputs
         self._plan = [_rule(field) for field in inputs.fields]
         self._tensors: list[tuple[str, type, Any]] = []
@@ -141,7 +141,7 @@ class Feed(InputFeed):
         return as_probabilities(raw_scores(self._output, value, rows))
 
 
-def raw_scores(output: Output, value: Any, rows: int) -> Scores:
+def raw_scores(output: ModelOutput, value: Any, rows: int) -> Scores:
     """Return what an output's value holds for the fraud class, as it is: (rows,) float64."""
     if output.layout == "probabilities":
         value = value[:, int(output.positive)]
@@ -169,7 +169,7 @@ def _rule(field: Field) -> _Rule:
     return field.name, wanted, lowest, highest, zero, not field.required, field.nullable, missing
 
 
-def _violations(inputs: Inputs, payload: Mapping[str, Any]) -> list[Violation]:
+def _violations(inputs: ModelInputs, payload: Mapping[str, Any]) -> list[Violation]:
     found = []
     known = {field.name for field in inputs.fields}
     unknown = [name for name in payload if name not in known]

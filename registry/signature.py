@@ -78,7 +78,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
+class ModelInputs:
     """What a model takes.
 
     `layout` columns: one input per field, shape (n, 1) or (n,). `layout` tensor: one input `input_name` of shape
@@ -129,7 +129,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class ModelOutput:
     """Where a model's fraud probability is: in output `name`.
 
     `layout` probabilities: a tensor (n, 2), column `positive`; zipmap: n maps from class label to probability, key
@@ -152,7 +152,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one model version takes and answers, as it is stored: the fields of Inputs and of Output."""
+    """What one model version takes and answers, as it is stored: the fields of ModelInputs and of ModelOutput."""
 
     layout: Literal["columns", "tensor", "mixed"]
     fields: tuple[Field, ...]
@@ -169,7 +169,7 @@ class Signature:
             raise SignatureInvalid(faults)
 
     @classmethod
-    def of(cls, inputs: Inputs, output: Output) -> Self:
+    def of(cls, inputs: ModelInputs, output: ModelOutput) -> Self:
         """Join both halves; raises SignatureInvalid."""
         return cls(
             layout=inputs.layout,
@@ -183,12 +183,12 @@ class Signature:
         )
 
     @property
-    def inputs(self) -> Inputs:
-        return Inputs(self.layout, self.fields, self.input_name, self.input_type, self.handles_missing)
+    def inputs(self) -> ModelInputs:
+        return ModelInputs(self.layout, self.fields, self.input_name, self.input_type, self.handles_missing)
 
     @property
-    def output(self) -> Output:
-        return Output(self.output_name, self.output_layout, self.positive)
+    def output(self) -> ModelOutput:
+        return ModelOutput(self.output_name, self.output_layout, self.positive)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for a jsonb column and for HTTP; `from_json` reads them back."""
@@ -220,7 +220,7 @@ def _repeated(names: Iterable[str]) -> list[str]:
     return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
-def warm_up_rows(inputs: Inputs) -> list[dict[str, Value]]:
+def warm_up_rows(inputs: ModelInputs) -> list[dict[str, Value]]:
     """Return payloads that every model must score: all zero, all one, and only the required fields.
 
     A field with categories takes one that its model knows.

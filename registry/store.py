@@ -117,7 +117,7 @@ def check_same(existing: ModelVersion, **contents: object) -> None:
 
 
 def _same_reference(existing: Reference | None, new: Reference | None) -> bool:
-    """Whether the same rows were checked; a check without rows changes nothing, and its figures may differ."""
+    """Return whether the same rows were checked; a check without rows changes nothing, and its figures may differ."""
     return new is None or (existing is not None and existing.sha256 == new.sha256)
 
 

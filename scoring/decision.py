@@ -1,4 +1,4 @@
-"""A score becomes a decision."""
+"""From a score to a decision."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ Decision = Literal["allow", "review", "block"]
 
 
 def decide(score: float, thresholds: Thresholds) -> Decision:
-    """`block` from the block threshold up, `review` from the review threshold up, else `allow`."""
+    """Return `block` at or above the block threshold, `review` at or above the review threshold, else `allow`."""
     if score >= thresholds.block:
         return "block"
     if score >= thresholds.review:

@@ -1,42 +1,20 @@
-"""What a product service sends: one transaction to score, checked with every fault named at once."""
+"""The event that a product service sends: one transaction to score, with every fault named at once."""
 
-from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
-from registry.feed import PayloadInvalid
 from registry.signature import MAX_FIELDS
 from runtime.reading import Violation, pointer_part
+from scoring.errors import BodyNotJson, EventRefused
 
 MAX_ID_LENGTH = 128
 
 Scalar = str | int | float | bool | None
 
 
-class ScoringError(Exception):
-    """Base of what scoring tells its caller."""
-
-
-class EventRefused(ScoringError):
-    """The body does not fit: `violations` names every wrong field."""
-
-    def __init__(self, violations: Sequence[Violation]) -> None:
-        self.violations = list(violations)
-        super().__init__("; ".join(f"{v.pointer} {v.detail}" for v in violations))
-
-    @classmethod
-    def of_payload(cls, invalid: PayloadInvalid) -> Self:
-        return cls([Violation(f"/payload{v.pointer}", v.detail) for v in invalid.violations])
-
-
-class BodyNotJson(ScoringError):
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the body is not JSON: {reason}")
-
-
 class Event(msgspec.Struct, frozen=True):
-    """One transaction. `canonical` is the payload as sorted-key JSON: what is logged and hashed."""
+    """One transaction. `canonical` is the payload as JSON with sorted keys, which is logged and hashed."""
 
     event_id: str
     product: str
@@ -46,7 +24,7 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
-    """An event's body as it mostly is."""
+    """The usual body of an event."""
 
     event_id: str
     product: str
@@ -62,7 +40,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def parse_json(body: bytes) -> Any:
-    """The body's value whatever its content type said; raises BodyNotJson, which never quotes the body."""
+    """Return the value of a body, whatever its content type; raises BodyNotJson, which never quotes the body."""
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -72,7 +50,7 @@ def parse_json(body: bytes) -> Any:
 
 
 def read_event(body: bytes) -> Event:
-    """What parse_event(parse_json(body)) gives or raises, in one pass where nothing is wrong."""
+    """Return or raise what parse_event(parse_json(body)) does, in one pass for a valid event."""
     try:
         read = _decode_body(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -81,7 +59,7 @@ def read_event(body: bytes) -> Event:
 
 
 def parse_event(body: object) -> Event:
-    """The event in a decoded body; raises EventRefused naming every wrong field of the envelope and payload shape."""
+    """Return the event in a decoded body; raises EventRefused naming every wrong field of envelope and payload."""
     if type(body) is not dict:
         raise EventRefused([Violation("", "must be an object")])
     event_id, product, payload = body.get("event_id"), body.get("product"), body.get("payload")
@@ -100,7 +78,7 @@ def parse_event(body: object) -> Event:
 
 
 def _event(event_id: str, product: str, payload: dict[str, Scalar], routing_key: str | None) -> Event | None:
-    """None where a part is empty, too long, or holds NUL: Postgres cannot store it, and it would stop the log."""
+    """Return None if a part is empty, too long, or has a NUL, which Postgres cannot store and would block the log."""
     if routing_key is None:
         routing_key = event_id
     if 0 < len(event_id) <= MAX_ID_LENGTH and 0 < len(routing_key) <= MAX_ID_LENGTH and len(payload) <= MAX_FIELDS:
@@ -126,10 +104,10 @@ def _violations(body: dict[str, Any]) -> list[Violation]:
         if type(value) not in _SCALARS:
             found.append(Violation(f"/payload/{pointer_part(name)}", "must be a string, a number, true, false or null"))
         elif "\0" in name or (isinstance(value, str) and "\0" in value):
-            found.append(Violation(f"/payload/{pointer_part(name)}", "must not hold a NUL character"))
+            found.append(Violation(f"/payload/{pointer_part(name)}", "must not contain a NUL character"))
     if not found:
         # A literal backslash before "u0000" looks like an escaped NUL to the quick check.
-        found.append(Violation("/payload", "must not hold the text \\u0000"))
+        found.append(Violation("/payload", "must not contain the text \\u0000"))
     return sorted(found, key=lambda v: v.pointer)
 
 
@@ -141,5 +119,5 @@ def _text_violations(name: str, value: object) -> list[Violation]:
     if not 0 < len(value) <= MAX_ID_LENGTH:
         return [Violation(f"/{name}", f"must be 1 to {MAX_ID_LENGTH} characters long")]
     if "\0" in value:
-        return [Violation(f"/{name}", "must not hold a NUL character")]
+        return [Violation(f"/{name}", "must not contain a NUL character")]
     return []

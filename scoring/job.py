@@ -8,13 +8,13 @@ from registry.feed import Row
 from registry.model_session import RUNTIME_VERSION
 from scoring.decision import Decision
 from scoring.event import Event
-from scoring.model_slots import ProductSlot, Rollout
-from scoring.onnx_model import OnnxModel
-from scoring.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
+from scoring.log.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
+from scoring.models.onnx_model import OnnxModel
+from scoring.models.slots import ProductSlot, ServedRollout
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the caller gets."""
+    """The answer to a caller."""
 
     prediction_id: str
     score: float
@@ -25,8 +25,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     cached: bool
 
 
-class Reply(Protocol):
-    """Who waits for an answer: an asyncio.Future, or whatever takes it as one. `done` once nobody waits any more."""
+class AnswerReceiver(Protocol):
+    """Receives an answer, as an asyncio.Future does. `done` is true once the caller no longer waits."""
 
     def done(self) -> bool: ...
     def set_result(self, result: Answer, /) -> None: ...
@@ -34,21 +34,22 @@ class Reply(Protocol):
 
 
 class Job(msgspec.Struct, eq=False):
-    """`model` and `row` are whose turn it is, `key` what the cache knows them by; `outcome` is how its arm did.
+    """The state of one event.
 
-    `settled` once nothing more can change.
+    `model`, `row`: what to score next; `key`: their cache key. `outcome`: the result of the event's own arm.
+    `settled`: the score is final.
     """
 
     event: Event
     slot: ProductSlot
-    rollout: Rollout | None
+    rollout: ServedRollout | None
     arm: Variant
     model: OnnxModel
     row: Row
     production_row: Row
     arrived_at: float
     started: float
-    reply: Reply
+    reply: AnswerReceiver
     key: bytes = b""
     outcome: Outcome = "ok"
     score: float | None = None
@@ -58,22 +59,23 @@ class Job(msgspec.Struct, eq=False):
 
     @property
     def variant(self) -> Variant:
-        """Whose answer it is, or would be."""
+        """The variant that gives the answer."""
         return "production" if self.model is self.slot.production else "canary"
 
     def settle(self, score: float | None, *, cached: bool = False, model_seconds: float | None = None) -> None:
+        """Make a score final; None is a failure of production."""
         self.score, self.cached, self.model_seconds, self.settled = score, cached, model_seconds, True
 
     def fall_back(self, outcome: Outcome) -> None:
-        """From here on production answers; what went wrong stays counted against the canary."""
+        """Have production answer; the failure still counts against the canary."""
         self.model, self.row, self.outcome = self.slot.production, self.production_row, outcome
 
     def prediction(self, now_started: float) -> Prediction:
-        """The settled job as a row of the log."""
+        """Return the settled job as a row of the prediction log."""
         event, version = self.event, self.model.version
         digest = payload_sha256(event.canonical)
         rollout = self.rollout
-        # A failure is a row of its own: it must not stand in the way of the answer a retry gets.
+        # A failure gets an id of its own, so that it does not hide the answer to a retry.
         named = event.event_id if self.score is not None else f"{event.event_id}\0{self.outcome}\0{self.arrived_at}"
         return Prediction(
             prediction_id=prediction_id(version.model_id, event.product, named, digest),
@@ -97,7 +99,7 @@ class Job(msgspec.Struct, eq=False):
             phase=rollout.phase if rollout else None,
             cached=self.cached,
             latency_seconds=now_started - self.started,
-            # A fallback's time is production's, not its arm's; a first run after a load is no measure.
+            # After a fallback this would be production's time, and the first runs after a load are slower.
             model_seconds=self.model_seconds if self.outcome == "ok" else None,
             outcome=self.outcome,
         )

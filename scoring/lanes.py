@@ -1,21 +1,21 @@
-"""Scoring off the event loop, for slow models: one run at a time a model, what waits goes into the next."""
+"""Scoring off the event loop, for slow models: one run at a time per model; waiting rows share the next run."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from registry.feed import Row
-from scoring.onnx_model import OnnxModel, Run
+from scoring.models.onnx_model import OnnxModel, Run
 
 Done = Callable[[Run], None]
 _Submission = tuple[Sequence[Row], Done]
 
-MOST_ROWS = 64
+MAX_ROWS = 64
 _THREADS = 8
 
 
 class Lanes:
-    """A lane a model. `done(run)` is called on the event loop with the scores of the submission's own rows."""
+    """One lane per model. `done(run)` is called on the event loop with the scores of the submitted rows."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -24,7 +24,7 @@ class Lanes:
         self._closed = False
 
     def submit(self, model: OnnxModel, rows: Sequence[Row], done: Done) -> None:
-        """Queue rows for a model. One that never returns blocks only its own lane."""
+        """Queue rows for a model. A model that never returns blocks only its own lane."""
         if model in self._waiting:
             self._waiting[model].append((rows, done))
         else:
@@ -32,7 +32,7 @@ class Lanes:
             self._start(model)
 
     def close(self) -> None:
-        """Nobody waits any more: what still runs ends unheard."""
+        """Discard the results of runs that are still in progress."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -40,7 +40,7 @@ class Lanes:
         waiting = self._waiting[model]
         taken: list[_Submission] = []
         count = 0
-        while waiting and (not taken or count + len(waiting[0][0]) <= MOST_ROWS):
+        while waiting and (not taken or count + len(waiting[0][0]) <= MAX_ROWS):
             taken.append(waiting.pop(0))
             count += len(taken[-1][0])
 

@@ -1,6 +1,6 @@
-"""The other model's score of an event, after the answer has left: what the paired judgement is made of.
+"""Scores an event with the other model of its rollout after the answer was sent: the evidence for paired comparisons.
 
-Bounded and droppable: under load the answer comes first, and what was dropped is counted.
+The queue is bounded: under load, pairs are dropped and counted, so that answers are not delayed.
 """
 
 import asyncio
@@ -13,14 +13,14 @@ from registry.probability import is_probability
 from scoring.event import Scalar
 from scoring.job import Job
 from scoring.lanes import Lanes
-from scoring.onnx_model import OnnxModel, Run
-from scoring.prediction import PairedPrediction, copy_text
-from scoring.spool import Spool
+from scoring.log.prediction import PairedPrediction, copy_text
+from scoring.log.spool import Spool
+from scoring.models.onnx_model import OnnxModel, Run
 from scoring.telemetry import Telemetry
 
-MOST_WAITING = 2_000
-MOST_ROWS = 64
-# Long enough for a run and a commit of many rows, short against the five seconds after which evidence is sealed.
+MAX_WAITING = 2_000
+MAX_ROWS = 64
+# Long enough to collect many rows for one run and one commit; short against the 5 s after which evidence is sealed.
 PAUSE_SECONDS = 0.1
 BACKLOG_PAUSE_SECONDS = 0.005
 
@@ -28,7 +28,7 @@ _Pair = tuple[Job, str, Row]
 
 
 class Pairing:
-    """Collects answered jobs for a moment, then scores each with the model that did not answer."""
+    """Collects answered jobs for a moment, then scores them with the model that did not answer."""
 
     def __init__(self, lanes: Lanes, spool: Spool, telemetry: Telemetry) -> None:
         self._lanes = lanes
@@ -39,9 +39,9 @@ class Pairing:
         self._turn: asyncio.TimerHandle | None = None
 
     def add(self, job: Job, prediction_id: str) -> None:
-        """A job answered by either model of its rollout, to be scored by the other."""
+        """Queue a job that one model of its rollout has answered, to be scored by the other."""
         assert job.rollout is not None
-        if len(self._waiting) >= MOST_WAITING:
+        if len(self._waiting) >= MAX_WAITING:
             self._telemetry.paired_dropped(job.event.product, 1)
             return
         try:
@@ -58,7 +58,7 @@ class Pairing:
             self._turn.cancel()
 
     def _take_turn(self) -> None:
-        pairs, self._waiting = self._waiting[:MOST_ROWS], self._waiting[MOST_ROWS:]
+        pairs, self._waiting = self._waiting[:MAX_ROWS], self._waiting[MAX_ROWS:]
         self._turn = self._loop.call_later(BACKLOG_PAUSE_SECONDS, self._take_turn) if self._waiting else None
         groups: dict[OnnxModel, list[_Pair]] = {}
         for pair in pairs:
@@ -83,7 +83,7 @@ class Pairing:
             self._telemetry.paired_dropped(group[0][0].event.product, dropped)
         if not rows:
             return
-        # No one waits for these rows: a full spool drops them, as it should.
+        # No caller waits for these rows, so a full spool may drop them.
         self._spool.append("paired", copy_text(rows), len(rows), time.time(), lambda error: None)
 
 

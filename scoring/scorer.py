@@ -1,7 +1,7 @@
-"""One request, a straight line: slot -> arm -> row -> cache or model -> decision -> spool -> answer.
+"""One request in a straight line: slot -> arm -> row -> cache or model -> decision -> spool -> answer.
 
-What has arrived while the last batch was scored goes into the next one: no timer, so a lone request waits for nothing.
-A canary that raises, is late, or answers no probability is answered by production in the same request.
+Events that arrive while a batch is scored form the next one: there is no timer, and a lone request does not wait. If a
+canary raises, is late, or gives no probability, production answers in the same request.
 """
 
 import asyncio
@@ -15,19 +15,20 @@ from canary.split import choose_arm
 from registry.feed import PayloadInvalid
 from registry.probability import is_probability
 from scoring.cache import ScoreCache, cache_key
-from scoring.event import Event, EventRefused, ScoringError
-from scoring.job import Answer, Job, Reply
+from scoring.errors import EventRefused, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
+from scoring.event import Event
+from scoring.job import Answer, AnswerReceiver, Job
 from scoring.lanes import Lanes
-from scoring.model_slots import ModelSlots, ProductSlot, Rollout
-from scoring.onnx_model import OnnxModel, Run
+from scoring.log.prediction import FuseTripRow, Outcome, Prediction, copy_text
+from scoring.log.spool import Spool, SpoolError
+from scoring.models.onnx_model import OnnxModel, Run
+from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
-from scoring.prediction import FuseTrip, Outcome, Prediction, copy_text
-from scoring.spool import Spool, SpoolError
 from scoring.telemetry import Telemetry
 
 log = logging.getLogger("sira.scoring.scorer")
 
-MOST_ROWS_INLINE = 256
+MAX_ROWS_INLINE = 256
 
 _Fault = Literal["error", "timeout", "non_finite"]
 _CANARY_FAULTS: dict[_Fault, Outcome] = {
@@ -37,37 +38,8 @@ _CANARY_FAULTS: dict[_Fault, Outcome] = {
 }
 
 
-class ProductUnknown(ScoringError):
-    def __init__(self) -> None:
-        super().__init__("no such product: it has no production model (see GET /v1/models?status=production)")
-
-
-class NotReady(ScoringError):
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"not ready: {reason}")
-
-
-_REASONS: dict[Outcome, str] = {
-    "error": "the production model raised an error on this event; the same event will fail again",
-    "non_finite": "the production model gave no probability for this event; the same event will fail again",
-    "timeout": "the production model did not score this event in time; try again",
-}
-
-
-class ScoringFailed(ScoringError):
-    """The production model gave no probability for this event; the failure is in the prediction log."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        super().__init__(_REASONS[outcome])
-
-
-class ModelTimedOut(ScoringFailed):
-    """The production model took too long: the only failure of a model that a retry may not meet again."""
-
-
 class Scorer:
-    """Answers events of every product. Make it on the event loop it runs on; nothing here is thread-safe."""
+    """Answers the events of all products. Create it on the event loop that it runs on; it is not thread-safe."""
 
     def __init__(
         self,
@@ -91,18 +63,18 @@ class Scorer:
         self._fuses: dict[str, Fuse] = {}
         self._arrived: list[Job] = []
 
-    def submit(self, event: Event, reply: Reply) -> None:
-        """Score an event; `reply` gets the answer when its row is durable, or ScoringFailed or SpoolError.
+    def submit(self, event: Event, reply: AnswerReceiver) -> None:
+        """Score an event; `reply` receives the answer once its row is durable, or ScoringFailed or SpoolError.
 
-        Raises ProductUnknown, NotReady or EventRefused at once.
+        Raises ProductUnknown, ModelNotLoaded or EventRefused at once.
         """
         snapshot = self._slots.current()
         slot = snapshot.products.get(event.product)
         if slot is None:
             if not snapshot.synced:
-                raise NotReady("no model is loaded yet")
+                raise ModelNotLoaded("no model is loaded yet")
             if event.product in snapshot.waiting:
-                raise NotReady(snapshot.waiting[event.product])
+                raise ModelNotLoaded(snapshot.waiting[event.product])
             raise ProductUnknown
         self._enqueue(self._route(event, slot, reply))
 
@@ -110,7 +82,7 @@ class Scorer:
         self._pairing.close()
         self._lanes.close()
 
-    def _route(self, event: Event, slot: ProductSlot, reply: Reply) -> Job:
+    def _route(self, event: Event, slot: ProductSlot, reply: AnswerReceiver) -> Job:
         production, rollout = slot.production, slot.rollout
         try:
             row = production.feed.row(event.payload)
@@ -127,7 +99,7 @@ class Scorer:
                 job.fall_back("canary_error")
         return job
 
-    def _fuse(self, rollout: Rollout) -> Fuse:
+    def _fuse(self, rollout: ServedRollout) -> Fuse:
         fuse = self._fuses.get(rollout.rollout_id)
         if fuse is None:
             fuse = self._fuses[rollout.rollout_id] = Fuse()
@@ -139,7 +111,7 @@ class Scorer:
         self._arrived.append(job)
 
     def _flush(self) -> None:
-        """Score all that has arrived since the last flush, one run a model."""
+        """Score everything that has arrived since the last flush, in one run per model."""
         jobs, self._arrived = self._arrived, []
         settled: list[Job] = []
         groups: dict[OnnxModel, list[Job]] = {}
@@ -156,13 +128,13 @@ class Scorer:
             if not model.inline:
                 self._dispatch(model, group)
                 continue
-            for first in range(0, len(group), MOST_ROWS_INLINE):
-                part = group[first : first + MOST_ROWS_INLINE]
+            for first in range(0, len(group), MAX_ROWS_INLINE):
+                part = group[first : first + MAX_ROWS_INLINE]
                 settled += self._take(model, part, model.run([job.row for job in part]))
         self._commit(settled)
 
     def _dispatch(self, model: OnnxModel, group: list[Job]) -> None:
-        """Score off the event loop; a job not back within its budget is a timeout."""
+        """Score off the event loop; a job without a score within its budget is a timeout."""
 
         def returned(run: Run) -> None:
             expiry.cancel()
@@ -180,7 +152,7 @@ class Scorer:
         return self._production_timeout_seconds
 
     def _take(self, model: OnnxModel, group: Sequence[Job], run: Run) -> list[Job]:
-        """Give a run's scores to the jobs that still wait for it; returns those now settled."""
+        """Hand a run's scores to the jobs that still wait for them; return the jobs that are now settled."""
         first = group[0]
         self._telemetry.model_run(first.event.product, first.variant, run.seconds)
         late = first.variant == "canary" and run.seconds > self._budget(first)
@@ -199,7 +171,7 @@ class Scorer:
         return settled
 
     def _failed(self, job: Job, fault: _Fault) -> bool:
-        """Production answers what its canary failed (False); what production itself failed is settled (True)."""
+        """Return whether the job is settled: production answers after a failure of the canary, but not of its own."""
         if job.variant == "canary":
             job.fall_back(_CANARY_FAULTS[fault])
             self._enqueue(job)
@@ -222,7 +194,7 @@ class Scorer:
 
         self._spool.append("predictions", copy_text(rows), len(rows), time.time(), committed)
 
-    def _observe_fuses(self, jobs: list[Job]) -> list[FuseTrip]:
+    def _observe_fuses(self, jobs: list[Job]) -> list[FuseTripRow]:
         trips = []
         for job in jobs:
             if job.rollout is None:
@@ -235,7 +207,7 @@ class Scorer:
             if trip:
                 log.error("canary_fuse_tripped", extra={"rollout_id": job.rollout.rollout_id, "errors": trip.errors})
                 trips.append(
-                    FuseTrip(
+                    FuseTripRow(
                         job.rollout.rollout_id, self._process, trip.at, trip.requests, trip.errors,
                         trip.production_failing,
                     )
@@ -243,7 +215,7 @@ class Scorer:
         return trips
 
     def _answer(self, jobs: list[Job], rows: list[Prediction], error: SpoolError | None) -> None:
-        """The rows are durable, or could not be: tell each caller."""
+        """Answer each caller, now that the rows are durable or could not be written."""
         now = time.perf_counter()
         for job, row in zip(jobs, rows, strict=True):
             reply = job.reply
@@ -273,10 +245,10 @@ class Scorer:
 
 
 def _waits(job: Job, model: OnnxModel) -> bool:
-    """False for a job that has expired, fallen back or been answered since it was handed over."""
+    """Return False for a job that has timed out, fallen back or been answered since it was handed over."""
     return not job.settled and job.model is model
 
 
-def _is_paired(job: Job, rollout: Rollout) -> bool:
-    """Every canary event, and the shadow share of production's."""
+def _is_paired(job: Job, rollout: ServedRollout) -> bool:
+    """Return whether the other model scores it too: every event of the canary arm, and the shadow share of the rest."""
     return job.arm == "canary" or choose_arm(rollout.shadow, job.event.routing_key) == "canary"

@@ -1,4 +1,4 @@
-"""What a worker counts while it answers: plain numbers on the hot path, given to Prometheus once a second."""
+"""Metrics of a worker: plain counters on the hot path, published to Prometheus once a second."""
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -10,7 +10,7 @@ from runtime.metrics import LATENCY_EDGES, SCORE_EDGES
 
 
 class _Observations:
-    """A histogram between two publications: `counts` per upper edge in order, the last for what is over them all."""
+    """A histogram between two publications: `counts` per upper edge in order, and one for values above all edges."""
 
     __slots__ = ("_edges", "counts", "total")
 
@@ -28,7 +28,7 @@ class _Observations:
 
 
 class _Answered:
-    """What was answered of one product by one variant."""
+    """The answers for one product by one variant."""
 
     __slots__ = ("decisions", "latency", "scores")
 
@@ -79,8 +79,8 @@ class Telemetry:
         self._rejected[reason] += 1
 
     def publish(self) -> None:
-        """Hand over and start again from zero."""
-        # Both, so that a product that never hits shows 0 hits rather than no series.
+        """Publish all counts and reset them."""
+        # Both, so that a product without a hit has a series with 0 rather than none.
         for product in self._hits.keys() | self._misses.keys():
             self._hits[product] += 0
             self._misses[product] += 0

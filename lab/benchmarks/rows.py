@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 
 from lab.benchmarks.model import PRODUCT, Row
-from scoring.prediction import Prediction, payload_sha256, prediction_id
+from scoring.log.prediction import Prediction, payload_sha256, prediction_id
 
 _canonical = msgspec.json.Encoder(order="sorted").encode
 MODEL_ID = str(UUID(int=113))

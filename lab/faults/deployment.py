@@ -22,7 +22,7 @@ from migrations import runner
 from registry.artifacts import ArtifactStore
 from registry.registration import Declaration, register
 from runtime.postgres import Connection, connect
-from scoring.spool_file import orphans
+from scoring.log.spool_file import orphans
 
 DATABASE = "sira"
 ROLE = "sira_service"

@@ -1,1 +1,1 @@
-"""Whether a file may become a model version: opened and scored in a child process."""
+"""Inspection of a model file in a child process, before it becomes a version."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import onnx
 
 from registry.inspection.metadata import ModelMetadata
-from registry.signature import FLOATING, MAX_FIELDS, Field, Inputs, Kind, SignatureInvalid, Value
+from registry.signature import FLOATING, MAX_FIELDS, Field, Kind, ModelInputs, SignatureInvalid, Value
 from runtime.reading import closest_name
 
 KINDS: dict[int, Kind] = {
@@ -30,7 +30,7 @@ class _Input:
     width: int | None
 
 
-def read_inputs(model: onnx.ModelProto, metadata: ModelMetadata | None = None) -> Inputs:
+def read_inputs(model: onnx.ModelProto, metadata: ModelMetadata | None = None) -> ModelInputs:
     """Return the inputs as fields. Raises SignatureInvalid with every fault."""
     metadata = metadata or ModelMetadata()
     initialised = {tensor.name for tensor in model.graph.initializer}
@@ -44,7 +44,7 @@ def read_inputs(model: onnx.ModelProto, metadata: ModelMetadata | None = None) -
     fields = _with_rules(_renamed(inputs, metadata.rename, faults), metadata, faults)
     if faults:
         raise SignatureInvalid(faults)
-    inputs = Inputs(inputs.layout, fields, inputs.input_name, inputs.input_type)
+    inputs = ModelInputs(inputs.layout, fields, inputs.input_name, inputs.input_type)
     if faults := inputs.faults():
         raise SignatureInvalid(faults)
     return inputs
@@ -62,26 +62,26 @@ def _input_faults(value: onnx.ValueInfoProto) -> list[str]:
     return []
 
 
-def _inputs(values: Sequence[onnx.ValueInfoProto], features: tuple[str, ...] | None, faults: list[str]) -> Inputs:
+def _inputs(values: Sequence[onnx.ValueInfoProto], features: tuple[str, ...] | None, faults: list[str]) -> ModelInputs:
     inputs = [_read(value) for value in values]
     tensors = [taken for taken in inputs if taken.width != 1]
     if len(inputs) == 1 and (features is not None or tensors):
         names = _tensor_names(inputs, features, faults)[inputs[0].name]
         fields = tuple(Field(name, inputs[0].kind) for name in names)
-        return Inputs("tensor", fields, inputs[0].name, inputs[0].kind)
+        return ModelInputs("tensor", fields, inputs[0].name, inputs[0].kind)
     if not tensors:
         names = tuple(taken.name for taken in inputs)
         if features is not None and sorted(features) != sorted(names):
             listed = ", ".join(names)
             faults.append(f"this model names its own inputs ({listed}): leave the features out, or rename the inputs")
-        return Inputs("columns", tuple(Field(taken.name, taken.kind, rank=taken.rank) for taken in inputs))
+        return ModelInputs("columns", tuple(Field(taken.name, taken.kind, rank=taken.rank) for taken in inputs))
     columns = _tensor_names(tensors, features, faults)
     mixed = tuple(
         Field(name, taken.kind, rank=taken.rank, input=taken.name)
         for taken in inputs
         for name in columns.get(taken.name, (taken.name,))
     )
-    return Inputs("mixed", mixed)
+    return ModelInputs("mixed", mixed)
 
 
 def _tensor_names(
@@ -107,7 +107,7 @@ def _tensor_names(
     return names
 
 
-def _renamed(inputs: Inputs, rename: Mapping[str, str], faults: list[str]) -> list[Field]:
+def _renamed(inputs: ModelInputs, rename: Mapping[str, str], faults: list[str]) -> list[Field]:
     """Give fields the names that payloads use; a field with an input of its own remembers the input's name."""
     known = {field.name for field in inputs.fields}
     for model_name in sorted(set(rename.values()) - known):

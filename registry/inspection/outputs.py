@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from registry.signature import Output, SignatureInvalid
+from registry.signature import ModelOutput, SignatureInvalid
 
 FRAUD_LABELS = frozenset({"1", "fraud", "fraudulent", "positive", "true", "yes"})
-Label = int | str
+ClassLabel = int | str
 
 
 def choose_output(
     outputs: Mapping[str, Any],
     rows: int,
     *,
-    labels: tuple[Label, ...] | None = None,
+    labels: tuple[ClassLabel, ...] | None = None,
     positive: str | None = None,
     wanted: str | None = None,
-) -> Output:
+) -> ModelOutput:
     """Return the output that holds P(fraud) of each of `rows` rows. Raises SignatureInvalid.
 
     `labels` are the graph's class labels in column order, `positive` the label declared to mean fraud, `wanted` the
@@ -35,16 +35,16 @@ def choose_output(
     singles = {name: value for name, value in candidates.items() if _is_singles(value, rows)}
     if wanted is None and not pairs and labels and set(singles) == {f"i{label}" for label in labels}:
         # skl2onnx with zipmap="columns": one output per class, named after it.
-        return Output(f"i{_positive_label(labels, positive)}", "probability", 1)
+        return ModelOutput(f"i{_positive_label(labels, positive)}", "probability", 1)
     found = pairs or singles
     if len(found) != 1:
         raise SignatureInvalid([_not_one(found, outputs, rows)])
     name, value = next(iter(found.items()))
     if isinstance(value, list):
-        return Output(name, "zipmap", _positive_label(tuple(value[0]), positive))
+        return ModelOutput(name, "zipmap", _positive_label(tuple(value[0]), positive))
     if name in singles:
-        return Output(name, "probability", 1)
-    return Output(name, "probabilities", _positive_column(labels, positive, outputs))
+        return ModelOutput(name, "probability", 1)
+    return ModelOutput(name, "probabilities", _positive_column(labels, positive, outputs))
 
 
 def _is_pairs(value: Any, rows: int) -> bool:
@@ -73,7 +73,7 @@ def _not_one(found: Mapping[str, Any], outputs: Mapping[str, Any], rows: int) ->
     return f"no output is a binary classifier's probability: {rows} rows gave {'; '.join(shapes)}"
 
 
-def _positive_label(labels: tuple[Label, ...], declared: str | None) -> Label:
+def _positive_label(labels: tuple[ClassLabel, ...], declared: str | None) -> ClassLabel:
     if declared is not None:
         named = [label for label in labels if str(label) == declared]
     elif set(labels) in ({0, 1}, {-1, 1}):
@@ -88,7 +88,7 @@ def _positive_label(labels: tuple[Label, ...], declared: str | None) -> Label:
     return named[0]
 
 
-def _positive_column(labels: tuple[Label, ...] | None, declared: str | None, outputs: Mapping[str, Any]) -> int:
+def _positive_column(labels: tuple[ClassLabel, ...] | None, declared: str | None, outputs: Mapping[str, Any]) -> int:
     if labels is not None and len(labels) == 2:
         return labels.index(_positive_label(labels, declared))
     if declared in ("0", "1"):

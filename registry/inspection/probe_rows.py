@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from registry.inspection.probe_values import Category, FieldValues
-from registry.signature import FLOATING, MAX_FLOAT, ONE, ZERO, Field, Inputs, Kind, Value, fits, warm_up_rows
+from registry.signature import FLOATING, MAX_FLOAT, ONE, ZERO, Field, Kind, ModelInputs, Value, fits, warm_up_rows
 
 MAX_PROBE_ROWS = 2_000
 _MAX_BLANK_ROWS = 200
@@ -35,14 +35,14 @@ class ProbeRow:
 
     @property
     def expected(self) -> bool:
-        """Whether live traffic must be expected to look like this and every model must give a probability.
+        """Return whether live traffic is expected to hold such rows, so that every model must give a probability.
 
-        Beyond that, a model may raise or answer NaN: an encoder that refuses an unknown category was told to.
+        On other rows a model may raise or answer NaN: an encoder may be built to refuse unknown categories.
         """
         return self.area in ("zeros and ones", "thresholds and categories", "blanks")
 
 
-def with_examples(inputs: Inputs, values: Sequence[FieldValues]) -> Inputs:
+def with_examples(inputs: ModelInputs, values: Sequence[FieldValues]) -> ModelInputs:
     """Return the inputs with a known category as the example of each field that has categories."""
     fields = tuple(
         replace(one, example=categories[0] if (categories := _categories(one, found)) else None)
@@ -51,7 +51,7 @@ def with_examples(inputs: Inputs, values: Sequence[FieldValues]) -> Inputs:
     return replace(inputs, fields=fields)
 
 
-def probe_rows(inputs: Inputs, values: Sequence[FieldValues]) -> list[ProbeRow]:
+def probe_rows(inputs: ModelInputs, values: Sequence[FieldValues]) -> list[ProbeRow]:
     """Return at most MAX_PROBE_ROWS rows, the same on every call. `values` are those of `field_values`.
 
     Each row sets every field, so the number of rows depends on the field with the most values, not on the number of
@@ -66,7 +66,7 @@ def probe_rows(inputs: Inputs, values: Sequence[FieldValues]) -> list[ProbeRow]:
     return rows + _split_rows(inputs, values, min(_MAX_SPLIT_ROWS, MAX_PROBE_ROWS - len(rows)))
 
 
-def _split_rows(inputs: Inputs, values: Sequence[FieldValues], max_rows: int) -> list[ProbeRow]:
+def _split_rows(inputs: ModelInputs, values: Sequence[FieldValues], max_rows: int) -> list[ProbeRow]:
     listed = [
         _spread(_typical(one, found, max_rows), max_rows) for one, found in zip(inputs.fields, values, strict=True)
     ]
@@ -123,7 +123,7 @@ def _of_kind(kind: Kind, category: Category) -> Value | None:
     return float(category) if kind in FLOATING else int(category)
 
 
-def _blank_rows(inputs: Inputs, base: Payload) -> list[ProbeRow]:
+def _blank_rows(inputs: ModelInputs, base: Payload) -> list[ProbeRow]:
     optional = [one.name for one in inputs.fields if not one.required]
     groups = _groups(optional, _MAX_BLANK_ROWS)
     alone = [ProbeRow({n: v for n, v in base.items() if n not in group}, "blanks", tuple(group)) for group in groups]
@@ -131,7 +131,7 @@ def _blank_rows(inputs: Inputs, base: Payload) -> list[ProbeRow]:
     return [*alone, everything] if optional else []
 
 
-def _unknown_rows(inputs: Inputs, base: Payload, values: Sequence[FieldValues]) -> list[ProbeRow]:
+def _unknown_rows(inputs: ModelInputs, base: Payload, values: Sequence[FieldValues]) -> list[ProbeRow]:
     unknown = {
         one.name: _unknown(one, categories)
         for one, found in zip(inputs.fields, values, strict=True)
@@ -151,7 +151,7 @@ def _unknown(one: Field, categories: Sequence[Value]) -> Value:
     return largest + 1 if fits(one.kind, largest + 1) else min(v for v in categories if not isinstance(v, str)) - 1
 
 
-def _magnitude_rows(inputs: Inputs, base: Payload, values: Sequence[FieldValues]) -> list[ProbeRow]:
+def _magnitude_rows(inputs: ModelInputs, base: Payload, values: Sequence[FieldValues]) -> list[ProbeRow]:
     """Move all numbers together and against each other, so that no weight cancels another, and then each alone."""
     numbers = [
         one

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from registry.signature import Inputs
+from registry.signature import ModelInputs
 
 Category = str | int | float
 
@@ -84,7 +84,7 @@ class _Attributes:
 _Handler = Callable[[_Trace, onnx.NodeProto, _Attributes], _Columns | None]
 
 
-def field_values(model: onnx.ModelProto, inputs: Inputs) -> list[FieldValues]:
+def field_values(model: onnx.ModelProto, inputs: ModelInputs) -> list[FieldValues]:
     """Return the values that the main graph compares each field with, in field order."""
     columns: dict[str, _Columns] = {}
     for place, one in enumerate(inputs.fields):

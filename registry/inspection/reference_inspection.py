@@ -19,7 +19,7 @@ from registry.inspection.reference_file import (
 from registry.model_session import ModelSession
 from registry.probability import Scores
 from registry.reference import ReferenceRow, ReferenceRows
-from registry.signature import FLOATING, Field, Inputs, Signature, Value
+from registry.signature import FLOATING, Field, ModelInputs, Signature, Value
 
 _BATCH_ROWS = 1_024
 
@@ -30,13 +30,13 @@ class ReferenceDiffers(Exception):
         super().__init__(str(differences))
 
 
-def read_table(request: ReferenceRequest, inputs: Inputs) -> ReferenceTable:
+def read_table(request: ReferenceRequest, inputs: ModelInputs) -> ReferenceTable:
     """The file's table; a CSV column that feeds a string field is read as text. Raises ReferenceInvalid."""
     texts = {bare_name(name) for f in inputs.fields if f.kind == "string" for name in (f.name, inputs.input_of(f))}
     return read_reference_file(Path(request.path), request.score_column, lambda name: bare_name(name) in texts)
 
 
-def declared_by(table: ReferenceTable, inputs: Inputs) -> ModelMetadata:
+def declared_by(table: ReferenceTable, inputs: ModelInputs) -> ModelMetadata:
     """What the rows say of the model: original headers of renamed inputs, and fields that may be blank.
 
     A header renames a field when it is the only one that differs from the field's name in nothing but case, spaces and

@@ -6,7 +6,7 @@ import numpy as np
 
 from registry.inspection.probe_rows import ProbeRow
 from registry.probability import Scores, as_probabilities
-from registry.signature import Output
+from registry.signature import ModelOutput
 
 _MAX_NAMED_FIELDS = 5
 
@@ -33,23 +33,23 @@ def raises(probe: ProbeRow, error: str) -> ModelUnfit:
     return ModelUnfit(f"it does not score {_described(probe)}{_advice(probe)}: {error}")
 
 
-def wrong_shape(output: Output, rows: int) -> ModelUnfit:
+def wrong_shape(output: ModelOutput, rows: int) -> ModelUnfit:
     return ModelUnfit(f"output {output.name} does not hold one score for each of {rows} rows")
 
 
-def not_finite(output: Output, probe: ProbeRow, score: float) -> ModelUnfit:
+def not_finite(output: ModelOutput, probe: ProbeRow, score: float) -> ModelUnfit:
     return ModelUnfit(f"output {output.name} is not a probability but {score} for {_described(probe)}{_advice(probe)}")
 
 
-def anomaly_score(output: Output) -> ModelUnfit:
+def anomaly_score(output: ModelOutput) -> ModelUnfit:
     return ModelUnfit(
         f"output {output.name} is an anomaly score, not a probability: the output beside it labels rows with -1 for "
         "outliers and 1 for inliers. Register a classifier, or calibrate the score into a probability first"
     )
 
 
-def margin(output: Output, other_outputs: Sequence[str], scores: Scores) -> ModelUnfit:
-    """Of a finite score outside [0, 1]."""
+def margin(output: ModelOutput, other_outputs: Sequence[str], scores: Scores) -> ModelUnfit:
+    """Return the refusal of a finite score outside [0, 1]."""
     wrong = int(np.isnan(as_probabilities(scores)).sum())
     finite = scores[np.isfinite(scores)]
     another = f" or name another output than this one ({', '.join(other_outputs)})" if other_outputs else ""

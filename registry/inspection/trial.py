@@ -12,7 +12,7 @@ from registry.inspection.outputs import choose_output
 from registry.inspection.probe_rows import ProbeRow
 from registry.inspection.refusals import ModelUnfit, first_line
 from registry.probability import Scores, as_probabilities
-from registry.signature import Inputs, Output, Signature
+from registry.signature import ModelInputs, ModelOutput, Signature
 
 # A row's score may differ in the last bits of a float32 when other rows are scored with it.
 _SAME_SCORE = 1e-5
@@ -31,7 +31,7 @@ class GraphFacts:
 
 
 def try_model(
-    session: Any, inputs: Inputs, probes: Sequence[ProbeRow], facts: GraphFacts
+    session: Any, inputs: ModelInputs, probes: Sequence[ProbeRow], facts: GraphFacts
 ) -> tuple[Signature, list[str]]:
     """Return the signature with its output, and warnings. Raises ModelUnfit and SignatureInvalid.
 
@@ -62,7 +62,7 @@ class _Trial:
 
     session: Any
     feed: InputFeed
-    output: Output
+    output: ModelOutput
     other_outputs: Sequence[str]
 
     def scores(self, probes: Sequence[ProbeRow]) -> Scores:

@@ -50,7 +50,7 @@ def test_the_bento_holds_every_file_of_our_packages_and_no_other(bento: Path) ->
 
 def test_the_sql_is_packed(bento: Path) -> None:
     assert (bento / "src" / "migrations" / "001_sira_inference.sql").exists()
-    assert (bento / "src" / "scoring" / "queries.sql").exists()
+    assert (bento / "src" / "scoring" / "log" / "queries.sql").exists()
 
 
 def test_the_bento_says_which_commit_it_is(description: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ QUERIES = [
 @pytest.fixture(scope="module")
 def connection(postgres: object) -> Iterator[Connection]:
     with connect(postgres.url("sira_template"), name="tests", autocommit=True) as opened:  # type: ignore[attr-defined]
-        opened.execute(load_queries(ROOT / "scoring" / "queries.sql")["stage"])  # type: ignore[call-overload]
+        opened.execute(load_queries(ROOT / "scoring" / "log" / "queries.sql")["stage"])  # type: ignore[call-overload]
         yield opened
 
 

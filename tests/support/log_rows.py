@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
-from scoring.prediction import PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
-from scoring.spool import Spool, SpoolError
-from scoring.spool_file import Target
+from scoring.log.prediction import PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
+from scoring.log.spool import Spool, SpoolError
+from scoring.log.spool_file import Target
 
 MODEL_ID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 

@@ -10,11 +10,11 @@ from typing import TypeVar
 from canary.split import Split
 from scoring.event import parse_event
 from scoring.job import Answer
-from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
-from scoring.onnx_model import OnnxModel
-from scoring.prediction import Prediction
+from scoring.log.prediction import Prediction
+from scoring.log.spool import Spool
+from scoring.models.onnx_model import OnnxModel
+from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
 from scoring.scorer import Scorer
-from scoring.spool import Spool
 from scoring.telemetry import Telemetry
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Room:
         rollout = (
             None
             if canary is None
-            else Rollout(
+            else ServedRollout(
                 rollout_id=rollout_id,
                 phase=1,
                 split=Split(rollout_id, b"salt", percent),
@@ -65,9 +65,9 @@ class Room:
 
     def logged(self, target: str = "predictions") -> list[SimpleNamespace]:
         """Rows of the spool in order, each field as text, None for null."""
-        from scoring.prediction import FuseTrip, PairedPrediction
+        from scoring.log.prediction import FuseTripRow, PairedPrediction
 
-        kinds = {"predictions": Prediction, "paired": PairedPrediction, "trips": FuseTrip}
+        kinds = {"predictions": Prediction, "paired": PairedPrediction, "trips": FuseTripRow}
         names = kinds[target].__struct_fields__
         return [
             SimpleNamespace(
@@ -76,7 +76,7 @@ class Room:
                     for name, field in zip(names, line.decode().split("\t"), strict=True)
                 }
             )
-            for batch in self.spool.file.batches(after_seq=0, most=100_000)
+            for batch in self.spool.file.batches(after_seq=0, limit=100_000)
             if batch.target == target
             for line in batch.body.splitlines()
         ]

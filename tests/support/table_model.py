@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from registry.model_version import ModelVersion, Status, Thresholds
 from registry.signature import Field, Signature
-from scoring.onnx_model import OnnxModel
+from scoring.models.onnx_model import OnnxModel
 
 THRESHOLDS = Thresholds(review=0.5, block=0.9)
 SIGNATURE = Signature("columns", (Field("amount", "float"),), "score", "probability")

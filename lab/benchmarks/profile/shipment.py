@@ -16,8 +16,8 @@ from lab.benchmarks.scale.finding import Row
 from lab.benchmarks.scale.workspace import Workspace, milliseconds
 from runtime.postgres import Connection
 from runtime.queries import load_queries
-from scoring.prediction import Prediction, copy_text
-from scoring.store import prepare_shipping, ship
+from scoring.log.prediction import Prediction, copy_text
+from scoring.log.store import prepare_shipping, ship
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 ROWS = 4_000  # the largest shipment

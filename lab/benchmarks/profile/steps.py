@@ -21,9 +21,9 @@ from runtime.auth import ServiceTokens
 from scoring.cache import ScoreCache, cache_key
 from scoring.event import Event, read_event
 from scoring.job import Answer, Job
-from scoring.model_slots import ProductSlot
-from scoring.onnx_model import OnnxModel
-from scoring.prediction import Prediction, copy_text
+from scoring.log.prediction import Prediction, copy_text
+from scoring.models.onnx_model import OnnxModel
+from scoring.models.slots import ProductSlot
 from scoring.telemetry import Telemetry
 
 REQUESTS = 4_096

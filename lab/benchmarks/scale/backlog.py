@@ -17,8 +17,8 @@ from lab.benchmarks.rows import batched, predictions
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
 from lab.benchmarks.scale.workspace import QUERIES, Database, Workspace
 from runtime.postgres import connect
-from scoring.prediction import copy_text
-from scoring.spool import Spool
+from scoring.log.prediction import copy_text
+from scoring.log.spool import Spool
 
 BATCH_ROWS = 16  # the batch size that 32 connections cause at full rate
 STATUS_SECONDS = 0.05

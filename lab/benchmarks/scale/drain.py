@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from scoring.shipper import Shipper
-from scoring.spool import Spool
+from scoring.log.shipper import Shipper
+from scoring.log.spool import Spool
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])

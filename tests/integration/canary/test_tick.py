@@ -19,8 +19,8 @@ from registry.audit import history
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
 from runtime.postgres import Connection, connect
-from scoring.store import QUERIES as SHIPPER_QUERIES
-from scoring.store import prepare_shipping
+from scoring.log.store import QUERIES as SHIPPER_QUERIES
+from scoring.log.store import prepare_shipping
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Behaviour, Canary, Clock

@@ -41,7 +41,7 @@ from registry.artifacts import open_store
 from registry.feed import PayloadInvalid
 from registry.registration import Declaration, RegistrationRefused, register
 from runtime.postgres import Connection
-from scoring.onnx_model import OnnxModel
+from scoring.models.onnx_model import OnnxModel
 
 FEATURES = ("v1", "v2", "v3", "v4")
 RANDOM = np.random.default_rng(7)

@@ -16,9 +16,9 @@ from registry.artifacts import ArtifactStore, open_store
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
 from runtime.postgres import Connection, connect
-from scoring import model_sync
-from scoring.model_slots import ModelSlots, Snapshot
-from scoring.model_sync import ModelSync
+from scoring.models import sync
+from scoring.models.slots import ModelSlots, Snapshot
+from scoring.models.sync import ModelSync
 from tests.support.database_away import away
 from tests.support.log_rows import wait_until
 from tests.support.table_model import table_model
@@ -242,7 +242,7 @@ def test_a_rollout_is_routed_as_its_row_says_and_ends_with_it(
     assert wait_until(lambda: following.snapshot.products["cards"].rollout.phase == 1, 5)  # type: ignore[union-attr]
     rollout = following.snapshot.products["cards"].rollout
     assert rollout is not None
-    assert (rollout.split.percent, rollout.shadow.percent) == (0.0, model_sync.SHADOW_PERCENT)
+    assert (rollout.split.percent, rollout.shadow.percent) == (0.0, sync.SHADOW_PERCENT)
     connection.execute("UPDATE sira_canary_config SET status = 'stopped'")
     assert wait_until(lambda: following.canary() is None, 5)
 
@@ -356,7 +356,7 @@ def test_while_postgres_is_away_what_is_loaded_serves_on_and_a_change_is_served_
         time.sleep(1)
         assert following.serves(production)
         assert following.canary() == canary.model_id, "for ten minutes the canary's share is held"
-        monkeypatch.setattr(model_sync, "UNJUDGED_SECONDS", 1.0)
+        monkeypatch.setattr(sync, "UNJUDGED_SECONDS", 1.0)
         assert wait_until(lambda: following.canary() is None, 10), "then it gets no more"
         assert following.serves(production)
         monkeypatch.undo()

@@ -19,10 +19,10 @@ from canary.judge.evidence import latency_bin, score_bin
 from lab.postgres import LocalPostgres
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection, connect
-from scoring.prediction import FuseTrip, Outcome, Prediction, copy_text
-from scoring.shipper import Shipper
-from scoring.spool import Spool
-from scoring.store import find_prediction, prepare_shipping, ship
+from scoring.log.prediction import FuseTripRow, Outcome, Prediction, copy_text
+from scoring.log.shipper import Shipper
+from scoring.log.spool import Spool
+from scoring.log.store import find_prediction, prepare_shipping, ship
 from tests.support.database_away import away
 from tests.support.log_rows import append, new_id, paired, prediction, wait_until
 from tests.support.table_model import table_model
@@ -270,7 +270,7 @@ def test_a_row_never_slips_into_a_bucket_that_a_tick_is_sealing(
 SHIP_ONE = """
 import sys
 from runtime.postgres import connect
-from scoring.store import prepare_shipping, ship
+from scoring.log.store import prepare_shipping, ship
 with connect(sys.argv[1], name="tests", autocommit=True) as connection:
     prepare_shipping(connection)
     print("ready", flush=True)
@@ -281,7 +281,7 @@ with connect(sys.argv[1], name="tests", autocommit=True) as connection:
 
 
 def test_fuse_trips_reach_the_controller(shipping: Connection, rollout_id: str) -> None:
-    trip = FuseTrip(rollout_id, "pod\\1/7", 1_700_000_000.5, 4, 4, False)
+    trip = FuseTripRow(rollout_id, "pod\\1/7", 1_700_000_000.5, 4, 4, False)
     for _ in range(2):
         ship_rows(shipping, [], trips=[trip])
     assert ask(
@@ -306,7 +306,7 @@ def test_the_least_privileged_role_can_ship_and_can_change_nothing_shipped(
         with connect(own_url, name="tests", autocommit=True) as service:
             prepare_shipping(service)
             row = prediction(rollout_id=rollout_id, phase=0)
-            trip = FuseTrip(rollout_id, "p", 1.0, 4, 4, False)
+            trip = FuseTripRow(rollout_id, "p", 1.0, 4, 4, False)
             assert ship_rows(service, [row], paired=[paired(row)], trips=[trip]) == 1
             for statement in (
                 "UPDATE sira_predictions SET score = 0",
@@ -390,7 +390,7 @@ def test_while_postgres_is_away_rows_wait_and_then_all_arrive_once(
 ABANDON = """
 import os, sys, time
 from pathlib import Path
-from scoring.spool import Spool
+from scoring.log.spool import Spool
 from tests.support.database_away import away
 from tests.support.log_rows import append, prediction
 spool = Spool.open(Path(sys.argv[1]), limit_bytes=1 << 26)

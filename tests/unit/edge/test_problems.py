@@ -18,9 +18,9 @@ from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactCorrupt, ArtifactError
 from registry.registration import RegistrationRefused
 from runtime.auth import AuthError, TokenRefused
-from scoring.event import EventRefused, ScoringError, Violation
-from scoring.scorer import ModelTimedOut, ScoringFailed
-from scoring.spool import SpoolError, SpoolFull, SpoolUnwritable
+from scoring.errors import EventRefused, ModelTimedOut, ScoringError, ScoringFailed
+from scoring.event import Violation
+from scoring.log.spool import SpoolError, SpoolFull, SpoolUnwritable
 
 # These end the start of a process or stay inside one: no caller ever sees them.
 NEVER_A_CALLER_S = {

@@ -7,7 +7,7 @@ import pytest
 
 from registry.feed import raw_scores
 from registry.inspection.outputs import choose_output
-from registry.signature import Output, SignatureInvalid
+from registry.signature import ModelOutput, SignatureInvalid
 
 PAIRS = np.array([[0.9, 0.1], [0.2, 0.8]], dtype=np.float32)
 LABELS = np.array([0, 1])
@@ -21,20 +21,20 @@ def maps(*labels: int | str) -> list[dict[int | str, float]]:
 @pytest.mark.parametrize(
     ("outputs", "labels", "expected"),
     [
-        ({"label": LABELS, "p": PAIRS}, None, Output("p", "probabilities", 1)),
-        ({"label": LABELS, "p": PAIRS}, (0, 1), Output("p", "probabilities", 1)),
-        ({"label": NAMES, "p": PAIRS[:, ::-1]}, ("fraud", "legitimate"), Output("p", "probabilities", 0)),
-        ({"label": LABELS, "p": maps(0, 1)}, None, Output("p", "zipmap", 1)),
-        ({"label": LABELS, "p": maps(-1, 1)}, None, Output("p", "zipmap", 1)),
-        ({"label": NAMES, "p": maps("legitimate", "fraud")}, None, Output("p", "zipmap", "fraud")),
-        ({"label": LABELS, "i0": PAIRS[:, 0], "i1": PAIRS[:, 1]}, (0, 1), Output("i1", "probability", 1)),
-        ({"p": PAIRS[:, 1]}, None, Output("p", "probability", 1)),
-        ({"p": PAIRS[:, 1:]}, None, Output("p", "probability", 1)),
-        ({"label": LABELS, "margin": PAIRS[:, 1], "p": PAIRS}, None, Output("p", "probabilities", 1)),
+        ({"label": LABELS, "p": PAIRS}, None, ModelOutput("p", "probabilities", 1)),
+        ({"label": LABELS, "p": PAIRS}, (0, 1), ModelOutput("p", "probabilities", 1)),
+        ({"label": NAMES, "p": PAIRS[:, ::-1]}, ("fraud", "legitimate"), ModelOutput("p", "probabilities", 0)),
+        ({"label": LABELS, "p": maps(0, 1)}, None, ModelOutput("p", "zipmap", 1)),
+        ({"label": LABELS, "p": maps(-1, 1)}, None, ModelOutput("p", "zipmap", 1)),
+        ({"label": NAMES, "p": maps("legitimate", "fraud")}, None, ModelOutput("p", "zipmap", "fraud")),
+        ({"label": LABELS, "i0": PAIRS[:, 0], "i1": PAIRS[:, 1]}, (0, 1), ModelOutput("i1", "probability", 1)),
+        ({"p": PAIRS[:, 1]}, None, ModelOutput("p", "probability", 1)),
+        ({"p": PAIRS[:, 1:]}, None, ModelOutput("p", "probability", 1)),
+        ({"label": LABELS, "margin": PAIRS[:, 1], "p": PAIRS}, None, ModelOutput("p", "probabilities", 1)),
     ],
 )
 def test_the_probability_is_found_and_read(
-    outputs: dict[str, Any], labels: tuple[int | str, ...] | None, expected: Output
+    outputs: dict[str, Any], labels: tuple[int | str, ...] | None, expected: ModelOutput
 ) -> None:
     output = choose_output(outputs, rows=2, labels=labels)
     assert output == expected
@@ -87,4 +87,4 @@ def test_a_declared_class_that_is_not_there_is_refused() -> None:
 def test_named_classes_that_the_graph_does_not_order_need_a_column() -> None:
     outputs = {"label": NAMES, "p": PAIRS}
     assert "give the fraud class's column" in refusal(outputs)
-    assert choose_output(outputs, rows=2, positive="0") == Output("p", "probabilities", 0)
+    assert choose_output(outputs, rows=2, positive="0") == ModelOutput("p", "probabilities", 0)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from registry.feed import InputFeed
 from registry.inspection.probe_rows import MAX_PROBE_ROWS, ProbeRow, probe_rows
 from registry.inspection.probe_values import FieldValues
-from registry.signature import Field, Inputs, Kind, Value
+from registry.signature import Field, Kind, ModelInputs, Value
 
 
 def rows(*fields: Field, values: Sequence[FieldValues] = ()) -> list[ProbeRow]:
-    return probe_rows(Inputs("columns", fields), values or [FieldValues()] * len(fields))
+    return probe_rows(ModelInputs("columns", fields), values or [FieldValues()] * len(fields))
 
 
 def seen(found: Sequence[ProbeRow], name: str, *areas: str) -> set[Value]:
@@ -82,7 +82,7 @@ def test_numbers_grow_together_against_each_other_and_alone() -> None:
 def test_more_columns_or_thresholds_than_rows_still_give_every_column_its_share(columns: int) -> None:
     fields = [Field(f"v{n}", "float", nullable=True) for n in range(columns)]
     many = FieldValues(tuple(float(n) for n in range(10, 3_000)))
-    found = probe_rows(Inputs("columns", tuple(fields)), [many] * columns)
+    found = probe_rows(ModelInputs("columns", tuple(fields)), [many] * columns)
     assert len(found) <= MAX_PROBE_ROWS
     for field in (fields[0], fields[-1]):
         assert len(seen(found, field.name, SPLITS)) > 1_000
@@ -113,6 +113,6 @@ ANY_VALUES = st.builds(
 @settings(max_examples=200)
 @given(ANY_FIELD, ANY_VALUES)
 def test_every_row_is_a_payload_that_the_feed_takes(field: Field, values: FieldValues) -> None:
-    feed = InputFeed(Inputs("columns", (field,)))
+    feed = InputFeed(ModelInputs("columns", (field,)))
     for row in rows(field, values=[values]):
         feed.row(row.payload)

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from registry.inspection.probe_values import FieldValues, field_values
-from registry.signature import Field, Inputs
+from registry.signature import Field, ModelInputs
 
 ML = "ai.onnx.ml"
 
@@ -26,12 +26,12 @@ def graph(*nodes: onnx.NodeProto, constants: dict[str, Any] | None = None) -> on
     return helper.make_model(made)
 
 
-def columns(*names: str) -> Inputs:
-    return Inputs("columns", tuple(Field(name, "float") for name in names))
+def columns(*names: str) -> ModelInputs:
+    return ModelInputs("columns", tuple(Field(name, "float") for name in names))
 
 
-def tensor(width: int) -> Inputs:
-    return Inputs("tensor", tuple(Field(f"v{n}", "float") for n in range(width)), "X", "float")
+def tensor(width: int) -> ModelInputs:
+    return ModelInputs("tensor", tuple(Field(f"v{n}", "float") for n in range(width)), "X", "float")
 
 
 def trees(name: str, splits: Sequence[tuple[int, float]]) -> onnx.NodeProto:
@@ -175,7 +175,7 @@ def test_fields_are_followed_from_a_renamed_input_and_from_a_tensor_beside_other
     model = graph(
         helper.make_node("Concat", ["numbers", "Amount__EUR_"], ["all"], axis=1), trees("all", [(1, 2.0), (2, 30.0)])
     )
-    assert thresholds(field_values(model, Inputs("mixed", fields))) == [(30.0,), (), (2.0,)]
+    assert thresholds(field_values(model, ModelInputs("mixed", fields))) == [(30.0,), (), (2.0,)]
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.event import (
-    MAX_FIELDS,
-    MAX_ID_LENGTH,
-    BodyNotJson,
-    Event,
-    EventRefused,
-    Violation,
-    parse_event,
-    parse_json,
-    read_event,
-)
+from scoring.errors import BodyNotJson, EventRefused
+from scoring.event import MAX_FIELDS, MAX_ID_LENGTH, Event, Violation, parse_event, parse_json, read_event
 
 GOOD = {"event_id": "e1", "product": "cards", "payload": {"amount": 10.5, "country": "SN"}}
 
@@ -86,15 +77,15 @@ def test_an_empty_routing_key_is_refused() -> None:
 def test_a_nul_is_refused_wherever_it_stands_since_postgres_cannot_store_it() -> None:
     body = {"event_id": "a\0", "product": "cards", "routing_key": "\0", "payload": {"x": "\0", "\0y": 1, "z": "ok"}}
     assert violations(body) == {
-        "/event_id": "must not hold a NUL character",
-        "/routing_key": "must not hold a NUL character",
-        "/payload/x": "must not hold a NUL character",
-        "/payload/\0y": "must not hold a NUL character",
+        "/event_id": "must not contain a NUL character",
+        "/routing_key": "must not contain a NUL character",
+        "/payload/x": "must not contain a NUL character",
+        "/payload/\0y": "must not contain a NUL character",
     }
 
 
 def test_the_text_of_an_escaped_nul_is_refused_with_a_reason() -> None:
-    assert violations({**GOOD, "payload": {"a": "\\u0000"}}) == {"/payload": "must not hold the text \\u0000"}
+    assert violations({**GOOD, "payload": {"a": "\\u0000"}}) == {"/payload": "must not contain the text \\u0000"}
 
 
 def test_more_fields_than_any_model_takes_are_refused() -> None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from scoring.lanes import Lanes
-from scoring.onnx_model import Run
+from scoring.models.onnx_model import Run
 from tests.support.table_model import loaded, table_model
 
 

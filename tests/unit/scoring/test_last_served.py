@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from registry.model_version import ModelVersion, Status
-from scoring import last_served
-from scoring.last_served import FILE_NAME, LONGEST_SECONDS, LastServed
+from scoring.models import last_served
+from scoring.models.last_served import FILE_NAME, MAX_AGE_SECONDS, LastServed
 from tests.support.table_model import version_of
 
 CARDS, WALLETS = version_of(b"first"), replace(version_of(b"second", product="wallets"), metadata={"trees": 40})
@@ -22,7 +22,7 @@ def age(folder: Path, seconds: float) -> None:
 
 def kept(folder: Path, *versions: ModelVersion) -> LastServed:
     served = LastServed(folder)
-    served.keep(versions)
+    served.record(versions)
     return served
 
 
@@ -41,7 +41,7 @@ def test_what_was_loaded_as_a_canary_is_production_by_then(tmp_path: Path) -> No
 
 
 def test_another_version_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
-    kept(tmp_path, CARDS).keep([WALLETS])
+    kept(tmp_path, CARDS).record([WALLETS])
     assert LastServed(tmp_path).read() == (WALLETS,)
 
 
@@ -61,7 +61,7 @@ def test_a_file_cut_short_is_not_served(tmp_path: Path) -> None:
     assert LastServed(tmp_path).read() == ()
 
 
-@pytest.mark.parametrize(("seconds", "served"), [(LONGEST_SECONDS - 60, (CARDS,)), (LONGEST_SECONDS + 60, ())])
+@pytest.mark.parametrize(("seconds", "served"), [(MAX_AGE_SECONDS - 60, (CARDS,)), (MAX_AGE_SECONDS + 60, ())])
 def test_what_was_not_confirmed_for_too_long_is_not_served(
     tmp_path: Path, seconds: float, served: tuple[ModelVersion, ...]
 ) -> None:
@@ -73,8 +73,8 @@ def test_what_was_not_confirmed_for_too_long_is_not_served(
 def test_what_still_holds_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(last_served, "CONFIRM_SECONDS", 0.0)
     served = kept(tmp_path, CARDS)
-    age(tmp_path, LONGEST_SECONDS + 60)
-    served.keep([CARDS])
+    age(tmp_path, MAX_AGE_SECONDS + 60)
+    served.record([CARDS])
     assert LastServed(tmp_path).read() == (CARDS,)
 
 

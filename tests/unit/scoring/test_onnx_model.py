@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from registry.reference import Reference, ReferenceRow, ReferenceRows
-from scoring.onnx_model import ModelUnusable, OnnxModel, ReferenceMismatch
+from scoring.errors import ModelUnusable
+from scoring.models.onnx_model import OnnxModel, ReferenceMismatch
 from tests.support.table_model import loaded, table_model
 
 

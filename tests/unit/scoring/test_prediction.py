@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.prediction import FuseTrip, PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
+from scoring.log.prediction import FuseTripRow, PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
 
 MODEL = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 DIGEST = payload_sha256(b'{"amount":100}')
@@ -121,7 +121,7 @@ def test_what_is_not_there_is_null_and_numbers_keep_every_bit() -> None:
 
 def test_other_tables_have_lines_of_their_own_width() -> None:
     paired = PairedPrediction("id", 1.5, "r", 2, "p", "a\tb", None, 0.25, "allow", 0.75, "review")
-    trip = FuseTrip("r", "host\\1/7", 1.5, 4, 4, False)
+    trip = FuseTripRow("r", "host\\1/7", 1.5, 4, 4, False)
     assert fields(copy_text([paired])) == [
         *("id", "1.5", "r", "2", "p", "a\tb", None, "0.25", "allow", "0.75", "review"),
     ]

@@ -12,12 +12,12 @@ from prometheus_client import REGISTRY
 from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
 from registry.signature import Signature
+from scoring.errors import ModelNotLoaded, ProductUnknown, ScoringFailed
 from scoring.job import Answer
-from scoring.model_slots import Snapshot
-from scoring.onnx_model import OnnxModel
-from scoring.prediction import payload_sha256, prediction_id
-from scoring.scorer import NotReady, ProductUnknown, ScoringFailed
-from scoring.spool import SpoolFull
+from scoring.log.prediction import payload_sha256, prediction_id
+from scoring.log.spool import SpoolFull
+from scoring.models.onnx_model import OnnxModel
+from scoring.models.slots import Snapshot
 from tests.support.serving_room import ROLLOUT_ID, Room, in_room
 from tests.support.table_model import loaded, table_model, version_of
 
@@ -164,14 +164,14 @@ def test_an_unknown_product_and_one_that_is_not_loaded_get_different_answers(
             Snapshot(synced=True),
         ):
             room.slots.swap(snapshot)
-            with pytest.raises((NotReady, ProductUnknown)) as refused:
+            with pytest.raises((ModelNotLoaded, ProductUnknown)) as refused:
                 await room.score(1)
             said.append(f"{type(refused.value).__name__} {refused.value}")
         return said
 
     assert [line[:60] for line in in_room(tmp_path, refusals)] == [
-        "NotReady not ready: no model is loaded yet",
-        "NotReady not ready: model x is not loaded: ArtifactMissing"[:60],
+        "ModelNotLoaded not ready: no model is loaded yet",
+        "ModelNotLoaded not ready: model x is not loaded: ArtifactMissing"[:60],
         "ProductUnknown no such product: it has no production model (see GET"[:60],
     ]
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from scoring.spool import (
-    LOOK_AGAIN_BYTES,
+from scoring.log.spool import (
     RESERVE_BYTES,
+    SPACE_CHECK_BYTES,
     Spool,
     SpoolError,
     SpoolFull,
     SpoolUnwritable,
     bytes_to_leave,
 )
-from scoring.spool_file import SpoolFile, orphans
+from scoring.log.spool_file import SpoolFile, orphans
 
 LIMIT = 1 << 20
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,9 +85,9 @@ def test_every_commit_is_synced_to_disk(spool: Spool) -> None:
 def test_batches_come_back_in_the_order_they_were_appended(spool: Spool) -> None:
     answers = [append(spool, b"%d\n" % n) for n in range(500)]
     assert {answer.get(timeout=5) for answer in answers} == {None}
-    batches = spool.file.batches(after_seq=0, most=1000)
+    batches = spool.file.batches(after_seq=0, limit=1000)
     assert [batch.body for batch in batches] == [b"%d\n" % n for n in range(500)]
-    assert spool.file.batches(after_seq=batches[9].seq, most=2) == batches[10:12]
+    assert spool.file.batches(after_seq=batches[9].seq, limit=2) == batches[10:12]
 
 
 def test_what_arrives_during_a_commit_shares_the_next_one(spool: Spool) -> None:
@@ -102,11 +102,11 @@ def test_the_backlog_is_counted_and_let_go_of(spool: Spool) -> None:
     for _ in range(3):
         append(spool, b"12345\n", rows=1).get(timeout=5)
     assert (spool.waiting_rows, spool.waiting_bytes) == (3, 18)
-    first, second, _ = spool.file.batches(after_seq=0, most=10)
+    first, second, _ = spool.file.batches(after_seq=0, limit=10)
     spool.shipped([first, second])
     assert (spool.waiting_rows, spool.waiting_bytes) == (1, 6)
     append(spool).get(timeout=5)
-    assert [batch.seq for batch in spool.file.batches(after_seq=0, most=10)] == [3, 4]
+    assert [batch.seq for batch in spool.file.batches(after_seq=0, limit=10)] == [3, 4]
 
 
 def test_a_full_spool_refuses_and_takes_again_once_some_is_shipped(spool: Spool) -> None:
@@ -115,7 +115,7 @@ def test_a_full_spool_refuses_and_takes_again_once_some_is_shipped(spool: Spool)
     assert append(spool, half).get(timeout=5) is None
     assert not spool.writable
     assert isinstance(append(spool).get(timeout=5), SpoolFull)
-    spool.shipped(spool.file.batches(after_seq=0, most=1))
+    spool.shipped(spool.file.batches(after_seq=0, limit=1))
     assert spool.writable
     assert append(spool).get(timeout=5) is None
 
@@ -129,7 +129,7 @@ def test_a_full_disk_is_reported_and_the_spool_recovers_by_itself(spool: Spool) 
         assert (spool.waiting_rows, spool.waiting_bytes) == (1, 4)
     assert wait_until(lambda: spool.writable), "the writer's own probe finds the disk well again"
     assert append(spool).get(timeout=5) is None
-    assert [batch.body for batch in spool.file.batches(after_seq=0, most=10)] == [b"row\n", b"row\n"]
+    assert [batch.body for batch in spool.file.batches(after_seq=0, limit=10)] == [b"row\n", b"row\n"]
 
 
 def test_a_full_spool_takes_the_trip_of_a_fuse(spool: Spool) -> None:
@@ -137,7 +137,7 @@ def test_a_full_spool_takes_the_trip_of_a_fuse(spool: Spool) -> None:
     answers: queue.Queue[SpoolError | None] = queue.Queue()
     spool.append("trips", b"trip\n", 1, 1.5, answers.put)
     assert answers.get(timeout=5) is None
-    assert [batch.target for batch in spool.file.batches(after_seq=0, most=10)] == ["predictions", "trips"]
+    assert [batch.target for batch in spool.file.batches(after_seq=0, limit=10)] == ["predictions", "trips"]
 
 
 def test_a_spool_too_full_for_the_next_row_says_so(spool: Spool) -> None:
@@ -145,26 +145,26 @@ def test_a_spool_too_full_for_the_next_row_says_so(spool: Spool) -> None:
     assert spool.writable
     assert isinstance(append(spool, b"xx").get(timeout=5), SpoolFull)
     assert not spool.writable
-    spool.shipped(spool.file.batches(after_seq=0, most=1))
+    spool.shipped(spool.file.batches(after_seq=0, limit=1))
     assert spool.writable
 
 
 def test_the_last_of_a_disk_is_kept_for_forgetting_rows(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert append(spool).get(timeout=5) is None
     with monkeypatch.context() as patched:
-        patched.setattr("scoring.spool.RESERVE_BYTES", 1 << 62)
-        patched.setattr("scoring.spool.LOOK_AGAIN_BYTES", 0)
+        patched.setattr("scoring.log.spool.RESERVE_BYTES", 1 << 62)
+        patched.setattr("scoring.log.spool.SPACE_CHECK_BYTES", 0)
         assert isinstance(append(spool).get(timeout=5), SpoolUnwritable)
         assert not spool.writable
-        spool.shipped(spool.file.batches(after_seq=0, most=1))
+        spool.shipped(spool.file.batches(after_seq=0, limit=1))
         assert wait_until(lambda: spool.file.backlog().rows == 0)
     assert wait_until(lambda: spool.writable)
 
 
 def test_a_full_disk_must_have_more_left_to_begin_again_than_to_go_on() -> None:
-    much = 2 * LOOK_AGAIN_BYTES
+    much = 2 * SPACE_CHECK_BYTES
     assert bytes_to_leave(much, refusing=False) == RESERVE_BYTES
-    assert bytes_to_leave(much, refusing=True) == RESERVE_BYTES + LOOK_AGAIN_BYTES
+    assert bytes_to_leave(much, refusing=True) == RESERVE_BYTES + SPACE_CHECK_BYTES
     assert bytes_to_leave(0, refusing=True) == RESERVE_BYTES, "what others fill cannot keep an empty spool away"
 
 
@@ -174,17 +174,17 @@ def test_on_a_full_disk_a_file_keeps_no_empty_pages_from_those_of_other_workers(
     spool = Spool.open(tmp_path, limit_bytes=1 << 30)
     try:
         for _ in range(4):
-            assert append(spool, b"x" * LOOK_AGAIN_BYTES).get(timeout=5) is None
-        spool.shipped(spool.file.batches(after_seq=0, most=4))
+            assert append(spool, b"x" * SPACE_CHECK_BYTES).get(timeout=5) is None
+        spool.shipped(spool.file.batches(after_seq=0, limit=4))
         assert append(spool, b"kept\n").get(timeout=5) is None, "the commit with which shipped rows leave the file"
-        assert spool.file.path.stat().st_size > 4 * LOOK_AGAIN_BYTES
+        assert spool.file.path.stat().st_size > 4 * SPACE_CHECK_BYTES
         with monkeypatch.context() as patched:
-            patched.setattr("scoring.spool.RESERVE_BYTES", 1 << 62)
-            assert isinstance(append(spool, b"x" * LOOK_AGAIN_BYTES).get(timeout=5), SpoolUnwritable)
+            patched.setattr("scoring.log.spool.RESERVE_BYTES", 1 << 62)
+            assert isinstance(append(spool, b"x" * SPACE_CHECK_BYTES).get(timeout=5), SpoolUnwritable)
             assert isinstance(append(spool).get(timeout=5), SpoolUnwritable)
         held = sum(file.stat().st_size for file in tmp_path.iterdir())
-        assert held < LOOK_AGAIN_BYTES
-        assert [batch.body for batch in spool.file.batches(after_seq=0, most=9)] == [b"kept\n"]
+        assert held < SPACE_CHECK_BYTES
+        assert [batch.body for batch in spool.file.batches(after_seq=0, limit=9)] == [b"kept\n"]
         assert wait_until(lambda: spool.writable)
         assert append(spool).get(timeout=5) is None
     finally:
@@ -196,7 +196,7 @@ def test_batches_refused_by_the_disk_do_not_come_back_later(spool: Spool) -> Non
         answers = [append(spool, b"x" * (100 << 10)) for _ in range(3)]
         assert all(isinstance(answer.get(timeout=5), SpoolUnwritable) for answer in answers)
     assert wait_until(lambda: spool.writable)
-    assert spool.file.batches(after_seq=0, most=10) == []
+    assert spool.file.batches(after_seq=0, limit=10) == []
 
 
 def test_a_file_is_claimed_by_one_process_alone(spool: Spool, tmp_path: Path) -> None:
@@ -221,15 +221,15 @@ def test_the_next_process_takes_over_the_file_of_a_closed_one_with_its_backlog(t
 
 
 def test_rows_set_aside_are_kept_with_their_reason_and_out_of_the_way(spool: Spool) -> None:
-    spool.file.set_aside("predictions", b"bad\n", "DataError 22P02", 2.5)
+    spool.file.quarantine("predictions", b"bad\n", "DataError 22P02", 2.5)
     assert spool.file.refused() == 1
-    assert spool.file.batches(after_seq=0, most=10) == []
+    assert spool.file.batches(after_seq=0, limit=10) == []
 
 
 APPENDER = """
 import os, sys, time
 from pathlib import Path
-from scoring.spool import Spool
+from scoring.log.spool import Spool
 spool = Spool.open(Path(sys.argv[1]), limit_bytes=1 << 30)
 def acknowledge(number):
     return lambda error: os.write(1, b"%d\\n" % number) if error is None else os._exit(3)
@@ -257,8 +257,8 @@ def test_kill_9_at_any_moment_loses_nothing_that_was_reported_durable(tmp_path: 
         process.stdout.close()
         acknowledged = set(answers.split(b"\n")[:-1])
         (left,) = orphans(tmp_path)
-        kept = [batch.body.strip() for batch in left.batches(after_seq=0, most=1_000_000)]
-        left.forget(1 << 60)
+        kept = [batch.body.strip() for batch in left.batches(after_seq=0, limit=1_000_000)]
+        left.delete(1 << 60)
         left.close()
         assert len(acknowledged) > 10
         assert acknowledged <= set(kept)

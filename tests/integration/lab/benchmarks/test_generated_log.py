@@ -10,9 +10,9 @@ from lab.benchmarks.scale.generated_log import ROLLOUT_DAYS, GeneratedLog, begin
 from lab.demo.transactions import transactions
 from lab.postgres import LocalPostgres
 from runtime.postgres import Connection, connect
-from scoring.prediction import PairedPrediction, Prediction
-from scoring.spool_file import Target
-from scoring.store import find_prediction, prepare_shipping, ship
+from scoring.log.prediction import PairedPrediction, Prediction
+from scoring.log.spool_file import Target
+from scoring.log.store import find_prediction, prepare_shipping, ship
 from tests.support.table_model import table_model, version_of
 
 DAYS, ROWS_PER_DAY = ROLLOUT_DAYS + 1, 400

@@ -1,7 +1,7 @@
-"""The local log an answer waits for: batches group-committed to SQLite (WAL, synchronous FULL).
+"""The local log that answers wait for: batches, group-committed to SQLite (WAL, synchronous FULL).
 
-One file per serving process, claimed by a lock on it. A process that died leaves its file; whoever comes next
-claims it and ships what it holds. Measured on a virtual disk: 0.24 ms median for a commit of 18 kB.
+Each serving process claims a file of its own with a lock. A process that dies leaves its file behind; another process
+claims it and ships its rows. Measured on a virtual disk: a median of 0.24 ms for a commit of 18 kB.
 """
 
 import contextlib
@@ -14,27 +14,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scoring.spool_file import Batch, SpoolFile, Target, open_database, paths, shrink
+from scoring.log.spool_file import Batch, SpoolFile, Target, open_database, paths, shrink
 
 RETRY_SECONDS = 1.0
-# Of disk that rows never take: forgetting rows needs room too, and so does folding each worker's write-ahead log
-# (4 MiB) into its file. A disk filled to the last byte would stay full although Postgres has taken every row.
+# Disk space kept free: deleting rows and checkpointing each worker's write-ahead log (4 MiB) need space too. A disk
+# that is filled completely would stay full although Postgres has every row.
 RESERVE_BYTES = 32 << 20
-# How much is written before the disk is asked again what it has left: a small part of the reserve.
-LOOK_AGAIN_BYTES = 1 << 20
+# Bytes written between two checks of the free space: a small part of the reserve.
+SPACE_CHECK_BYTES = 1 << 20
 _INSERT = "INSERT INTO batches (spooled_at, target, rows, body) VALUES (?, ?, ?, ?)"
 
 
 class SpoolError(Exception):
-    """Base of what keeps a row from becoming durable."""
+    """A row cannot become durable."""
 
 
 class SpoolFull(SpoolError):
+    """The spool has reached its limit."""
+
     def __init__(self, limit_bytes: int) -> None:
-        super().__init__(f"the spool holds its {limit_bytes} bytes: no row is answered until Postgres takes some")
+        super().__init__(
+            f"the spool is full ({limit_bytes} bytes): nothing is answered until Postgres accepts rows again"
+        )
 
 
 class SpoolUnwritable(SpoolError):
+    """The disk refuses writes, or has too little space left."""
+
     def __init__(self, reason: str) -> None:
         super().__init__(f"the spool cannot be written: {reason}")
 
@@ -55,7 +61,7 @@ class _Append:
 
 
 class Spool:
-    """This process's own spool: `append` returns at once, `committed` is called when the rows are on disk."""
+    """This process's own spool. `append` returns at once; `committed` is called once the rows are on disk."""
 
     def __init__(self, file: SpoolFile, *, limit_bytes: int) -> None:
         self.file = file
@@ -64,10 +70,10 @@ class Spool:
         self._lock = threading.Lock()
         self._bytes = waiting.bytes
         self._rows = waiting.rows
-        self._forget_through = 0
+        self._delete_through = 0
         self._failure: SpoolError | None = None
         self._full = False
-        self._written_unlooked = LOOK_AGAIN_BYTES
+        self._unchecked_bytes = SPACE_CHECK_BYTES
         self._writer = open_database(file.path)
         self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="spool-writer", daemon=True)
@@ -75,7 +81,7 @@ class Spool:
 
     @classmethod
     def open(cls, directory: Path, *, limit_bytes: int) -> Self:
-        """Claim the first free spool file of the folder, a dead process's before a new one."""
+        """Claim the first free spool file of the folder; files of dead processes come before new ones."""
         directory.mkdir(parents=True, exist_ok=True)
         for path in paths(directory):
             if file := SpoolFile.claim(path):
@@ -83,8 +89,8 @@ class Spool:
         raise AssertionError("unreachable: the paths never end")
 
     def append(self, target: Target, body: bytes, rows: int, now: float, committed: Committed) -> None:
-        """Queue a batch. `committed(None)` follows, from the writer's thread, once it is durable; or with the error."""
-        # A trip is one line a rollout, and no caller waits for it: it must reach the controller all the same.
+        """Queue a batch. The writer's thread calls `committed` with None once it is durable, or with the error."""
+        # Beyond the limit too: one line per rollout, which no caller waits for, and the controller needs.
         if target != "trips" and self._bytes + len(body) > self.limit_bytes:
             self._full = True
             committed(SpoolFull(self.limit_bytes))
@@ -95,16 +101,16 @@ class Spool:
         self._appends.put(_Append(now, target, rows, body, committed))
 
     def shipped(self, batches: list[Batch]) -> None:
-        """Let go of batches that Postgres has; they leave the file with the writer's next commit."""
+        """Drop batches that Postgres has; the writer's next commit deletes them."""
         with self._lock:
             self._full = False
-            self._forget_through = batches[-1].seq
+            self._delete_through = batches[-1].seq
             self._bytes -= sum(len(batch.body) for batch in batches)
             self._rows -= sum(batch.rows for batch in batches)
 
     @property
     def writable(self) -> bool:
-        """False while the last commit failed, or the limit is reached: rows were refused and none shipped since."""
+        """False while commits fail, or after the limit was reached until rows are shipped."""
         return self._failure is None and not self._full and self._bytes < self.limit_bytes
 
     @property
@@ -116,18 +122,18 @@ class Spool:
         return self._bytes
 
     def close(self) -> None:
-        """Commit what is queued, then let go of the file."""
+        """Commit the queued batches, then release the file."""
         self._appends.put(None)
         self._thread.join()
         self._writer.close()
-        if self._forget_through:
-            self.file.forget(self._forget_through)
+        if self._delete_through:
+            self.file.delete(self._delete_through)
         self.file.close()
 
     def _write(self) -> None:
         while (first := self._next()) is not None:
             group = [first]
-            # Whatever arrived while the last commit was syncing shares this one.
+            # Batches that arrived during the last commit share this one.
             while not self._appends.empty():
                 item = self._appends.get_nowait()
                 if item is None:
@@ -144,7 +150,7 @@ class Spool:
                 append.committed(self._failure)
 
     def _next(self) -> _Append | None:
-        """The next append; while the last commit failed, tries the disk every second so that readiness can return."""
+        """Return the next append; after a failed commit, probe the disk every second so that readiness returns."""
         while self._failure:
             try:
                 return self._appends.get(timeout=RETRY_SECONDS)
@@ -153,23 +159,23 @@ class Spool:
         return self._appends.get()
 
     def _no_room_for(self, group: Sequence[_Append]) -> SpoolError | None:
-        """Asks the disk once in so many bytes: a call that waits for it is one more turn of the interpreter's lock."""
-        self._written_unlooked += sum(len(append.body) for append in group)
-        if self._written_unlooked < LOOK_AGAIN_BYTES and self._failure is None:
+        """Check free space every SPACE_CHECK_BYTES only, because each check costs a GIL hand-over."""
+        self._unchecked_bytes += sum(len(append.body) for append in group)
+        if self._unchecked_bytes < SPACE_CHECK_BYTES and self._failure is None:
             return None
-        self._written_unlooked = 0
+        self._unchecked_bytes = 0
         return self._no_room()
 
     def _no_room(self) -> SpoolError | None:
-        """Less than the reserve is left, on the disk and in pages of the file that hold nothing any more."""
+        """Return an error if less than the reserve is left, on the disk and in empty pages of the file together."""
         needed_bytes = bytes_to_leave(self._bytes, refusing=self._failure is not None)
         if _free_bytes(self.file.path) >= needed_bytes:
             return None
         try:
             empty_bytes = _empty_bytes(self._writer)
-            if self._bytes < LOOK_AGAIN_BYTES < empty_bytes:
-                # What this file keeps for itself is room that those of other workers lack. Where there is no room for
-                # that either, its empty pages are at least its own.
+            if self._bytes < SPACE_CHECK_BYTES < empty_bytes:
+                # Return empty pages so that the files of other workers can use the space. If there is too little space
+                # to do so, this file can still reuse its pages.
                 with contextlib.suppress(sqlite3.OperationalError):
                     shrink(self._writer)
                 empty_bytes = _empty_bytes(self._writer)
@@ -181,22 +187,22 @@ class Spool:
 
     def _commit(self, group: Sequence[_Append]) -> SpoolError | None:
         db = self._writer
-        forget, self._forget_through = self._forget_through, 0
+        delete, self._delete_through = self._delete_through, 0
         try:
-            if len(group) == 1 and not forget:
-                # A transaction in one statement: each one more takes the interpreter's lock from the event loop again.
+            if len(group) == 1 and not delete:
+                # One statement, because each one costs the event loop another GIL hand-over.
                 db.execute(_INSERT, group[0].columns())
                 return None
             db.execute("BEGIN IMMEDIATE")
             for append in group:
                 db.execute(_INSERT, append.columns())
-            if forget:
-                db.execute("DELETE FROM batches WHERE seq <= ?", (forget,))
+            if delete:
+                db.execute("DELETE FROM batches WHERE seq <= ?", (delete,))
             if not group:
                 db.execute("INSERT INTO probe VALUES (1, 1) ON CONFLICT (only) DO UPDATE SET n = n + 1")
             db.execute("COMMIT")
         except sqlite3.Error as error:
-            self._forget_through = max(self._forget_through, forget)
+            self._delete_through = max(self._delete_through, delete)
             if db.in_transaction:
                 db.execute("ROLLBACK")
             return SpoolUnwritable(str(error))
@@ -204,11 +210,11 @@ class Spool:
 
 
 def bytes_to_leave(waiting_bytes: int, *, refusing: bool) -> int:
-    """What a disk must have left for rows to be taken: more to begin again than to go on, while many still wait.
+    """Return the free space that is needed to accept rows: more to resume than to continue, while many rows wait.
 
-    Otherwise the next look at the disk would find it full again.
+    Otherwise the next check would find the disk full again.
     """
-    return RESERVE_BYTES + (LOOK_AGAIN_BYTES if refusing and waiting_bytes > LOOK_AGAIN_BYTES else 0)
+    return RESERVE_BYTES + (SPACE_CHECK_BYTES if refusing and waiting_bytes > SPACE_CHECK_BYTES else 0)
 
 
 def _free_bytes(path: Path) -> int:

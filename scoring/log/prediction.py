@@ -1,4 +1,4 @@
-"""One row of the prediction log, and what identifies it."""
+"""The rows of the prediction log, as COPY text, and their identity."""
 
 import hashlib
 from collections.abc import Iterable
@@ -41,10 +41,10 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     outcome: Outcome
 
     def copy_line(self) -> str:
-        """The row in the text format of COPY. Written out, for every answer waits for it (2 us)."""
+        """Return the row in the text format of COPY. Written out for speed: every answer waits for it (2 us)."""
         event_id, routing_key, payload = _text(self.event_id), self.routing_key, self.payload
         routing_key = event_id if routing_key == self.event_id else _text(routing_key)
-        if "\\" in payload:  # all that JSON can hold of what means something to COPY
+        if "\\" in payload:  # the only character of JSON that is special to COPY
             payload = payload.replace("\\", "\\\\")
         seconds = self.model_seconds
         return (
@@ -80,7 +80,7 @@ class PairedPrediction(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class FuseTrip(msgspec.Struct, frozen=True, gc=False):
+class FuseTripRow(msgspec.Struct, frozen=True, gc=False):
     """A row of sira_canary_fuse_trips: this process stopped routing to the canary."""
 
     rollout_id: str
@@ -97,13 +97,13 @@ class FuseTrip(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def copy_text(rows: Iterable[Prediction | PairedPrediction | FuseTrip]) -> bytes:
-    """Rows of one table as COPY takes them: what is spooled is, byte for byte, what is shipped."""
+def copy_text(rows: Iterable[Prediction | PairedPrediction | FuseTripRow]) -> bytes:
+    """Return rows of one table as COPY text. The spool holds these bytes, and the shipper sends them unchanged."""
     return "".join([row.copy_line() for row in rows]).encode()
 
 
 def _text(text: str) -> str:
-    """Free text for COPY: nearly all of it is printable and goes as it is."""
+    """Return free text escaped for COPY; nearly all text is printable and needs no escapes."""
     if text.isprintable() and "\\" not in text:
         return text
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
@@ -114,16 +114,16 @@ def _or_null(value: float | str | None) -> float | str:
 
 
 def payload_sha256(canonical: bytes) -> str:
-    """Hex digest of the canonical payload text, byte for byte as logged."""
+    """Return the hex digest of the canonical payload text as it is logged."""
     return hashlib.sha256(canonical).hexdigest()
 
 
 def prediction_id(model_id: str, product: str, event_id: str, payload_digest: str) -> str:
-    """The same event to the same model has the same id on every pod, for ever: a UUID (version 8, RFC 9562).
+    """Return the id of a prediction, a UUID (version 8, RFC 9562): the same for the same event and model, forever.
 
-    The payload is part of it, so that an event id sent again with another payload is another prediction.
+    The payload is part of it, so that an event id that is sent again with another payload is another prediction.
     """
-    # Product and digest have no NUL and event ids are refused with one: the join cannot be ambiguous.
+    # No part contains a NUL (event ids with one are refused), so the joined text is unambiguous.
     name = _NAME_HASH.copy()
     name.update(f"{model_id}\0{product}\0{event_id}\0{payload_digest}".encode())
     h = name.hexdigest()
@@ -131,5 +131,5 @@ def prediction_id(model_id: str, product: str, event_id: str, payload_digest: st
 
 
 _NAME_HASH = hashlib.blake2b(digest_size=16, person=b"sira-prediction1")
-# The two bits that make a UUID one of RFC 9562, whatever the digit was.
+# Sets the two variant bits of RFC 9562.
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}

@@ -1,4 +1,4 @@
-"""What was served last, kept beside the models: with it a process that starts while Postgres is away can score."""
+"""A local record of the production versions, so that a process that starts while Postgres is away can score."""
 
 import hashlib
 import logging
@@ -18,50 +18,50 @@ log = logging.getLogger("sira.scoring.last_served")
 
 FILE_NAME = "last-served.json"
 CONFIRM_SECONDS = 60.0
-# Who was away for longer may have missed that a model was taken out of service, and why.
-LONGEST_SECONDS = 24 * 3600.0
+# A process that was offline for longer may have missed a model's withdrawal.
+MAX_AGE_SECONDS = 24 * 3600.0
 
 
 class _Record(msgspec.Struct, frozen=True):
-    """`sha256` is of `versions` as they stand in the file; its time of change is when they were last confirmed."""
+    """The file. `sha256` covers the bytes of `versions`; the file's mtime is when they were last confirmed."""
 
     sha256: str
     versions: msgspec.Raw
 
 
 class LastServed:
-    """Production versions in `folder`. Workers share the file: each writes what it serves, and they serve the same."""
+    """Production versions in a file of `folder`. All workers write it; they serve the same versions."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
-        self._kept: tuple[ModelVersion, ...] | None = None
+        self._written: tuple[ModelVersion, ...] | None = None
         self._confirmed_at = 0.0
 
-    def keep(self, versions: Iterable[ModelVersion]) -> None:
-        """Write them when they have changed; else confirm, now and then, that they still hold."""
+    def record(self, versions: Iterable[ModelVersion]) -> None:
+        """Write the versions if they changed; otherwise confirm them by touching the file every CONFIRM_SECONDS."""
         served = tuple(replace(version, status=Status.PRODUCTION) for version in versions)
         now = time.monotonic()
         try:
-            if served != self._kept:
+            if served != self._written:
                 self._write(msgspec.json.encode(served))
             elif now - self._confirmed_at > CONFIRM_SECONDS:
                 os.utime(self._path)
             else:
                 return
         except OSError as error:
-            log.warning("last_served_not_kept", extra={"error": type(error).__name__})
-            self._kept = None
+            log.warning("last_served_not_written", extra={"error": type(error).__name__})
+            self._written = None
             return
-        self._kept, self._confirmed_at = served, now
+        self._written, self._confirmed_at = served, now
 
     def read(self) -> tuple[ModelVersion, ...]:
-        """Empty when nothing was kept, when it is damaged, or when it was confirmed too long ago."""
+        """Return the recorded versions; none if the file is absent, damaged, or was not confirmed for too long."""
         try:
             age_seconds = time.time() - self._path.stat().st_mtime
             record = msgspec.json.decode(self._path.read_bytes(), type=_Record)
             if hashlib.sha256(record.versions).hexdigest() != record.sha256:
                 log.error("last_served_damaged")
-            elif age_seconds > LONGEST_SECONDS:
+            elif age_seconds > MAX_AGE_SECONDS:
                 log.error("last_served_too_old", extra={"age_seconds": round(age_seconds)})
             else:
                 return msgspec.json.decode(record.versions, type=tuple[ModelVersion, ...])

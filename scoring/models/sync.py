@@ -1,7 +1,7 @@
-"""The task that keeps the serving snapshot true to the registry: fetch, verify, load, warm up, then swap.
+"""Keeps the serving snapshot in line with the registry: fetch, verify, load, warm up, then swap.
 
-NOTIFY wakes it, a poll is the net. Whatever fails, the old snapshot serves on and the reason is kept. Until Postgres
-has answered once, what was served here last is served, without canaries.
+NOTIFY triggers a read; a poll is the fallback. After a failure the old snapshot continues to serve, and the reason is
+published. Until the first answer from Postgres, the versions of the local record serve, without canaries.
 """
 
 import gc
@@ -21,11 +21,11 @@ from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions
 from runtime import metrics
 from runtime.postgres import Connection, connect
-from scoring.last_served import LastServed
-from scoring.model_loader import ModelLoader
-from scoring.model_slots import ModelSlots, ProductSlot, Rollout, Snapshot
-from scoring.onnx_model import OnnxModel
-from scoring.store import RunningRollout, running_rollouts
+from scoring.models.last_served import LastServed
+from scoring.models.loader import ModelLoader
+from scoring.models.onnx_model import OnnxModel
+from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
+from scoring.models.store import RunningRollout, running_rollouts
 
 log = logging.getLogger("sira.scoring.model_sync")
 
@@ -37,14 +37,14 @@ LOAD_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the registry says should be served."""
+    """What should be served, according to the registry."""
 
     versions: tuple[ModelVersion, ...]
     rollouts: tuple[RunningRollout, ...]
 
 
 class ModelSync:
-    """A thread that follows the registry. `synced_once` is set when every product has a production model loaded."""
+    """A thread that follows the registry. `synced_once` is set once every product has a production model loaded."""
 
     def __init__(
         self, slots: ModelSlots, store: ArtifactStore, model_dir: Path, database_url: str, *, poll_seconds: float
@@ -89,8 +89,8 @@ class ModelSync:
         while not self._stopping.is_set():
             self.sync(_read(connection))
             self._read_at = time.monotonic()
-            # Short waits, so that a model just loaded is served at once, and a stop is noticed; one notification is
-            # enough, the read after it sees everything.
+            # Wait in short steps, to serve a newly loaded model at once and to notice a stop. One notification is
+            # enough: the read that follows sees everything.
             waited = 0.0
             while waited < self._poll_seconds and not self._stopping.is_set() and not self._loader.changed.is_set():
                 if list(connection.notifies(timeout=WAIT_SECONDS, stop_after=1)):
@@ -98,27 +98,27 @@ class ModelSync:
                 waited += WAIT_SECONDS
 
     def _serve_last(self) -> None:
-        """Unless the registry has been read: what this machine served last, as far as it is loaded in a moment."""
+        """Serve the versions of the local record that load quickly, unless the registry has been read before."""
         if self._slots.current().synced or self.synced_once.is_set() or not (versions := self._last_served.read()):
             return
-        self._loader.want(versions, again=True)
+        self._loader.want(versions, retry_failed=True)
         model_ids = {version.model_id for version in versions}
         deadline = time.monotonic() + LOAD_SECONDS
         while model_ids - {*self._loader.models, *self._loader.failures} and time.monotonic() < deadline:
             self._loader.changed.wait(WAIT_SECONDS)
             self._loader.changed.clear()
-        log.warning("last_served_serves", extra={"products": len(versions)})
-        self.sync(Wanted(versions, ()), told=False)
+        log.warning("models_restored_from_disk", extra={"products": len(versions)})
+        self.sync(Wanted(versions, ()), from_registry=False)
 
-    def sync(self, wanted: Wanted, *, told: bool = True) -> None:
-        """Make the snapshot as wanted, as far as its models are loaded, and swap it in; the loader sees to the rest.
+    def sync(self, wanted: Wanted, *, from_registry: bool = True) -> None:
+        """Swap in the wanted snapshot as far as its models are loaded, and have the loader load the others.
 
-        `told` by the registry, and not just remembered.
+        `from_registry` is False when `wanted` comes from the local record.
         """
-        # A failure that has only just been told is tried again at the next poll or change of the registry.
-        again = not self._loader.changed.is_set()
+        # A failure that was reported just now is retried at the next poll or change of the registry.
+        retry_failed = not self._loader.changed.is_set()
         self._loader.changed.clear()
-        self._loader.want(wanted.versions, again=again)
+        self._loader.want(wanted.versions, retry_failed=retry_failed)
         before = self._slots.current()
         rollouts = {rollout.product: rollout for rollout in wanted.rollouts}
         products: dict[str, ProductSlot] = {}
@@ -134,7 +134,7 @@ class ModelSync:
                 if product not in before.products:
                     waiting[product] = failure or f"model {version.model_id} is being loaded"
                     continue
-                # The new model is not loaded: the old one serves on.
+                # The new model is not loaded: the old one continues to serve.
                 production = before.products[product].production
             rollout = self._rollout(rollouts.get(product), production)
             if rollout is None and product in rollouts:
@@ -142,33 +142,33 @@ class ModelSync:
             if failure:
                 faults[product] = failure
             products[product] = ProductSlot(product, production, rollout)
-        self._slots.swap(Snapshot(products, waiting, faults, synced=told))
+        self._slots.swap(Snapshot(products, waiting, faults, synced=from_registry))
         serving = {slot.production.version.model_id for slot in products.values()}
-        self._loader.forget_all_but(serving | {version.model_id for version in wanted.versions})
+        self._loader.retain(serving | {version.model_id for version in wanted.versions})
         self._publish(products, waiting)
-        metrics.serving_last_served.set(not told)
-        if told:
-            self._last_served.keep(
+        metrics.serving_last_served.set(not from_registry)
+        if from_registry:
+            self._last_served.record(
                 products[version.product].production.version if version.product in products else version
                 for version in wanted.versions
                 if version.status is Status.PRODUCTION
             )
         if not waiting and not self.synced_once.is_set():
-            # What is loaded now stays: keep the collector from walking it (it took pauses of 100 ms).
+            # These objects stay for the life of the process: exclude them from collections, which paused for 100 ms.
             gc.collect()
             gc.freeze()
             self.synced_once.set()
 
     def _stop_canaries(self) -> None:
-        """Cut off from the registry for so long, this process cannot know whether anyone judges."""
+        """Stop all canaries: after so long without the registry it is unknown whether anyone judges them."""
         current = self._slots.current()
         if any(slot.rollout for slot in current.products.values()):
             log.error("canaries_stopped_unjudged")
             products = {product: replace(slot, rollout=None) for product, slot in current.products.items()}
             self._slots.swap(replace(current, products=products))
 
-    def _rollout(self, row: RunningRollout | None, production: OnnxModel) -> Rollout | None:
-        """The rollout a worker can route, or None: no such row, its model is not here, or it is production by now."""
+    def _rollout(self, row: RunningRollout | None, production: OnnxModel) -> ServedRollout | None:
+        """Return the rollout to route; None without a row, before its model is loaded, or once it is production."""
         canary = self._loader.models.get(row.canary_model_id) if row else None
         if row is None or canary is None or canary is production:
             return None
@@ -176,7 +176,7 @@ class ModelSync:
             return None
         limits = parse_limits(row.limits)
         salt = UUID(row.rollout_id).bytes
-        return Rollout(
+        return ServedRollout(
             rollout_id=row.rollout_id,
             phase=row.phase,
             split=Split(row.rollout_id, salt, routed_percent(row.canary_percent, limits)),

@@ -1,4 +1,4 @@
-"""The thread that fetches, verifies, opens and warms up models: a slow download keeps nobody else waiting."""
+"""The thread that fetches, verifies, opens and warms up models, so that a slow download delays nothing else."""
 
 import logging
 import threading
@@ -9,13 +9,14 @@ from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion
 from registry.reference import REFERENCE_SUFFIX, Reference, ReferenceRows
 from runtime import metrics
-from scoring.onnx_model import OnnxModel, ReferenceMismatch
+from scoring.errors import ReferenceMismatch
+from scoring.models.onnx_model import OnnxModel
 
 log = logging.getLogger("sira.scoring.model_loader")
 
 
 class ModelLoader:
-    """`models` and `failures` (reasons) by model_id; `changed` is set whenever one of them has."""
+    """Loaded models and reasons of failures, by model_id. `changed` is set after every change of either."""
 
     def __init__(self, store: ArtifactStore, model_dir: Path) -> None:
         self._store = store
@@ -44,14 +45,15 @@ class ModelLoader:
     def failures(self) -> Mapping[str, str]:
         return self._failures
 
-    def want(self, versions: Iterable[ModelVersion], *, again: bool) -> None:
-        """Load what is not loaded yet, what has failed only `again`; a version no longer named here is let be."""
-        done = {*self._models, *(() if again else self._failures)}
+    def want(self, versions: Iterable[ModelVersion], *, retry_failed: bool) -> None:
+        """Load missing versions, and failed ones again if `retry_failed`; stop loading versions that are not listed."""
+        done = {*self._models, *(() if retry_failed else self._failures)}
         self._wanted = tuple(version for version in versions if version.model_id not in done)
         if self._wanted:
             self._asked.set()
 
-    def forget_all_but(self, model_ids: Collection[str]) -> None:
+    def retain(self, model_ids: Collection[str]) -> None:
+        """Drop every model and failure except these."""
         for known in (self._models, self._failures):
             for model_id in known.keys() - model_ids:
                 known.pop(model_id)
@@ -65,7 +67,7 @@ class ModelLoader:
             for version in self._wanted:
                 if self._stopping:
                     return
-                if version in self._wanted:  # still: a download before it may have taken minutes
+                if version in self._wanted:  # it may be obsolete after a download that took minutes
                     self._load(version)
 
     def _load(self, version: ModelVersion) -> None:

@@ -15,13 +15,13 @@ from registry.probability import Scores
 from registry.reference import ReferenceRows, spread
 from registry.signature import warm_up_rows
 from scoring.decision import Decision, decide
-from scoring.event import ScoringError
+from scoring.errors import ModelUnusable, ReferenceMismatch
 
 log = logging.getLogger("sira.scoring.onnx_model")
 
-# A model that needs longer than this for one row is scored off the event loop, so that others do not wait for it.
+# A model that needs longer than this for one row is scored off the event loop, so that other requests do not wait.
 INLINE_SECONDS = 0.002
-# Runs in a row that take this much processor time show that warm-up was wrong about it; one alone may be the machine.
+# Consecutive runs that take this much processor time show that warm-up was wrong; a single one may be the machine.
 SLOW_RUN_SECONDS = 0.02
 _SLOW_RUNS = 3
 _WARM_UP_ROUNDS = 5
@@ -30,31 +30,26 @@ _FIRST_RUNS = 10
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Scoring of n rows: a score each, None where the model raised. `steady`: not among the first after a load."""
+    """The result of scoring n rows: one score per row, None where the model raised.
+
+    `seconds` is wall time. `steady` is false for the first runs after a load, which are slower.
+    """
 
     scores: Sequence[float | None]
     seconds: float
     steady: bool
 
 
-class ModelUnusable(ScoringError):
-    """The artifact cannot be loaded or cannot score its warm-up or reference rows; it never reaches traffic."""
-
-    def __init__(self, model_id: str, reason: str) -> None:
-        super().__init__(f"model {model_id} cannot serve: {reason}")
-
-
-class ReferenceMismatch(ModelUnusable):
-    """Reference rows score otherwise here than their trainer scored them."""
-
-
 class OnnxModel:
-    """A loaded and warmed version. `row_seconds` is processor time for one row, at best; `inline` says it is fast."""
+    """A loaded and warmed-up version.
+
+    `row_seconds` is the least processor time seen for one row; `inline` says that it may run on the event loop.
+    """
 
     def __init__(self, version: ModelVersion, path: Path) -> None:
-        """Open `path` (already verified by digest) and warm up; raises ModelUnusable."""
+        """Open `path`, whose digest was verified, and warm up; raises ModelUnusable."""
         self.version = version
-        # What a score depends on besides the row: one file may be registered with either of its classes as fraud.
+        # What a score depends on besides the row: one file may be registered with either class as fraud.
         signature = version.signature
         self.cache_key = f"{version.sha256} {signature.output_name} {signature.positive!r}\0".encode()
         try:
@@ -72,7 +67,7 @@ class OnnxModel:
         return self._session.score(rows)
 
     def run(self, rows: Sequence[Row]) -> Run:
-        """Score n rows and say how it went; a row that the model raises on is a fact here, not an exception."""
+        """Score n rows. A row on which the model raises gets None; nothing is raised here."""
         steady = self._runs >= _FIRST_RUNS
         self._runs += 1
         started, started_cpu = perf_counter(), thread_time()
@@ -88,7 +83,7 @@ class OnnxModel:
         return Run(scores, perf_counter() - started, steady)
 
     def _score_apart(self, rows: Sequence[Row]) -> list[float | None]:
-        """Rows that a run of all of them failed on, in halves: the events beside a bad one are not to suffer."""
+        """Score rows in halves after a run of all of them failed, so that only the bad ones get None."""
         if len(rows) == 1:
             return [None]
         scores: list[float | None] = []

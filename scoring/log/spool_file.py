@@ -1,4 +1,4 @@
-"""One file of the local log: SQLite (WAL, synchronous FULL), claimed by a lock that ends with its process."""
+"""One spool file: SQLite (WAL, synchronous FULL), claimed by a lock that is released when its process ends."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ Target = Literal["predictions", "paired", "trips"]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`body` is `rows` lines of COPY text for the table `target` stands for; `spooled_at` is unix seconds."""
+    """`body` holds `rows` lines of COPY text for the table of `target`; `spooled_at` is in unix seconds."""
 
     seq: int
     spooled_at: float
@@ -34,7 +34,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits to be shipped; `oldest_at` is unix seconds, None when nothing waits."""
+    """The rows that wait to be shipped; `oldest_at` is in unix seconds, None without any."""
 
     rows: int
     bytes: int
@@ -42,7 +42,7 @@ class Backlog:
 
 
 class SpoolFile:
-    """A claimed spool file: holds its lock until closed. Reading and setting rows aside; not the hot path."""
+    """A claimed spool file, which holds its lock until it is closed: reading and quarantine, not the hot path."""
 
     def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
@@ -52,42 +52,45 @@ class SpoolFile:
 
     @classmethod
     def claim(cls, path: Path) -> Self | None:
-        """The file, or None when another live process holds it."""
+        """Return the file, or None if another live process holds it."""
         lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock_fd)
             return None
-        # Before SQLite opens it, which would let everyone read the payloads; its other files take after this one.
+        # SQLite would create a file that everyone can read; its other files inherit this mode.
         path.touch()
         path.chmod(0o600)
         return cls(path, lock_fd)
 
-    def batches(self, *, after_seq: int, most: int) -> list[Batch]:
-        """The oldest waiting batches, in order."""
+    def batches(self, *, after_seq: int, limit: int) -> list[Batch]:
+        """Return the oldest waiting batches in order."""
         rows = self._db.execute(
             "SELECT seq, spooled_at, target, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after_seq, most),
+            (after_seq, limit),
         )
         return [Batch(*row) for row in rows]
 
     def backlog(self) -> Backlog:
+        """Return the number, size and age of the waiting rows."""
         rows, size, oldest = self._db.execute(
             "SELECT coalesce(sum(rows), 0), coalesce(sum(length(body)), 0), min(spooled_at) FROM batches"
         ).fetchone()
         return Backlog(rows, size, oldest)
 
-    def forget(self, through_seq: int) -> None:
+    def delete(self, through_seq: int) -> None:
+        """Delete shipped batches."""
         self._db.execute("DELETE FROM batches WHERE seq <= ?", (through_seq,))
 
-    def set_aside(self, target: Target, body: bytes, reason: str, now: float) -> None:
-        """Keep rows that Postgres will never take, out of the way of the others, for a person to look at."""
+    def quarantine(self, target: Target, body: bytes, reason: str, now: float) -> None:
+        """Store rows that Postgres will never accept in a table of their own, for a person to inspect."""
         self._db.execute(
             "INSERT INTO refused (refused_at, reason, target, body) VALUES (?, ?, ?, ?)", (now, reason, target, body)
         )
 
     def refused(self) -> int:
+        """Return the number of quarantined rows."""
         return int(self._db.execute("SELECT count(*) FROM refused").fetchone()[0])
 
     def close(self) -> None:
@@ -96,23 +99,25 @@ class SpoolFile:
 
 
 def open_database(path: Path) -> sqlite3.Connection:
+    """Return a connection whose commits are durable."""
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    # Some builds write zeros over what is deleted: each row a second time to the disk that answers wait for.
+    # Some builds overwrite deleted rows with zeros, which doubles the writes that answers wait for.
     db.execute("PRAGMA secure_delete = OFF")
-    # Shrinking writes a temporary copy, and /tmp may be read-only.
+    # VACUUM writes a temporary copy, and /tmp may be read-only.
     db.execute("PRAGMA temp_store = MEMORY")
     return db
 
 
 def shrink(db: sqlite3.Connection) -> None:
-    """Give empty pages, and the write-ahead log, back to the disk. Costs as much as what the file still holds."""
+    """Return empty pages and the write-ahead log to the disk. Rewrites everything that the file still holds."""
     db.execute("VACUUM")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def paths(directory: Path) -> Iterator[Path]:
+    """Yield the paths of all possible spool files, without end."""
     number = 0
     while True:
         yield directory / f"spool-{number}.sqlite"
@@ -120,7 +125,7 @@ def paths(directory: Path) -> Iterator[Path]:
 
 
 def orphans(directory: Path) -> Iterator[SpoolFile]:
-    """Spool files of dead processes, claimed one at a time; the caller closes each."""
+    """Claim and yield the spool files of dead processes, one at a time; the caller closes each."""
     for path in sorted(directory.glob("spool-*.sqlite")):
         if file := SpoolFile.claim(path):
             yield file

@@ -1,5 +1,7 @@
+-- Statements of scoring/log/store.py.
+
 -- name: stage
--- Where COPY puts the spool's lines before they are counted; columns in the order of scoring/prediction.py.
+-- Staging tables for COPY; columns in the order of scoring/log/prediction.py.
 CREATE TEMP TABLE IF NOT EXISTS staged_predictions (
     prediction_id uuid, created_at float8, product text, event_id text, routing_key text, payload json,
     payload_sha256 text, model_id uuid, model_version text, artifact_sha256 text, runtime_version text, score float8,
@@ -14,14 +16,14 @@ CREATE TEMP TABLE IF NOT EXISTS staged_trips (
     ON COMMIT DELETE ROWS
 
 -- name: lock_rollouts
--- A tick that seals evidence waits for this transaction, and this one for it: no row slips into a sealed bucket.
--- An advisory lock, because it queues: FOR SHARE of many shippers in turn keeps a tick's FOR UPDATE out for ever.
+-- A tick that seals evidence and this transaction wait for each other, so that no row enters a sealed bucket.
+-- Advisory locks are granted in order; FOR SHARE of one shipper after another would starve a tick's FOR UPDATE.
 SELECT pg_advisory_xact_lock_shared(hashtext('sira_evidence'), hashtext(rollout_id::text))
 FROM (SELECT rollout_id FROM staged_predictions WHERE rollout_id IS NOT NULL
       UNION SELECT rollout_id FROM staged_paired ORDER BY 1) AS shipped
 
 -- name: ship_predictions
--- Rows already in the log are passed over; what is inserted, and only that, is counted.
+-- Insert rows that the log does not have yet, and add only those to the hourly counts and the evidence.
 WITH sent AS (
     SELECT DISTINCT ON (prediction_id) s.*, to_timestamp(created_at) AS at,
            (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
@@ -36,7 +38,7 @@ inserted AS (
            model_version, artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold,
            variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome
     FROM sent
-    -- The key holds within a day; an event repeated across midnight is found here.
+    -- The key is unique within a day; this finds an event that was repeated across midnight.
     WHERE NOT EXISTS (SELECT FROM sira_predictions p
                       WHERE p.prediction_id = sent.prediction_id AND p.day IN (sent.day - 1, sent.day + 1))
     ON CONFLICT (prediction_id, day) DO NOTHING
@@ -72,7 +74,7 @@ error_halves AS (
         latency = sira_histogram_add(e.latency, excluded.latency)
 ),
 routed AS (
-    -- A clock ahead counts now, a late row counts in the next open bucket.
+    -- A row from a clock that is ahead counts now; a late row counts in the next open bucket.
     SELECT i.*, greatest(date_bin('5 s', least(i.created_at, clock_timestamp()), 'epoch'), c.sealed_through) AS bucket_start
     FROM inserted i JOIN sira_canary_config c USING (rollout_id)
 ),
@@ -116,7 +118,7 @@ evidence AS (
 SELECT count(*) FROM inserted
 
 -- name: ship_paired
--- Insert paired predictions that are not in the log yet, and count their evidence.
+-- Insert paired scores that the log does not have yet, and add only those to the paired evidence.
 WITH sent AS (
     SELECT DISTINCT ON (prediction_id, rollout_id) s.*, to_timestamp(created_at) AS at,
            (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
@@ -153,22 +155,15 @@ evidence AS (
 SELECT count(*) FROM inserted
 
 -- name: ship_fuse_trips
--- Insert fuse reports; a repeated one is skipped.
+-- Insert the fuses that opened; repeated rows are ignored.
 INSERT INTO sira_canary_fuse_trips (rollout_id, process, tripped_at, requests, errors, production_failing)
 SELECT rollout_id, process, to_timestamp(tripped_at), requests, errors, production_failing FROM staged_trips
 ON CONFLICT DO NOTHING
 
 -- name: find_prediction
--- The stored prediction with this id.
+-- The oldest row of a prediction id.
 SELECT prediction_id::text, created_at, product, event_id, routing_key, payload::text AS payload, payload_sha256,
        model_id::text, model_version, artifact_sha256, runtime_version, score, decision, review_threshold,
        block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome
 FROM sira_predictions WHERE prediction_id = %(prediction_id)s
 ORDER BY created_at LIMIT 1
-
--- name: running_rollouts
--- What workers need of every live rollout. Reads sira_canary_config, a table of canary.
-SELECT rollout_id::text, product, canary_model_id::text, phase, canary_percent, limits,
-       extract(epoch FROM clock_timestamp() - sealed_through)::float8 AS unjudged_seconds
-FROM sira_canary_config WHERE status IN ('running', 'paused')
-ORDER BY product

@@ -1,18 +1,18 @@
-"""The serving snapshot: which models answer which product, and how traffic is split. One swap changes all of it."""
+"""The serving snapshot: which models serve which product, and how traffic is split. One swap changes all of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from canary.split import Split
-from scoring.onnx_model import OnnxModel
+from scoring.models.onnx_model import OnnxModel
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class ServedRollout:
     """A running rollout as a worker needs it.
 
-    `split.percent` is the share of keys the canary answers; with 0, `shadow` is the share it scores off the path.
-    `timeout_seconds` is the canary's budget before production answers instead.
+    `split.percent` is the share of keys that the canary answers. At 0, `shadow` is the share that it scores after the
+    answer. `timeout_seconds` is the canary's budget before production answers instead.
     """
 
     rollout_id: str
@@ -21,23 +21,25 @@ class Rollout:
     shadow: Split
     timeout_seconds: float
     canary: OnnxModel
-    same_fields: bool  # the canary reads a payload just as production does
+    same_fields: bool  # the canary reads a payload exactly as production does
 
 
 @dataclass(frozen=True, slots=True)
 class ProductSlot:
+    """The models that serve one product."""
+
     product: str
     production: OnnxModel
-    rollout: Rollout | None = None
+    rollout: ServedRollout | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What is served.
+    """What this process serves.
 
     `waiting`: products whose production model has never been loaded here, with the reason.
-    `faults`: products that serve, but not what the registry says (the old model serves on), with the reason.
-    `synced`: as the registry says; False before it has been read, even when what was served last serves.
+    `faults`: products that still serve an older model than the registry says, with the reason.
+    `synced`: whether this follows from the registry; False while models are restored from the local record.
     """
 
     products: Mapping[str, ProductSlot] = field(default_factory=dict)
@@ -47,7 +49,7 @@ class Snapshot:
 
 
 class ModelSlots:
-    """Holds the current snapshot. A request reads it once and keeps it to its end: it never sees half a change."""
+    """Holds the current snapshot. A request reads it once, so that it never sees half of a change."""
 
     def __init__(self) -> None:
         self._current = Snapshot()

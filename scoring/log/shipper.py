@@ -1,4 +1,4 @@
-"""The task that takes the log from the spool to Postgres: within a second, in order, safe to repeat."""
+"""Ships the log from the spool to Postgres: within a second, in order, safe to repeat."""
 
 import logging
 import threading
@@ -10,22 +10,22 @@ import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
-from scoring.spool import Spool
-from scoring.spool_file import Batch, SpoolFile, Target, orphans
-from scoring.store import prepare_shipping, ship
+from scoring.log.spool import Spool
+from scoring.log.spool_file import Batch, SpoolFile, Target, orphans
+from scoring.log.store import prepare_shipping, ship
 
 log = logging.getLogger("sira.scoring.shipper")
 
-MOST_BATCHES = 400
-MOST_ROWS = 4_000
-# A transaction costs Postgres and this process the same for one row as for hundreds: they are gathered a moment.
+MAX_BATCHES = 400
+MAX_ROWS = 4_000
+# A transaction costs the same for one row as for hundreds, so rows are collected for a moment.
 PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
+MAX_PAUSE_SECONDS = 5.0
 ORPHANS_EVERY_SECONDS = 10.0
 
 
 class Shipper:
-    """A thread that ships this process's spool, and those that dead processes left in the same folder."""
+    """A thread that ships this process's spool and the spools that dead processes left in the same folder."""
 
     def __init__(self, spool: Spool, directory: Path, database_url: str) -> None:
         self._spool = spool
@@ -40,7 +40,7 @@ class Shipper:
         self._thread.start()
 
     def stop(self, timeout_seconds: float) -> None:
-        """Ship what is there if Postgres takes it in time; what is left stays in the spool for the next start."""
+        """Ship the remaining rows within the timeout; the rest stays in the spool for the next start."""
         self._stopping.set()
         self._thread.join(timeout_seconds)
 
@@ -50,7 +50,7 @@ class Shipper:
         while True:
             stopping = self._stopping.is_set()
             try:
-                more = self._ship_own(all_of_it=stopping)
+                more = self._ship_own(drain=stopping)
                 if time.monotonic() >= next_orphans:
                     next_orphans = time.monotonic() + ORPHANS_EVERY_SECONDS
                     self._ship_orphans()
@@ -60,13 +60,13 @@ class Shipper:
                 metrics.log_ship_failures.inc()
                 log.warning("shipping_failed", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
                 self._disconnect()
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
             except Exception:
                 more = False
                 metrics.log_ship_failures.inc()
                 log.exception("shipping_failed")
                 self._disconnect()
-                pause = LONGEST_PAUSE_SECONDS
+                pause = MAX_PAUSE_SECONDS
             self._publish()
             if stopping and not more:
                 self._disconnect()
@@ -74,24 +74,24 @@ class Shipper:
             if not more:
                 self._stopping.wait(pause)
 
-    def _ship_own(self, *, all_of_it: bool) -> bool:
-        """One round; True when the next should follow at once: it was a full one, or `all_of_it` is to go."""
-        waiting = self._spool.file.batches(after_seq=self._shipped_through, most=MOST_BATCHES)
+    def _ship_own(self, *, drain: bool) -> bool:
+        """Ship one round; return whether to ship the next at once: it was full, or `drain` has rows left."""
+        waiting = self._spool.file.batches(after_seq=self._shipped_through, limit=MAX_BATCHES)
         batches = _first_rows(waiting)
         if not batches:
             return False
         self._ship(self._spool.file, batches)
         self._shipped_through = batches[-1].seq
         self._spool.shipped(batches)
-        full = len(batches) < len(waiting) or len(waiting) == MOST_BATCHES
-        return full or (all_of_it and self._spool.waiting_bytes > 0)
+        full = len(batches) < len(waiting) or len(waiting) == MAX_BATCHES
+        return full or (drain and self._spool.waiting_bytes > 0)
 
     def _ship_orphans(self) -> None:
         for file in orphans(self._directory):
             try:
-                while batches := _first_rows(file.batches(after_seq=0, most=MOST_BATCHES)):
+                while batches := _first_rows(file.batches(after_seq=0, limit=MAX_BATCHES)):
                     self._ship(file, batches)
-                    file.forget(batches[-1].seq)
+                    file.delete(batches[-1].seq)
             finally:
                 file.close()
 
@@ -112,13 +112,13 @@ class Shipper:
         metrics.log_shipped.inc(shipped.predictions)
 
     def _ship_alone(self, connection: Connection, file: SpoolFile, target: Target, line: bytes) -> None:
-        """One row; if Postgres will never take it, it is set aside so that the others go on."""
+        """Ship one row; quarantine it if Postgres will never accept it, so that it does not block the others."""
         try:
             with connection.transaction():
                 metrics.log_shipped.inc(ship(connection, {target: [line]}).predictions)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             metrics.log_refused.inc()
-            file.set_aside(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
+            file.quarantine(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
 
     def _connect(self) -> Connection:
         if self._connection is None:
@@ -136,17 +136,17 @@ class Shipper:
         metrics.spool_rows.set(self._spool.waiting_rows)
         metrics.spool_bytes.set(self._spool.waiting_bytes)
         metrics.spool_limit_bytes.set(self._spool.limit_bytes)
-        oldest = self._spool.file.batches(after_seq=self._shipped_through, most=1)
+        oldest = self._spool.file.batches(after_seq=self._shipped_through, limit=1)
         metrics.spool_oldest.set(max(0.0, time.time() - oldest[0].spooled_at) if oldest else 0.0)
 
 
 def _first_rows(batches: list[Batch]) -> list[Batch]:
-    """The leading batches that make one transaction: at most MOST_ROWS rows, and at least one batch."""
+    """Return the leading batches of one transaction: at most MAX_ROWS rows, and at least one batch."""
     taken: list[Batch] = []
     rows = 0
     for batch in batches:
         rows += batch.rows
-        if taken and rows > MOST_ROWS:
+        if taken and rows > MAX_ROWS:
             break
         taken.append(batch)
     return taken

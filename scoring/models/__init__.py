@@ -1,0 +1,1 @@
+"""Which models are loaded in this process, and how that changes."""
