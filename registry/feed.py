@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from registry import RegistryError, printable
-from registry.probability import Scores, as_probabilities
+from registry.probability import ScoreArray, as_probabilities
 from registry.signature import (
     FLOATING,
     MAX_FLOAT,
@@ -132,7 +132,7 @@ class Feed(InputFeed):
         super().__init__(signature.inputs)
         self._output = signature.output
 
-    def scores(self, value: Any, rows: int) -> Scores:
+    def scores(self, value: Any, rows: int) -> ScoreArray:
         """Return the fraud probabilities in the signature's output: (rows,) float64.
 
         NaN where the model gave no probability (see registry.probability). Raises ValueError, LookupError or
@@ -141,7 +141,7 @@ class Feed(InputFeed):
         return as_probabilities(raw_scores(self._output, value, rows))
 
 
-def raw_scores(output: ModelOutput, value: Any, rows: int) -> Scores:
+def raw_scores(output: ModelOutput, value: Any, rows: int) -> ScoreArray:
     """Return what an output's value holds for the fraud class, as it is: (rows,) float64."""
     if output.layout == "probabilities":
         value = value[:, int(output.positive)]

@@ -10,7 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the import it gove
 import onnxruntime
 
 from registry.feed import Feed, Row
-from registry.probability import Scores
+from registry.probability import ScoreArray
 from registry.signature import Signature
 
 RUNTIME_VERSION = f"onnxruntime {onnxruntime.__version__}"
@@ -36,7 +36,7 @@ class ModelSession:
         self._output = [signature.output_name]
         self._session = open_session(source) if isinstance(source, Path | bytes) else source
 
-    def score(self, rows: Sequence[Row]) -> Scores:
+    def score(self, rows: Sequence[Row]) -> ScoreArray:
         """Return the fraud probability of each row, (n,) float64; NaN where the model gave none.
 
         Raises what onnxruntime raises when the model fails on a row, and what Feed.scores raises.

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from registry.feed import Row
+from registry.probability import ScoreArray
 from registry.signature import FLOATING, Signature
 
-Scores = NDArray[np.float64]
 # Scores of rows that may hold other values than the payloads had.
-Rescore = Callable[[Sequence[Row]], Scores]
+Rescore = Callable[[Sequence[Row]], ScoreArray]
 
 # A cause must explain this share of the differing rows.
 EXPLAINED = 0.95
@@ -26,7 +26,12 @@ _SEED = 7
 
 
 def diagnose(
-    signature: Signature, rows: Sequence[Row], expected: Scores, scores: Scores, tolerance: float, rescore: Rescore
+    signature: Signature,
+    rows: Sequence[Row],
+    expected: ScoreArray,
+    scores: ScoreArray,
+    tolerance: float,
+    rescore: Rescore,
 ) -> list[str]:
     """The first usual cause that explains nearly all differing rows; an empty list when none does."""
     if cause := _other_scale(expected, scores, tolerance):
@@ -39,7 +44,7 @@ def diagnose(
     return []
 
 
-def _other_scale(expected: Scores, scores: Scores, tolerance: float) -> str | None:
+def _other_scale(expected: ScoreArray, scores: ScoreArray, tolerance: float) -> str | None:
     """The scores are right, and mean something else."""
     with np.errstate(divide="ignore", over="ignore"):
         sigmoid = 1.0 / (1.0 + np.exp(-expected))
@@ -54,7 +59,7 @@ def _other_scale(expected: Scores, scores: Scores, tolerance: float) -> str | No
     return None
 
 
-def _same(one: Scores, other: Scores, tolerance: float) -> bool:
+def _same(one: ScoreArray, other: ScoreArray, tolerance: float) -> bool:
     return float((np.abs(one - other) <= tolerance).mean()) >= EXPLAINED
 
 
@@ -65,7 +70,7 @@ class _Case:
         self,
         signature: Signature,
         rows: Sequence[Row],
-        expected: Scores,
+        expected: ScoreArray,
         differing: NDArray[np.bool_],
         tolerance: float,
         rescore: Rescore,

@@ -17,7 +17,7 @@ from registry.inspection.reference_file import (
     read_reference_file,
 )
 from registry.model_session import ModelSession
-from registry.probability import Scores
+from registry.probability import ScoreArray
 from registry.reference import ReferenceRow, ReferenceRows
 from registry.signature import FLOATING, Field, ModelInputs, Signature, Value
 
@@ -144,7 +144,7 @@ def _rows(payloads: Sequence[dict[str, Value | None]], session: ModelSession) ->
     return rows
 
 
-def _scores(session: ModelSession, rows: Sequence[Row]) -> Scores:
+def _scores(session: ModelSession, rows: Sequence[Row]) -> ScoreArray:
     """Scores in batches; a row that the model raises on has none."""
     parts = []
     for first in range(0, len(rows), _BATCH_ROWS):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from registry.inspection.probe_rows import ProbeRow
-from registry.probability import Scores, as_probabilities
+from registry.probability import ScoreArray, as_probabilities
 from registry.signature import ModelOutput
 
 _MAX_NAMED_FIELDS = 5
@@ -48,7 +48,7 @@ def anomaly_score(output: ModelOutput) -> ModelUnfit:
     )
 
 
-def margin(output: ModelOutput, other_outputs: Sequence[str], scores: Scores) -> ModelUnfit:
+def margin(output: ModelOutput, other_outputs: Sequence[str], scores: ScoreArray) -> ModelUnfit:
     """Return the refusal of a finite score outside [0, 1]."""
     wrong = int(np.isnan(as_probabilities(scores)).sum())
     finite = scores[np.isfinite(scores)]

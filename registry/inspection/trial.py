@@ -11,7 +11,7 @@ from registry.inspection import refusals
 from registry.inspection.outputs import choose_output
 from registry.inspection.probe_rows import ProbeRow
 from registry.inspection.refusals import ModelUnfit, first_line
-from registry.probability import Scores, as_probabilities
+from registry.probability import ScoreArray, as_probabilities
 from registry.signature import ModelInputs, ModelOutput, Signature
 
 # A row's score may differ in the last bits of a float32 when other rows are scored with it.
@@ -65,12 +65,12 @@ class _Trial:
     output: ModelOutput
     other_outputs: Sequence[str]
 
-    def scores(self, probes: Sequence[ProbeRow]) -> Scores:
+    def scores(self, probes: Sequence[ProbeRow]) -> ScoreArray:
         """Return what the output holds for each row, as it is; raises ModelUnfit."""
         parts = [probes[start : start + _ROWS_TOGETHER] for start in range(0, len(probes), _ROWS_TOGETHER)]
         return np.concatenate([self._scores_together(part) for part in parts] or [np.empty(0)])
 
-    def _scores_together(self, probes: Sequence[ProbeRow]) -> Scores:
+    def _scores_together(self, probes: Sequence[ProbeRow]) -> ScoreArray:
         value = _run(self.session, self.feed, probes, [self.output.name])[self.output.name]
         try:
             return raw_scores(self.output, value, len(probes))
@@ -95,7 +95,7 @@ class _Trial:
             return False
         return any(np.isin(value, (-1, 1)).all() and (value == -1).any() for value in labels.values())
 
-    def require_probabilities(self, probes: Sequence[ProbeRow], scores: Scores) -> None:
+    def require_probabilities(self, probes: Sequence[ProbeRow], scores: ScoreArray) -> None:
         wrong = np.isnan(as_probabilities(scores))
         if (wrong & np.isfinite(scores)).any():
             raise refusals.margin(self.output, self.other_outputs, scores)
@@ -103,7 +103,7 @@ class _Trial:
             place = int(np.flatnonzero(wrong)[0])
             raise refusals.not_finite(self.output, probes[place], float(scores[place]))
 
-    def require_independence(self, probes: Sequence[ProbeRow], scores: Scores) -> None:
+    def require_independence(self, probes: Sequence[ProbeRow], scores: ScoreArray) -> None:
         places = np.unique(np.linspace(0, len(probes) - 1, _ROWS_ALONE).astype(int)).tolist()
         alone = np.concatenate([self.scores([probes[place]]) for place in places])
         if not np.allclose(as_probabilities(alone), as_probabilities(scores[places]), rtol=0, atol=_SAME_SCORE):
@@ -120,7 +120,7 @@ class _Trial:
             raise refusals.margin(self.output, self.other_outputs, scores)
         return refusals.warnings(probes, wrong.tolist(), raised.tolist())
 
-    def _score_apart(self, probes: Sequence[ProbeRow], places: Sequence[int], scores: Scores, raised: Any) -> None:
+    def _score_apart(self, probes: Sequence[ProbeRow], places: Sequence[int], scores: ScoreArray, raised: Any) -> None:
         """Score rows that the model may raise on: in halves, so that the rows beside them are scored all the same."""
         try:
             scores[list(places)] = self.scores([probes[place] for place in places])

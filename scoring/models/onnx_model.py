@@ -11,7 +11,7 @@ import numpy as np
 from registry.feed import Row
 from registry.model_session import RUNTIME_VERSION, ModelSession
 from registry.model_version import ModelVersion
-from registry.probability import Scores
+from registry.probability import ScoreArray
 from registry.reference import ReferenceRows, spread
 from registry.signature import warm_up_rows
 from scoring.decision import Decision, decide
@@ -62,7 +62,7 @@ class OnnxModel:
         self._runs = 0
         self._slow_runs = 0
 
-    def score(self, rows: Sequence[Row]) -> Scores:
+    def score(self, rows: Sequence[Row]) -> ScoreArray:
         """Return the fraud probability of each row, (n,) float64; NaN where the model gave none."""
         return self._session.score(rows)
 

@@ -14,7 +14,7 @@ BLOCKS = [
     for file in FILES
     for block in re.split(r"(?m)^(?=-- name: )", file.read_text())[1:]
 ]
-# Who writes a table. The log's shipper also counts evidence: that is what makes it exactly once (ADR 13).
+# The rooms that write a table. The log's shipper also counts evidence: that is what makes it exactly once (ADR 13).
 WRITERS = {
     "siramodel_registry": {"registry"},
     "sira_audit_log": {"registry"},
