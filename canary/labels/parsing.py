@@ -10,7 +10,7 @@ from canary.errors import CanaryError
 
 LabelKind = Literal["fraud", "legitimate"]
 
-MOST_LABELS = 10_000
+MAX_LABELS = 10_000
 MAX_FAULTS = 50
 # A label from the future means a wrong clock or column; a small difference between clocks is normal.
 CLOCK_SKEW = timedelta(minutes=5)
@@ -43,8 +43,8 @@ class Label:
 
 def parse_labels(body: object, now: datetime) -> list[Label]:
     """Read a decoded JSON list. Raises LabelsInvalid."""
-    if not isinstance(body, list) or not 1 <= len(body) <= MOST_LABELS:
-        raise LabelsInvalid([f"the body must be a list of 1 to {MOST_LABELS:,} labels"])
+    if not isinstance(body, list) or not 1 <= len(body) <= MAX_LABELS:
+        raise LabelsInvalid([f"the body must be a list of 1 to {MAX_LABELS:,} labels"])
     return _read_all(((f"[{i}]", row) for i, row in enumerate(body)), now)
 
 

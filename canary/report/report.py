@@ -27,7 +27,7 @@ ARMS = ("production", "canary")
 SLOTS = 120
 # Read the histograms of at most this many buckets, or of enough for this many requests per arm and slot: more would
 # take seconds and change no visible figure.
-_MOST_BUCKETS = 6_000
+_MAX_BUCKETS = 6_000
 _ENOUGH_REQUESTS = 2_000
 
 
@@ -224,7 +224,7 @@ def _histograms(
 def _read_one_of(buckets: int, totals: Sequence[ArmTotal]) -> int:
     """Sampling stride: read one bucket in this many."""
     fewest = min(sum(total.requests for total in totals if total.arm == arm) for arm in ARMS)
-    return max(1, buckets // _MOST_BUCKETS, fewest // (SLOTS * _ENOUGH_REQUESTS))
+    return max(1, buckets // _MAX_BUCKETS, fewest // (SLOTS * _ENOUGH_REQUESTS))
 
 
 def _latency(histogram: IntArray) -> Latency:

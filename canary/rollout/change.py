@@ -1,4 +1,4 @@
-"""Who changes a rollout, and why."""
+"""The actor and the reason of a change to a rollout."""
 
 from dataclasses import dataclass
 

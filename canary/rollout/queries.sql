@@ -24,7 +24,7 @@ WHERE %(product)s::text IS NULL OR product = %(product)s::text
 ORDER BY created_at DESC LIMIT %(limit)s;
 
 -- name: product_exists
--- Whether a product has a registered version. Reads siramodel_registry, a table of registry.
+-- True if a product has a registered version. Reads siramodel_registry, a table of registry.
 SELECT EXISTS (SELECT FROM siramodel_registry WHERE product = %(product)s);
 
 -- name: insert_rollout

@@ -8,7 +8,7 @@ from canary.errors import CanaryError, PlanInvalid
 from canary.limits import Limits, Mode, parse_limits
 from canary.plan import Plan, parse_plan
 
-LONGEST_REASON = 1_000
+MAX_REASON_LENGTH = 1_000
 
 
 class RequestInvalid(CanaryError):
@@ -85,7 +85,7 @@ def _fault(name: str, value: Any) -> str | None:
         return "must be text"
     if name.endswith("_model_id"):
         return None if _is_uuid(value) else "must be the model_id of a registered version"
-    longest = LONGEST_REASON if name == "reason" else 64
+    longest = MAX_REASON_LENGTH if name == "reason" else 64
     return None if 1 <= len(value) <= longest else f"must have 1 to {longest} characters"
 
 

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from canary.labels.parsing import MOST_LABELS, Label, LabelsInvalid, parse_csv, parse_labels
+from canary.labels.parsing import MAX_LABELS, Label, LabelsInvalid, parse_csv, parse_labels
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ROW = {
@@ -45,7 +45,7 @@ def test_a_label_from_the_future_is_refused_but_clocks_may_differ_a_little() -> 
         parse_labels([{**ROW, "labelled_at": (NOW + timedelta(minutes=6)).isoformat()}], NOW)
 
 
-@pytest.mark.parametrize("body", [[], {}, None, [ROW] * (MOST_LABELS + 1)])
+@pytest.mark.parametrize("body", [[], {}, None, [ROW] * (MAX_LABELS + 1)])
 def test_only_a_list_of_some_labels_is_taken(body: object) -> None:
     with pytest.raises(LabelsInvalid, match="a list of 1 to 10,000"):
         parse_labels(body, NOW)
