@@ -63,14 +63,14 @@ class ArtifactSettings(_Environment):
 
 
 class CanarySettings(_Environment):
-    """What new rollouts do about critical alerts unless they say so themselves."""
+    """The default of new rollouts for critical alerts."""
 
     alertmanager_url: str | None = Field(default=None, pattern=r"^https?://")
     canary_critical_alerts: Literal["hold", "ignore"] = "hold"
 
     @property
     def ignores_alerts(self) -> bool:
-        """Whether rollouts start with critical_alerts "ignore": only where no Alertmanager is set."""
+        """True if rollouts start with critical_alerts "ignore", which requires that no Alertmanager is set."""
         return self.alertmanager_url is None and self.canary_critical_alerts == "ignore"
 
 
