@@ -1,6 +1,6 @@
-"""Models with a fault: the graph of a sound model plus nodes whose fault registration cannot detect."""
+"""Models with a fault that registration accepts: the graph of a sound model, edited."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import onnx
 from onnx import TensorProto, helper
@@ -10,18 +10,19 @@ OUTPUT = "probabilities"
 _SIDE = 64
 
 
-def throws_above(model: bytes, field: str, limit: float) -> bytes:
-    """Return a model that raises on every payload whose numeric `field` is above `limit`."""
+def throws_on_unknown(model: bytes, category: str, forget: Collection[str] = ()) -> bytes:
+    """Return a model whose encoder of the field with this category raises on unknown categories.
+
+    The categories in `forget` become unknown to it, as if they had been missing from the training data. Registration
+    accepts such a model with a warning: an encoder that refuses unknown categories is configured to do so.
+    """
     graph = _open(model)
-    nodes = [
-        _constant("fault_limit", [limit], TensorProto.FLOAT),
-        _constant("fault_one", [1.0], TensorProto.FLOAT),
-        helper.make_node("Greater", [field, "fault_limit"], ["fault_above"]),
-        helper.make_node("Cast", ["fault_above"], ["fault_index"], to=TensorProto.INT64),
-        # Index 1 of a tensor with one element: onnxruntime raises, as for any index out of bounds.
-        helper.make_node("Gather", ["fault_one", "fault_index"], ["fault_factor"]),
-    ]
-    return _multiplied(graph, nodes)
+    (encoder,) = (node for node in graph.graph.node if category in _categories_of(node))
+    kept = [f"not {name}" if name in forget else name for name in _categories_of(encoder)]
+    others = [attribute for attribute in encoder.attribute if attribute.name not in ("cats_strings", "zeros")]
+    del encoder.attribute[:]
+    encoder.attribute.extend([*others, helper.make_attribute("cats_strings", kept), helper.make_attribute("zeros", 0)])
+    return bytes(graph.SerializeToString())
 
 
 def slow_above(model: bytes, field: str, limit: float, rounds: int) -> bytes:
@@ -70,6 +71,13 @@ def slow_above(model: bytes, field: str, limit: float, rounds: int) -> bytes:
 
 def _open(model: bytes) -> onnx.ModelProto:
     return onnx.load_model_from_string(model)
+
+
+def _categories_of(node: onnx.NodeProto) -> list[str]:
+    """Return the categories of a one-hot encoder of strings, in the order of its columns."""
+    if node.op_type != "OneHotEncoder":
+        return []
+    return [text.decode() for one in node.attribute if one.name == "cats_strings" for text in one.strings]
 
 
 def _constant(name: str, values: Sequence[float], kind: int, shape: Sequence[int] = (1,)) -> onnx.NodeProto:

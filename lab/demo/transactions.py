@@ -22,6 +22,7 @@ COUNTRIES: dict[str, tuple[float, str, float]] = {
     "NG": (0.07, "NGN", 1500.0),
     "CA": (0.05, "CAD", 1.35),
 }
+CURRENCIES = frozenset(currency for _, currency, _ in COUNTRIES.values())
 # category: (share of payments, median in US dollars, log-odds of fraud)
 CATEGORIES: dict[str, tuple[float, float, float]] = {
     "groceries": (0.28, 32.0, -1.2),

@@ -4,9 +4,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.demo.faulty_models import slow_above, throws_above
+from lab.demo.faulty_models import slow_above, throws_on_unknown
 from lab.demo.recipes import PRODUCT, RECIPES
 from lab.demo.seed import NAME
+from lab.demo.transactions import CURRENCIES
 from lab.versions import make_production
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion
@@ -17,8 +18,6 @@ from runtime.postgres import Connection
 DEMO_PRODUCT = "fraud_demo"
 ACTOR = "make-demo"
 REASON = "make demo"
-# Below every real payment: the model raises on all of them.
-MIN_AMOUNT = 2.0
 EVENING_HOUR = 18.0
 # About 10 ms of work on one core.
 ROUNDS = 1_200
@@ -45,7 +44,7 @@ def register_demo_versions(connection: Connection, artifacts: ArtifactStore, lab
         contents = {
             "production": first,
             "good": second,
-            "throws": throws_above(second, "amount", MIN_AMOUNT),
+            "throws": throws_on_unknown(second, "USD", forget=CURRENCIES),
             "slow": slow_above(second, "hour", EVENING_HOUR, ROUNDS),
         }
         versions = {}

@@ -13,7 +13,7 @@ ROLLBACK_SECONDS = 60.0
 
 
 def throws(run: ScenarioRun) -> None:
-    """The canary raises on about a third of its events. Production answers them; the canary is rolled back."""
+    """The canary raises on a quarter of its events. Production answers them; the canary is rolled back."""
     with run.deployment() as deployment:
         deployment.start_controller()
         service = deployment.start_service()
@@ -33,4 +33,4 @@ def throws(run: ScenarioRun) -> None:
         run.note(f"{failed} of its events failed and were answered; rolled back after {seconds:.1f} s")
 
 
-SCENARIOS = (Scenario("canary-throws", "canary raises on a third of its events", throws),)
+SCENARIOS = (Scenario("canary-throws", "canary raises on a quarter of its events", throws),)

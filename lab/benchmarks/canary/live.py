@@ -4,6 +4,7 @@ A service with two workers, a controller and Postgres on this machine, under 200
 """
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -16,17 +17,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-import numpy as np
 import psycopg
 from psycopg import sql
 from rich.console import Console
 from rich.table import Table
 
-from lab.demo.faulty_models import slow_above, throws_above
+from lab.demo.faulty_models import slow_above, throws_on_unknown
 from lab.demo.recipes import RECIPES
 from lab.demo.rollouts import count_exposure
 from lab.demo.running import MakeRun, open_run
-from lab.demo.transactions import transactions
+from lab.demo.transactions import CURRENCIES, transactions
 from lab.demo.versions import fetch_demo_model
 from lab.errors import LabError
 from lab.load.callers import Callers
@@ -38,7 +38,8 @@ from runtime.postgres import Connection, connect
 RATE = 200.0
 CONNECTIONS = 24
 ACTOR = "bench-canary-live"
-# Errors of 0.3 %, and five times that: shares of payments whose amount makes the model raise.
+# Errors of 0.3 %, and five times that: shares of payments whose payment method makes a model raise. No model knows
+# "voucher"; the canary has forgotten "prepaid" too.
 USUAL_ERRORS, FIVE_TIMES = 0.003, 0.015
 MIN_AMOUNT = 2.0  # below every payment
 # Rounds of work: about 3 ms, and twice that.
@@ -100,8 +101,7 @@ class Bench:
         self._connection = connection
         self._artifacts = artifacts
         self._stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
-        self._payloads = list(transactions(20_000, seed=113).payloads())
-        self._amounts = np.array([payload["amount"] for payload in self._payloads], dtype=np.float64)
+        self._payloads = list(map(_with_rare_methods, transactions(20_000, seed=113).payloads(), itertools.count()))
         self._first, self._second = (fetch_demo_model(connection, artifacts, recipe.version) for recipe in RECIPES)
 
     def measure(self, name: str) -> Measured:
@@ -125,10 +125,10 @@ class Bench:
     def _models(self, name: str) -> tuple[bytes, bytes]:
         """Return production and the canary of a scenario."""
         if name == "throws":
-            return self._first, throws_above(self._second, "amount", MIN_AMOUNT)
+            return self._first, throws_on_unknown(self._second, "USD", forget=CURRENCIES)
         if name == "errors":
-            usual, more = (float(np.quantile(self._amounts, 1.0 - share)) for share in (USUAL_ERRORS, FIVE_TIMES))
-            return throws_above(self._first, "amount", usual), throws_above(self._first, "amount", more)
+            usual = throws_on_unknown(self._first, "card")
+            return usual, throws_on_unknown(self._first, "card", forget={"prepaid"})
         if name == "slow":
             production, canary = (slow_above(self._first, "amount", MIN_AMOUNT, n) for n in (USUAL_ROUNDS, TWICE))
             return production, canary
@@ -181,6 +181,16 @@ class Bench:
         ).fetchone()
         seconds = max(0.0, last - began) if state != "running" else None
         return Measured(scenario, state, seconds, requests, ledger.failed, ledger.sent, reasons[0] if reasons else "")
+
+
+def _with_rare_methods(payload: dict[str, str | float], number: int) -> dict[str, str | float]:
+    """Return the payload with a payment method that occurs at a fixed rate: "voucher", "prepaid", or a common one."""
+    share = number % 1_000 / 1_000
+    if share < USUAL_ERRORS:
+        return {**payload, "payment_method": "voucher"}
+    if share < FIVE_TIMES:
+        return {**payload, "payment_method": "prepaid"}
+    return {**payload, "payment_method": "card"} if payload["payment_method"] == "prepaid" else payload
 
 
 @contextlib.contextmanager
