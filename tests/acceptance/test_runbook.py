@@ -197,7 +197,8 @@ TYPED"""
 def test_4_deploy(site: Site) -> None:
     """Before: the secrets' password, two registered models, and one in production, as the checklist has it."""
     site.run(f"""psql -d molam -qc "ALTER ROLE sira_service LOGIN PASSWORD '{PASSWORD}'" """)
-    boto3.client("s3", **client_options(site)).create_bucket(
+    client: Callable[..., Any] = boto3.client  # its overloads do not take a dict of options
+    client("s3", **client_options(site)).create_bucket(
         Bucket="runbook-models", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"}
     )
     for variable, version, trees in (("OLD_MODEL_ID", "1", 10), ("NEW_MODEL_ID", "2", 12)):

@@ -103,8 +103,8 @@ def test_a_process_that_ignores_sigterm_is_killed_and_has_no_exit_code(tmp_path:
     deadline = time.monotonic() + 20
     while process.output() != "up\n" and time.monotonic() < deadline:
         time.sleep(0.02)
-    code, _ = process.terminate(seconds=0.1)
-    assert code is None
+    exit_code, _ = process.terminate(seconds=0.1)
+    assert exit_code is None
     assert process.wait(0) == -signal.SIGKILL
 
 

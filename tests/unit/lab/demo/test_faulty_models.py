@@ -50,7 +50,8 @@ def trained() -> bytes:
 
 def scores(model: bytes, payments: list[dict[str, str | float]]) -> list[float | None]:
     """Return the probability of fraud of each payment, None if the model raises on it."""
-    session, found = opened(model), []
+    session = opened(model)
+    found: list[float | None] = []
     for payment in payments:
         feed = {name: np.array([[value]], np.float32 if name in NUMBERS else object) for name, value in payment.items()}
         try:

@@ -22,7 +22,7 @@ def scores(trained: Trained, columns: dict[str, np.ndarray]) -> np.ndarray:
         name: column.astype(np.float32 if name in NUMBERS else object).reshape(-1, 1)
         for name, column in columns.items()
     }
-    return session.run(["probabilities"], feed)[0][:, 1]
+    return np.asarray(session.run(["probabilities"], feed)[0])[:, 1]
 
 
 def test_it_tells_fraud_from_honest_payments_well_above_chance(trained: Trained) -> None:
