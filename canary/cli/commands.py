@@ -12,7 +12,7 @@ import click
 from rich.progress import MofNCompleteColumn
 
 from canary.cli.display import report_tables, rollout_card, rollouts_table
-from canary.controller.replay import Replayed, replay
+from canary.controller.replay import ReplayResult, replay
 from canary.labels.parsing import parse_csv
 from canary.labels.store import insert_labels
 from canary.report.page import render
@@ -224,7 +224,7 @@ def verify(product: str, as_json: bool) -> None:
     sys.exit(1 if found.differences else 0)
 
 
-def _print_replayed(found: Replayed) -> None:
+def _print_replayed(found: ReplayResult) -> None:
     if not found.differences:
         click.echo(f"{found.verdicts:,} verdicts follow from the stored evidence")
     for difference in found.differences:

@@ -1,4 +1,4 @@
-"""Metrics of the latest tick. Only the controller that judges sets them; those of an ended canary are cleared."""
+"""Metrics of the latest tick. Only the controller with the lease sets them; those of ended canaries are cleared."""
 
 from canary.controller.store import Judgement
 from canary.judge.verdict import Verdict
@@ -13,7 +13,7 @@ class Gauges:
         self._shown: set[str] = set()
 
     def publish(self, judgements: list[Judgement] | None) -> None:
-        """`judgements` as `tick` returns them."""
+        """Publish the judgements of a tick; None when another controller has the lease."""
         shown: set[str] = set()
         for judgement in judgements or ():
             product = judgement.rollout.product
@@ -44,5 +44,5 @@ def _clear(product: str) -> None:
 
 
 def _rules(verdict: Verdict) -> list[str]:
-    """Return the rules that asked for the rollback, one word each: a closed set of label values."""
+    """Return the rules that asked for the rollback, without names of metrics: a closed set of label values."""
     return [m.name.partition(":")[0] for m in verdict.measurements if m.outcome == "rollback"]

@@ -27,7 +27,7 @@ log = logging.getLogger("sira.canary.scheduler")
 
 FUSE_CHANNEL = "sira_fuse"
 DAYS_AHEAD = 7
-# How far the clocks of this process and of Postgres, which seals, may differ.
+# Allowed difference between the clocks of this process and of Postgres, whose clock seals the buckets.
 AFTER_SEAL_SECONDS = 0.25
 # Another controller takes over when the holder has not acted for this many ticks.
 STALE_TICKS = 1.5
@@ -35,7 +35,7 @@ LONG_STATEMENT_MS = 600_000
 
 
 class Controller:
-    """Judge every canary and maintain the tables. Any number may run: the lease lets one judge, locks serialise upkeep.
+    """Judge every canary and maintain the tables. Any number may run: a lease lets one judge; locks serialise upkeep.
 
     `last_tick`: time.monotonic() of the last tick that reached Postgres, as holder of the lease or not.
     """
@@ -61,21 +61,21 @@ class Controller:
     def start(self) -> None:
         self._scheduler.add_listener(_log_error, EVENT_JOB_ERROR)
         self._every(self._tick_seconds, self._tick, first=_until_sealed(time.time()))
-        self._every(3600, self._keep("count_labels", lambda c: count_labels(c, maturity=self._maturity)), first=10)
-        self._every(3600, self._keep("make_partitions", lambda c: upkeep.make_partitions(c, days_ahead=DAYS_AHEAD)))
+        self._every(3600, self._upkeep("count_labels", lambda c: count_labels(c, maturity=self._maturity)), first=10)
+        self._every(3600, self._upkeep("make_partitions", lambda c: upkeep.make_partitions(c, days_ahead=DAYS_AHEAD)))
         self._every(
             3600,
-            self._keep("drop_partitions", lambda c: upkeep.drop_partitions(c, retention_days=self._retention_days)),
+            self._upkeep("drop_partitions", lambda c: upkeep.drop_partitions(c, retention_days=self._retention_days)),
             first=60,
         )
         self._every(
             3600,
-            self._keep("drop_evidence", lambda c: upkeep.drop_evidence(c, retention_days=self._retention_days)),
+            self._upkeep("drop_evidence", lambda c: upkeep.drop_evidence(c, retention_days=self._retention_days)),
             first=90,
         )
-        self._every(30, self._keep("watch_spools", _watch_spools), first=5)
-        self._every(600, self._keep("thin_verdicts", upkeep.thin_verdicts), first=30)
-        self._every(3600, self._keep("drop_production_errors", upkeep.drop_production_errors), first=30)
+        self._every(30, self._upkeep("export_newest_rows", _export_newest_rows), first=5)
+        self._every(600, self._upkeep("thin_verdicts", upkeep.thin_verdicts), first=30)
+        self._every(3600, self._upkeep("drop_production_errors", upkeep.drop_production_errors), first=30)
         self._scheduler.start()
         self._listener.start()
 
@@ -111,7 +111,7 @@ class Controller:
             self._gauges.publish(judgements)
 
     def _listen(self) -> None:
-        """Judge at once when a serving process reports an open fuse; the next tick is the fallback."""
+        """Judge as soon as a serving process reports an open fuse; without a notification the next tick does."""
         while not self._stopping.wait(1.0):
             try:
                 with connect(self._database_url, name="fuse-listener", autocommit=True) as connection:
@@ -120,9 +120,11 @@ class Controller:
                         if list(connection.notifies(timeout=0.5, stop_after=1)):
                             self._tick()
             except psycopg.Error as error:
-                log.warning("not_listening", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
+                log.warning(
+                    "fuse_listener_disconnected", extra={"error": type(error).__name__, "sqlstate": error.sqlstate}
+                )
 
-    def _keep(self, name: str, work: Callable[[Connection], int]) -> Callable[[], None]:
+    def _upkeep(self, name: str, work: Callable[[Connection], int]) -> Callable[[], None]:
         """Return a job with its own connection, safe to run in every controller at once."""
 
         def job() -> None:
@@ -156,7 +158,7 @@ class Controller:
             self._connection = None
 
 
-def _watch_spools(connection: Connection) -> int:
+def _export_newest_rows(connection: Connection) -> int:
     """Export each product's newest logged row as Postgres has it; a pod that ships elsewhere cannot report that."""
     for product, newest in upkeep.newest_rows(connection).items():
         metrics.log_newest_row.labels(product).set(newest)
@@ -164,7 +166,7 @@ def _watch_spools(connection: Connection) -> int:
 
 
 def _until_sealed(now: float) -> float:
-    """Return the seconds until just after a bucket is sealed; a tick of the same length then never waits."""
+    """Return the seconds until just after a bucket is sealed, so that each tick finds one sealed moments ago."""
     return BUCKET_SECONDS - now % BUCKET_SECONDS + AFTER_SEAL_SECONDS
 
 

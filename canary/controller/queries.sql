@@ -1,7 +1,7 @@
 -- What a tick reads and writes, and the upkeep of the tables: canary/controller/store.py and upkeep.py.
 
 -- name: take_lease
--- One row, so one holder. A holder that has not acted for %(stale_seconds)s may be followed by any other.
+-- Take or renew the lease. It is one row, so it has one holder; any other may follow a holder that has not acted.
 INSERT INTO sira_controller_lease AS lease (holder, acted_at) VALUES (%(holder)s, clock_timestamp())
 ON CONFLICT (singleton) DO UPDATE SET holder = excluded.holder, acted_at = clock_timestamp()
 WHERE lease.holder = excluded.holder
@@ -9,13 +9,13 @@ WHERE lease.holder = excluded.holder
 RETURNING true;
 
 -- name: lock_evidence
--- Waits for the shipments under way and keeps new ones waiting: what is sealed below stays as it is read.
--- In the order in which a shipment takes its own: the other way round two could wait for each other.
+-- Wait for running shipments and block new ones, so that sealed evidence stays as it was read.
+-- Lock in the order in which a shipment locks, or the two could deadlock.
 SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(rollout_id::text))
 FROM (SELECT unnest(%(rollout_ids)s::uuid[]) AS rollout_id ORDER BY 1) AS ordered;
 
--- name: standings
--- The state around each rollout: its version's status, production, labels and fuse reports.
+-- name: contexts
+-- What matters around each rollout: the status of its version, production, labels and fuse trips.
 SELECT c.rollout_id::text, extract(epoch FROM clock_timestamp())::float8 AS now,
        canary.status AS canary_status,
        production.model_id::text AS production_now,
@@ -39,7 +39,8 @@ CROSS JOIN LATERAL (
 WHERE c.rollout_id = ANY(%(rollout_ids)s::uuid[]);
 
 -- name: arm_evidence
--- OFFSET 0 keeps one look into the index a rollout: joined freely, days of evidence were read for a few buckets.
+-- Evidence per rollout, bucket, phase and arm in each span. OFFSET 0 keeps one index scan per rollout: without it the
+-- planner read days of evidence for a few buckets.
 SELECT sealed.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, sealed.phase,
        coalesce(canary_percent, 0) AS percent, arm, requests, errors, timeouts, allowed, reviewed, blocked, latency, scores
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
@@ -50,7 +51,7 @@ CROSS JOIN LATERAL (
 LEFT JOIN sira_canary_phases phases ON (phases.rollout_id, phases.phase) = (sealed.rollout_id, sealed.phase);
 
 -- name: paired_evidence
--- Paired decisions per rollout, bucket and phase within each span.
+-- Paired decisions per rollout, bucket and phase in each span.
 SELECT sealed.rollout_id::text, extract(epoch FROM bucket_start)::bigint AS start, sealed.phase,
        canary_percent AS percent, n11, n10, n01, n00
 FROM unnest(%(rollout_ids)s::uuid[], %(firsts)s::float8[], %(throughs)s::float8[]) AS span (rollout_id, first, through)
@@ -68,17 +69,6 @@ FROM sira_production_errors
 WHERE product = %(product)s AND bucket_start >= to_timestamp(%(now)s) - interval '24 hours'
 GROUP BY bucket_start ORDER BY bucket_start;
 
--- name: set_dispersion
--- Store the estimated dispersion of production's errors.
-UPDATE sira_canary_config SET dispersion = %(dispersion)s, dispersion_at = clock_timestamp()
-WHERE rollout_id = %(rollout_id)s::uuid;
-
--- name: seal
--- Store each judge state and seal the evidence before the span's end.
-UPDATE sira_canary_config SET sealed_through = to_timestamp(through), judge_state = state
-FROM unnest(%(rollout_ids)s::uuid[], %(throughs)s::float8[], %(states)b::text[]) AS sealed (id, through, state)
-WHERE rollout_id = id;
-
 -- name: insert_verdicts
 -- Insert the verdicts of one tick.
 INSERT INTO sira_canary_verdicts
@@ -95,7 +85,7 @@ FROM jsonb_to_recordset(%(verdicts)s) AS judged (
 SELECT sira_make_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + %(days_ahead)s::int);
 
 -- name: drop_partitions
--- Drop partitions of the log that are older than the retention.
+-- Drop partitions of the log that are older than the retention allows.
 SELECT sira_drop_partitions((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
 
 -- name: drop_evidence
@@ -103,7 +93,8 @@ SELECT sira_drop_partitions((now() AT TIME ZONE 'UTC')::date - %(retention_days)
 SELECT sira_drop_evidence((now() AT TIME ZONE 'UTC')::date - %(retention_days)s::int);
 
 -- name: newest_rows
--- Of what is counted with the log's rows: production's half minutes, and a canary's buckets, alone in the last step.
+-- The time of the newest logged row per product, from the counts that are shipped with the rows: production's per half
+-- minute, and a canary's buckets because at full share production has no rows.
 SELECT product, extract(epoch FROM max(at))::float8 FROM (
     SELECT r.product, bucket_start AS at FROM siramodel_registry r
     CROSS JOIN LATERAL (SELECT bucket_start FROM sira_production_errors e WHERE e.product = r.product
@@ -117,7 +108,7 @@ SELECT product, extract(epoch FROM max(at))::float8 FROM (
 GROUP BY product;
 
 -- name: thin_verdicts
--- After an hour a verdict stays when it differs from the one before, or when it is the first of its ten minutes.
+-- Delete verdicts older than an hour that equal the one before, but keep the first of every ten minutes.
 DELETE FROM sira_canary_verdicts v USING (
     SELECT rollout_id, tick,
            (phase, verdict, action, dispersion) IS NOT DISTINCT FROM
@@ -129,5 +120,5 @@ DELETE FROM sira_canary_verdicts v USING (
 WHERE (v.rollout_id, v.tick) = (seen.rollout_id, seen.tick) AND seen.repeats AND seen.soon;
 
 -- name: drop_production_errors
--- Delete production's error counts that are older than a day.
+-- Delete production's error counts once the estimate of the dispersion no longer reads them.
 DELETE FROM sira_production_errors WHERE bucket_start < clock_timestamp() - interval '2 days';

@@ -18,60 +18,60 @@ from runtime.postgres import Connection
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A stored verdict that does not follow from the stored buckets; `names` says what differs."""
+    """A stored verdict that does not follow from the stored buckets; `names`: what differs."""
 
     tick: int
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class ReplayResult:
     verdicts: int
     differences: tuple[Difference, ...]
 
 
 def replay(
     connection: Connection, rollout: StoredRollout, *, on_verdict: Callable[[int, int], None] = lambda done, of: None
-) -> Replayed:
+) -> ReplayResult:
     """Recompute every stored verdict of a rollout. `on_verdict(done, of)` receives the progress.
 
-    Verdicts that were thinned out had the phase and the dispersion of the one before them.
+    Verdicts that were deleted as repetitions had the phase and the dispersion of the one before them.
     """
     stored = store.verdicts(connection, rollout.rollout_id)
     percents = {phase.phase: phase.canary_percent for phase in store.phases(connection, rollout.rollout_id)}
     state: JudgeState | None = None
     differences: list[Difference] = []
-    then = rollout
-    for place, verdict in enumerate(stored):
-        if place:
-            state = _absorb(connection, state, then, stored[place - 1], until=verdict)
+    as_judged = rollout
+    for index, verdict in enumerate(stored):
+        if index:
+            state = _absorb(connection, state, as_judged, stored[index - 1], until=verdict)
         percent = percents[verdict.phase]
-        then = replace(rollout, phase=verdict.phase, canary_percent=percent, dispersion=verdict.dispersion)
-        state = _absorb(connection, state, then, verdict)
-        again = judge(state, then.policy(), msgspec.convert(verdict.inputs, JudgeInputs))
-        if names := _differences(verdict, again):
+        as_judged = replace(rollout, phase=verdict.phase, canary_percent=percent, dispersion=verdict.dispersion)
+        state = _absorb(connection, state, as_judged, verdict)
+        recomputed = judge(state, as_judged.policy(), msgspec.convert(verdict.inputs, JudgeInputs))
+        if names := _differences(verdict, recomputed):
             differences.append(Difference(verdict.tick, names))
-        on_verdict(place + 1, len(stored))
-    return Replayed(len(stored), tuple(differences))
+        on_verdict(index + 1, len(stored))
+    return ReplayResult(len(stored), tuple(differences))
 
 
 def _absorb(
     connection: Connection,
     state: JudgeState | None,
-    then: StoredRollout,
+    as_judged: StoredRollout,
     verdict: StoredVerdict,
     until: StoredVerdict | None = None,
 ) -> JudgeState | None:
-    """Absorb the verdict's own buckets, or those between it and `until`, with the rollout as it was then."""
+    """Absorb the verdict's own buckets, or those between it and `until`, with the rollout as it was when judged."""
     first = (verdict.evidence_through if until else verdict.evidence_from).timestamp()
     through = (until.evidence_from if until else verdict.evidence_through).timestamp()
-    sealed = evidence_store.buckets(connection, [Span(then.rollout_id, first, through)])
-    return absorb_sealed(state, sealed[then.rollout_id], then, through)
+    sealed = evidence_store.buckets(connection, [Span(as_judged.rollout_id, first, through)])
+    return absorb_sealed(state, sealed[as_judged.rollout_id], as_judged, through)
 
 
-def _differences(stored: StoredVerdict, again: Verdict) -> tuple[str, ...]:
-    names = [] if stored.verdict == again.kind else ["verdict"]
-    names += [] if stored.reasons == again.reasons else ["reasons"]
-    then, now = ({m.name: m for m in measurements} for measurements in (stored.measurements, again.measurements))
-    names += sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+def _differences(stored: StoredVerdict, recomputed: Verdict) -> tuple[str, ...]:
+    names = [] if stored.verdict == recomputed.kind else ["verdict"]
+    names += [] if stored.reasons == recomputed.reasons else ["reasons"]
+    before, after = ({m.name: m for m in verdict.measurements} for verdict in (stored, recomputed))
+    names += sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return tuple(names)

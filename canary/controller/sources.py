@@ -14,7 +14,7 @@ log = logging.getLogger("sira.canary.sources")
 
 # A rollback waits for these answers, so the timeout is a small part of a tick.
 TIMEOUT_SECONDS = 2.0
-_AT_ONCE = 8
+_MAX_CONCURRENT_REQUESTS = 8
 # Teams share an Alertmanager: another team's alert holds a canary only if it carries our label.
 _CRITICAL = "/api/v2/alerts?active=true&silenced=false&inhibited=false&" + urllib.parse.urlencode(
     [("filter", 'severity="critical"'), ("filter", 'service="sira-inference"')]
@@ -46,19 +46,19 @@ class Answers:
 
 
 class Sources:
-    """Query Alertmanager and Prometheus concurrently. What does not answer in time is unknown, never an error."""
+    """Query Alertmanager and Prometheus concurrently. A late answer counts as unknown, not as an error."""
 
     def __init__(self, alertmanager_url: str | None, prometheus_url: str | None) -> None:
         self._alertmanager_url = alertmanager_url
         self._prometheus_url = prometheus_url
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sources")
+        self._pool = ThreadPoolExecutor(_MAX_CONCURRENT_REQUESTS, thread_name_prefix="sources")
 
     def ask(self, queries: Collection[str]) -> Answers:
         alerts = self._pool.submit(_or_none, self._critical_alerts)
         values = {query: self._pool.submit(_or_none, self._value, query) for query in queries}
         asked: list[Future[Any]] = [alerts, *values.values()]
         wait(asked, timeout=TIMEOUT_SECONDS)
-        return Answers(_now(alerts), {query: _now(value) for query, value in values.items()})
+        return Answers(_result(alerts), {query: _result(value) for query, value in values.items()})
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -71,14 +71,14 @@ class Sources:
         return tuple(sorted({Alert(one.get("alertname", "unnamed"), one.get("product", "")) for one in labels}))
 
     def _value(self, query: str) -> float | None:
-        """Return the only sample of an instant vector or a scalar; None for none, several, or no finite one."""
+        """Return the one sample of an instant vector or a scalar; None for none, for several, and if not finite."""
         if not self._prometheus_url:
             return None
         parameters = urllib.parse.urlencode({"query": query, "timeout": f"{TIMEOUT_SECONDS:g}s"})
         data = _get_json(f"{self._prometheus_url.rstrip('/')}/api/v1/query?{parameters}")["data"]
         samples = [data["result"]] if data["resultType"] == "scalar" else [row["value"] for row in data["result"]]
         if len(samples) != 1:
-            log.warning("query_gives_no_single_value", extra={"samples": len(samples)})
+            log.warning("query_without_single_value", extra={"samples": len(samples)})
             return None
         value = float(samples[0][1])
         return value if math.isfinite(value) else None
@@ -89,13 +89,13 @@ def _get_json(url: str) -> Any:
         return json.load(response)
 
 
-def _or_none(ask: Callable[..., _Answer | None], *words: str) -> _Answer | None:
+def _or_none(ask: Callable[..., _Answer | None], *arguments: str) -> _Answer | None:
     try:
-        return ask(*words)
+        return ask(*arguments)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        log.warning("source_did_not_answer", extra={"error": type(error).__name__})
+        log.warning("source_unavailable", extra={"error": type(error).__name__})
         return None
 
 
-def _now(future: "Future[_Answer | None]") -> _Answer | None:
+def _result(future: "Future[_Answer | None]") -> _Answer | None:
     return future.result() if future.done() and not future.cancelled() else None

@@ -1,4 +1,4 @@
-"""The judge's states that this process encoded last, so that it does not decode what it reads back unchanged."""
+"""The judge states that this process encoded last, so that it need not decode what it reads back unchanged."""
 
 from canary.judge.state import JudgeState, decode_state, encode_state
 

@@ -14,7 +14,7 @@ from canary.judge.evidence import ArmBucket, Bucket, Histogram, Paired
 from canary.judge.safety_rules import JudgeInputs
 from canary.judge.verdict import Verdict
 from canary.rollout.next_action import ACTION_NAMES, Action
-from canary.rollout.store import StoredRollout, jsonb
+from canary.rollout.store import Seal, StoredRollout, jsonb, seal
 from registry.model_version import Status as ModelStatus
 from runtime.postgres import Connection
 from runtime.queries import load_queries
@@ -23,10 +23,10 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The state around a rollout. `now`: Postgres's clock, epoch seconds; the only clock of a tick.
+class RolloutContext:
+    """What matters around a rollout. `now`: Postgres's clock in epoch seconds, the only clock of a tick.
 
-    `production_now`: the product's production version, which someone may have changed; None when there is none.
+    `production_now`: the product's production version, which may have changed; None when there is none.
     """
 
     now: float
@@ -69,7 +69,7 @@ class Judgement:
 
 
 def take_lease(connection: Connection, holder: str, *, stale_seconds: float) -> bool:
-    """Return whether `holder` may act: it held the lease, or its holder has not acted for `stale_seconds`."""
+    """Return whether `holder` has the lease: it had it before, or nobody has acted for `stale_seconds`."""
     values = {"holder": holder, "stale_seconds": stale_seconds}
     return connection.execute(QUERIES["take_lease"], values).fetchone() is not None
 
@@ -79,11 +79,11 @@ def lock_evidence(connection: Connection, rollout_ids: Sequence[str]) -> None:
     connection.execute(QUERIES["lock_evidence"], {"rollout_ids": list(rollout_ids)})
 
 
-def standings(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, Standing]:
-    """Return the state around each rollout, by rollout_id."""
+def contexts(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, RolloutContext]:
+    """Return the context of each rollout, by rollout_id."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES["standings"], {"rollout_ids": list(rollout_ids)}).fetchall()
-    return {row["rollout_id"]: _standing(row) for row in rows}
+        rows = cursor.execute(QUERIES["contexts"], {"rollout_ids": list(rollout_ids)}).fetchall()
+    return {row["rollout_id"]: _context(row) for row in rows}
 
 
 def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[PhasedBucket]]:
@@ -93,16 +93,16 @@ def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[Pha
         "firsts": [span.first for span in spans],
         "throughs": [span.through for span in spans],
     }
-    found: dict[tuple[str, int, int], dict[str, Any]] = {}
+    counts_of: dict[tuple[str, int, int], dict[str, Any]] = {}
     percents: dict[tuple[str, int], float] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
         for query, of_row in (("arm_evidence", _arm), ("paired_evidence", _pairs)):
             for row in cursor.execute(QUERIES[query], values):
                 rollout_id, phase = row["rollout_id"], row["phase"]
-                found.setdefault((rollout_id, row["start"], phase), {}).update(of_row(row))
+                counts_of.setdefault((rollout_id, row["start"], phase), {}).update(of_row(row))
                 percents[rollout_id, phase] = row["percent"]
     sealed: dict[str, list[PhasedBucket]] = {span.rollout_id: [] for span in spans}
-    for (rollout_id, start, phase), counts in sorted(found.items(), key=lambda item: item[0]):
+    for (rollout_id, start, phase), counts in sorted(counts_of.items(), key=lambda item: item[0]):
         sealed[rollout_id].append(PhasedBucket(Bucket(start, phase, **counts), percents[rollout_id, phase]))
     return sealed
 
@@ -112,20 +112,11 @@ def production_error_cells(connection: Connection, product: str, now: float) -> 
     return connection.execute(QUERIES["production_error_cells"], {"product": product, "now": now}).fetchall()
 
 
-def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | None) -> None:
-    connection.execute(QUERIES["set_dispersion"], {"rollout_id": rollout_id, "dispersion": dispersion})
-
-
 def store_judgements(connection: Connection, judgements: Sequence[Judgement]) -> None:
-    """Store the verdicts and the seals: evidence before a span's end never changes; a late row counts after it."""
+    """Store each verdict, and seal the evidence that it was judged on."""
     verdicts = [_verdict_row(judgement) for judgement in judgements]
     connection.execute(QUERIES["insert_verdicts"], {"verdicts": jsonb(verdicts)})
-    seals = {
-        "rollout_ids": [judgement.rollout.rollout_id for judgement in judgements],
-        "throughs": [judgement.span.through for judgement in judgements],
-        "states": [judgement.state for judgement in judgements],
-    }
-    connection.execute(QUERIES["seal"], seals)
+    seal(connection, [Seal(one.rollout.rollout_id, one.span.through, one.state) for one in judgements])
 
 
 def _verdict_row(judgement: Judgement) -> dict[str, Any]:
@@ -145,9 +136,9 @@ def _verdict_row(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _standing(row: Mapping[str, Any]) -> Standing:
+def _context(row: Mapping[str, Any]) -> RolloutContext:
     labels = LabelCounts(row["events"], row["matured"], _paired(row))
-    return Standing(
+    return RolloutContext(
         now=row["now"],
         canary_status=ModelStatus(row["canary_status"]),
         production_now=row["production_now"],

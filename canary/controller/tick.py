@@ -1,7 +1,7 @@
-"""One evaluation: lease -> rollouts -> evidence -> judge -> next action -> store and apply.
+"""One tick: lease -> rollouts -> evidence -> judge -> next action -> store and apply.
 
-All rollouts share a transaction: one transaction each would take half a second for fifty of them. When it fails they
-are judged one by one, so that one that cannot be judged does not stop the others.
+All rollouts share one transaction: fifty transactions would take half a second. When it fails, each rollout is judged
+in its own transaction, so that one that cannot be judged does not stop the others.
 """
 
 import logging
@@ -11,7 +11,7 @@ from dataclasses import replace
 from canary.controller import store as evidence_store
 from canary.controller.sources import Answers, Sources
 from canary.controller.state_cache import StateCache
-from canary.controller.store import Judgement, PhasedBucket, Span, Standing
+from canary.controller.store import Judgement, PhasedBucket, RolloutContext, Span
 from canary.judge import sequential
 from canary.judge.absorb import absorb
 from canary.judge.evidence import HISTORY_SECONDS, sealed_before
@@ -72,15 +72,15 @@ def _try(
 def judge_rollouts(
     connection: Connection, rollout_ids: Sequence[str], answers: Answers, cache: StateCache
 ) -> list[Judgement]:
-    """Judge in the caller's transaction and apply what follows; leave out rollouts that have ended meanwhile."""
+    """Judge in the caller's transaction and apply the actions; leave out rollouts that have ended meanwhile."""
     evidence_store.lock_evidence(connection, rollout_ids)
-    standings = evidence_store.standings(connection, rollout_ids)
+    contexts = evidence_store.contexts(connection, rollout_ids)
     live = [rollout for rollout in store.lock_rollouts(connection, rollout_ids) if rollout.live]
-    current = _up_to_date(connection, live, standings)
-    spans = [_unsealed(rollout, standings[rollout.rollout_id]) for rollout in current]
+    current = _up_to_date(connection, live, contexts)
+    spans = [_unsealed(rollout, contexts[rollout.rollout_id]) for rollout in current]
     sealed = evidence_store.buckets(connection, spans)
     judgements = [
-        _judge(rollout, span, sealed[rollout.rollout_id], standings[rollout.rollout_id], answers, cache)
+        _judge(rollout, span, sealed[rollout.rollout_id], contexts[rollout.rollout_id], answers, cache)
         for rollout, span in zip(current, spans, strict=True)
     ]
     evidence_store.store_judgements(connection, judgements)
@@ -88,46 +88,46 @@ def judge_rollouts(
 
 
 def _up_to_date(
-    connection: Connection, live: Iterable[StoredRollout], standings: dict[str, Standing]
+    connection: Connection, live: Iterable[StoredRollout], contexts: dict[str, RolloutContext]
 ) -> list[StoredRollout]:
-    """Follow what happened around each rollout since it was last judged; stop those whose version is no canary."""
+    """Apply changes around each rollout since its last verdict; stop those whose version is no longer canary."""
     current = []
     for rollout in live:
-        standing = standings[rollout.rollout_id]
-        if standing.canary_status is not ModelStatus.CANARY:
-            reason = by_controller(f"the canary's version is {standing.canary_status} in the registry")
-            transitions.stop(connection, rollout, reason)
+        context = contexts[rollout.rollout_id]
+        if context.canary_status is not ModelStatus.CANARY:
+            change = by_controller(f"the canary's version is {context.canary_status} in the registry")
+            transitions.stop(connection, rollout, change)
             continue
-        if standing.production_now and standing.production_now != rollout.production_model_id:
-            rollout = transitions.follow_production(connection, rollout, standing.production_now)
-        unjudged_seconds = standing.now - rollout.sealed_through.timestamp()
+        if context.production_now and context.production_now != rollout.production_model_id:
+            rollout = transitions.follow_production(connection, rollout, context.production_now)
+        unjudged_seconds = context.now - rollout.sealed_through.timestamp()
         if unjudged_seconds > UNJUDGED_SECONDS:
             rollout = transitions.restart_step(connection, rollout, unjudged_seconds=unjudged_seconds)
-        current.append(_with_dispersion(connection, rollout, standing.now))
+        current.append(_with_dispersion(connection, rollout, context.now))
     return current
 
 
-def _unsealed(rollout: StoredRollout, standing: Standing) -> Span:
-    """Return the evidence not absorbed yet; before the first bucket it includes production's time before."""
+def _unsealed(rollout: StoredRollout, context: RolloutContext) -> Span:
+    """Return the span of evidence that is not absorbed yet; the first one includes production's history."""
     sealed = rollout.sealed_through.timestamp()
     first = sealed if rollout.judge_state else sealed - HISTORY_SECONDS
-    return Span(rollout.rollout_id, first, max(sealed, sealed_before(standing.now)))
+    return Span(rollout.rollout_id, first, max(sealed, sealed_before(context.now)))
 
 
 def _judge(
     rollout: StoredRollout,
     span: Span,
     sealed: Iterable[PhasedBucket],
-    standing: Standing,
+    context: RolloutContext,
     answers: Answers,
     cache: StateCache,
 ) -> Judgement:
     stored = rollout.judge_state
     state = cache.decode(rollout.rollout_id, stored) if stored else None
     state = absorb_sealed(state, sealed, rollout, span.through)
-    inputs = _inputs(rollout, standing, answers)
+    inputs = _inputs(rollout, context, answers)
     verdict = judge(state, rollout.policy(), inputs)
-    action = next_action(rollout.position(), verdict, standing.now)
+    action = next_action(rollout.position(), verdict, context.now)
     encoded = cache.encode(rollout.rollout_id, state) if state else None
     return Judgement(rollout, span, encoded, inputs, verdict, action)
 
@@ -136,8 +136,8 @@ def absorb_sealed(
     state: JudgeState | None, sealed: Iterable[PhasedBucket], rollout: StoredRollout, through: float
 ) -> JudgeState | None:
     """Return the state at `through` (epoch seconds), in the rollout's phase even before its first answer."""
-    for found in sealed:
-        state = absorb(state, found.bucket, rollout.policy(found.percent))
+    for phased in sealed:
+        state = absorb(state, phased.bucket, rollout.policy(phased.percent))
     if state and state.phase.number < rollout.phase:
         # Evidence of the phase before must not count for this one.
         state = begin_phase(state, rollout.phase, int(through), rollout.policy().percent)
@@ -158,22 +158,22 @@ def _apply(connection: Connection, judgement: Judgement) -> StoredRollout:
             return rollout
 
 
-def _inputs(rollout: StoredRollout, standing: Standing, answers: Answers) -> JudgeInputs:
+def _inputs(rollout: StoredRollout, context: RolloutContext, answers: Answers) -> JudgeInputs:
     return JudgeInputs(
-        now=standing.now,
-        bake_over=bake_over(rollout.position(), standing.now),
+        now=context.now,
+        bake_over=bake_over(rollout.position(), context.now),
         critical_alerts=answers.alerts_about(rollout.product),
         metrics={metric.name: answers.values.get(metric.query) for metric in rollout.limits.metrics},
-        labels=standing.labels,
-        fuse_trips=standing.fuse_trips,
+        labels=context.labels,
+        fuse_trips=context.fuse_trips,
     )
 
 
 def _with_dispersion(connection: Connection, rollout: StoredRollout, now: float) -> StoredRollout:
-    """Estimate production's dispersion over the last day again every hour: reading a day's rows takes long."""
+    """Estimate production's dispersion over the last day once per hour: reading a day of rows takes long."""
     if rollout.dispersion_at and now - rollout.dispersion_at.timestamp() < DISPERSION_AGE_SECONDS:
         return rollout
     cells = evidence_store.production_error_cells(connection, rollout.product, now)
     dispersion = sequential.dispersion(cells)
-    evidence_store.set_dispersion(connection, rollout.rollout_id, dispersion)
+    store.set_dispersion(connection, rollout.rollout_id, dispersion)
     return replace(rollout, dispersion=dispersion)

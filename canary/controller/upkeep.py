@@ -20,17 +20,17 @@ def drop_evidence(connection: Connection, *, retention_days: int) -> int:
 
 
 def newest_rows(connection: Connection) -> dict[str, float]:
-    """Return by product the time of its newest logged row, in epoch seconds, to half a minute."""
+    """Return the time of each product's newest logged row, in epoch seconds, to half a minute."""
     return dict(connection.execute(QUERIES["newest_rows"]).fetchall())
 
 
 def thin_verdicts(connection: Connection) -> int:
-    """Drop verdicts that repeat the one before; the rest is enough to recompute each that stays."""
+    """Delete verdicts that repeat the one before, and return how many; the remaining ones can still be recomputed."""
     return connection.execute(QUERIES["thin_verdicts"]).rowcount
 
 
 def drop_production_errors(connection: Connection) -> int:
-    """Drop rows older than the day on which the dispersion of errors is estimated."""
+    """Delete counts older than two days; the dispersion of errors is estimated from the last one."""
     return connection.execute(QUERIES["drop_production_errors"]).rowcount
 
 

@@ -7,7 +7,7 @@ CONTROLLER = "controller"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the audit log records of a change besides what changed."""
+    """What the audit log records of a change besides its before and after."""
 
     actor: str
     reason: str | None = None

@@ -1,4 +1,4 @@
-"""A rollout as HTTP and `--json` show it: plain values, times in RFC 3339."""
+"""A rollout as HTTP and `--json` show it: plain values, with times in RFC 3339."""
 
 from datetime import timedelta
 from typing import Any
@@ -11,7 +11,7 @@ NO_CANARY = "none"
 
 
 def summary(product: str, rollout: StoredRollout | None) -> dict[str, Any]:
-    """The public summary. `state` is that of the last rollout; `canary_percent` is 0 when none runs."""
+    """Return the public summary: the state of the latest rollout, and 0 % when none runs."""
     return {
         "product": product,
         "canary_percent": rollout.canary_percent if rollout else 0,
@@ -20,7 +20,7 @@ def summary(product: str, rollout: StoredRollout | None) -> dict[str, Any]:
 
 
 def description(rollout: StoredRollout, verdict: StoredVerdict | None) -> dict[str, Any]:
-    """The full description of a rollout, with the reasons for its state."""
+    """Return everything about a rollout, with the reasons for its state."""
     return {
         **summary(rollout.product, rollout),
         "rollout_id": rollout.rollout_id,

@@ -1,4 +1,4 @@
-"""What happens to a rollout next: pure, from its plan, its position in it and the latest verdict."""
+"""What happens to a rollout next, from its plan, its position in the plan and the latest verdict. Pure."""
 
 from typing import Literal
 
@@ -9,10 +9,9 @@ from canary.plan import Plan, Step
 
 RolloutStatus = Literal["running", "paused", "stopped", "rolled_back", "promoted"]
 
-
-# The step of a percentage below the plan's first: the rollout stays there until an operator changes it.
+# A percentage below the plan's first step: the rollout stays there until an operator changes it.
 BEFORE_PLAN = -1
-_BY_HAND = Step(percent=0, bake_seconds=0, gate="manual")
+_MANUAL_STEP = Step(percent=0, bake_seconds=0, gate="manual")
 
 
 class Position(msgspec.Struct, frozen=True):
@@ -25,7 +24,7 @@ class Position(msgspec.Struct, frozen=True):
 
     @property
     def current_step(self) -> Step:
-        return _BY_HAND if self.step == BEFORE_PLAN else self.plan.steps[self.step]
+        return _MANUAL_STEP if self.step == BEFORE_PLAN else self.plan.steps[self.step]
 
 
 class Continue(msgspec.Struct, frozen=True, tag=True):
@@ -44,7 +43,7 @@ class Advance(msgspec.Struct, frozen=True, tag=True):
 
 
 class Promote(msgspec.Struct, frozen=True, tag=True):
-    """Make the canary production: the last step has passed."""
+    """Make the canary the production model: the last step has passed."""
 
 
 class RollBack(msgspec.Struct, frozen=True, tag=True):

@@ -1,4 +1,4 @@
-"""What an operator may do to a product's canary. Every function runs in the caller's transaction."""
+"""What an operator may do with a product's canary. Every function runs in the caller's transaction."""
 
 import msgspec
 import psycopg
@@ -34,7 +34,7 @@ class CanaryConflict(CanaryError):
 def start_or_change(
     connection: Connection, request: CanaryRequest, *, actor: str, ignore_alerts: bool = False
 ) -> tuple[StoredRollout, bool]:
-    """Return the rollout, and whether it is new. A live one takes the requested percentage as a new phase.
+    """Return the rollout, and whether it is new. A live rollout continues with the requested percentage as a new phase.
 
     `ignore_alerts` starts a new one with critical_alerts "ignore": where there is no Alertmanager, "hold" never ends.
 
@@ -68,7 +68,7 @@ def find(connection: Connection, product: str) -> StoredRollout | None:
 
 
 def stop(connection: Connection, product: str, change: Change) -> StoredRollout | None:
-    """Send all traffic to production. Safe to repeat: with nothing to stop, return the last rollout as it ended."""
+    """Send all traffic to production. Safe to repeat: without a live rollout, return the last one as it ended."""
     live = store.lock_live_rollout(connection, product)
     if live is None:
         return find(connection, product)
@@ -86,7 +86,7 @@ def resume(connection: Connection, product: str, change: Change) -> StoredRollou
 
 
 def next_step(connection: Connection, product: str, change: Change) -> StoredRollout:
-    """Move to the next step now, or from the last one to production, whatever the bake time and the judge say."""
+    """Move to the next step now, or from the last step to production, regardless of bake time and verdict."""
     rollout = live(connection, product)
     following = rollout.step + 1
     if following < len(rollout.plan.steps):
@@ -135,10 +135,8 @@ def _canary_version(connection: Connection, request: CanaryRequest) -> ModelVers
     if version.product != request.product:
         raise RequestInvalid([f"canary_model_id: is a version of {version.product}"])
     if version.status not in (ModelStatus.STAGING, ModelStatus.CANARY):
-        remedy = (
-            "a retry is a new rollout: promote it to staging first" if version.status is ModelStatus.ROLLED_BACK else ""
-        )
-        remedy = remedy or "a canary starts from staging"
+        retry = version.status is ModelStatus.ROLLED_BACK
+        remedy = "a retry is a new rollout: promote it to staging first" if retry else "a canary starts from staging"
         raise CanaryConflict(f"model {version.model_id} is {version.status}: {remedy}")
     return version
 

@@ -6,7 +6,7 @@ SELECT rollout_id::text, limits->'metrics' AS metrics FROM sira_canary_config
 WHERE status IN ('running', 'paused') ORDER BY product;
 
 -- name: lock_rollouts
--- Lock rollouts by id, in a fixed order.
+-- Lock rollouts by id, in a fixed order so that two callers cannot deadlock.
 SELECT * FROM sira_canary_config WHERE rollout_id = ANY(%(rollout_ids)s::uuid[]) ORDER BY rollout_id FOR UPDATE;
 
 -- name: lock_live_rollout
@@ -14,29 +14,29 @@ SELECT * FROM sira_canary_config WHERE rollout_id = ANY(%(rollout_ids)s::uuid[])
 SELECT * FROM sira_canary_config WHERE product = %(product)s AND status IN ('running', 'paused') FOR UPDATE;
 
 -- name: latest_rollout
--- A product's latest rollout.
+-- A product's live rollout, or its last one.
 SELECT * FROM sira_canary_config WHERE product = %(product)s ORDER BY created_at DESC LIMIT 1;
 
 -- name: all_rollouts
--- The latest rollouts, of one product or of all.
+-- The newest rollouts of one product or of all.
 SELECT * FROM sira_canary_config
 WHERE %(product)s::text IS NULL OR product = %(product)s::text
 ORDER BY created_at DESC LIMIT %(limit)s;
 
 -- name: product_exists
--- True if a product has a registered version. Reads siramodel_registry, a table of registry.
+-- Return whether a product has a registered version.
 SELECT EXISTS (SELECT FROM siramodel_registry WHERE product = %(product)s);
 
 -- name: insert_rollout
--- Insert a rollout.
+-- Insert a rollout at the phase, times and status that the table defaults to.
 INSERT INTO sira_canary_config
     (product, canary_model_id, production_model_id, canary_percent, mode, plan, limits, step, created_by)
 VALUES (%(product)s, %(canary_model_id)s, %(production_model_id)s, %(canary_percent)s, %(mode)s, %(plan)s, %(limits)s,
         %(step)s, %(created_by)s)
 RETURNING *;
 
--- name: insert_production_before
--- What production answered before, as far as this version of it did.
+-- name: insert_production_history
+-- Start a rollout with what the current production version has answered in the last minutes.
 INSERT INTO sira_canary_evidence (rollout_id, phase, arm, bucket_start, requests, errors, latency)
 SELECT rollout_id, -1, 'production', bucket_start, sum(requests), sum(errors), sira_histogram_sum(latency)
 FROM sira_canary_config c
@@ -56,7 +56,7 @@ SET canary_percent = %(percent)s, step = %(step)s, phase = phase + 1,
 WHERE rollout_id = %(rollout_id)s::uuid RETURNING *;
 
 -- name: record_phase
--- Record the split of the current phase.
+-- Record the split of the current phase, with who began it.
 INSERT INTO sira_canary_phases (rollout_id, phase, step, canary_percent, production_model_id, started_by)
 SELECT rollout_id, phase, step, canary_percent, production_model_id, %(actor)s
 FROM sira_canary_config WHERE rollout_id = %(rollout_id)s::uuid;
@@ -69,8 +69,19 @@ SET status = %(status)s::text, updated_at = clock_timestamp(),
     ended_at = CASE WHEN %(status)s::text IN ('running', 'paused') THEN NULL ELSE clock_timestamp() END
 WHERE rollout_id = %(rollout_id)s::uuid RETURNING *;
 
+-- name: set_dispersion
+-- Set the dispersion of production's errors, and when it was estimated.
+UPDATE sira_canary_config SET dispersion = %(dispersion)s, dispersion_at = clock_timestamp()
+WHERE rollout_id = %(rollout_id)s::uuid;
+
+-- name: seal
+-- Store each rollout's judge state, and seal the evidence that it has absorbed.
+UPDATE sira_canary_config SET sealed_through = to_timestamp(through), judge_state = state
+FROM unnest(%(rollout_ids)s::uuid[], %(throughs)s::float8[], %(states)b::text[]) AS sealed (id, through, state)
+WHERE rollout_id = id;
+
 -- name: insert_rollback
--- Record a rollback.
+-- Record a rollback with the measurements that asked for it.
 INSERT INTO sira_canary_rollback_log
     (product, canary_model_id, production_model_id, reason, rolled_back_by, rollout_id, measurements)
 VALUES (%(product)s, %(canary_model_id)s, %(production_model_id)s, %(reason)s, %(rolled_back_by)s, %(rollout_id)s,

@@ -26,7 +26,7 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 class StoredRollout:
     """A row of sira_canary_config. `judge_state`: as `judge.state.encode_state` wrote it, None before the first bucket.
 
-    `phase` counts its splits; evidence before `sealed_through` is judged and never changes.
+    `phase` counts its splits; evidence before `sealed_through` has been judged and never changes.
     """
 
     rollout_id: str
@@ -75,6 +75,15 @@ class NewRollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Seal:
+    """`judge_state`: the state at `through` (epoch seconds), None before the first bucket."""
+
+    rollout_id: str
+    through: float
+    judge_state: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One split of a rollout."""
 
@@ -88,9 +97,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class StoredVerdict:
-    """A row of sira_canary_verdicts: with its buckets, enough to recompute it.
+    """A row of sira_canary_verdicts. Together with its buckets it is enough to recompute the verdict.
 
-    `inputs` are `safety_rules.Inputs` as JSON. `dispersion` weighed the buckets of this verdict.
+    `inputs` are `safety_rules.JudgeInputs` as JSON. Its buckets were absorbed with `dispersion`.
     """
 
     tick: int
@@ -123,7 +132,7 @@ def all_rollouts(connection: Connection, *, product: str | None = None, limit: i
 
 
 def lock_rollouts(connection: Connection, rollout_ids: Sequence[str]) -> list[StoredRollout]:
-    """Lock the rows and return them; waits until every other change of them has ended."""
+    """Lock the rows and return them, after every other change to them has ended."""
     return _rollouts(connection, "lock_rollouts", {"rollout_ids": list(rollout_ids)})
 
 
@@ -137,20 +146,20 @@ def latest_rollout(connection: Connection, product: str) -> StoredRollout | None
 
 
 def product_exists(connection: Connection, product: str) -> bool:
-    found = connection.execute(QUERIES["product_exists"], {"product": product}).fetchone()
-    return bool(found and found[0])
+    row = connection.execute(QUERIES["product_exists"], {"product": product}).fetchone()
+    return bool(row and row[0])
 
 
 def insert_rollout(connection: Connection, new: NewRollout, *, actor: str) -> StoredRollout:
-    """Insert a rollout with production's last ten minutes as its first evidence.
+    """Insert a rollout, with production's last ten minutes as its first evidence.
 
     Raises psycopg.errors.UniqueViolation when the product has a live rollout.
     """
     values = {name: getattr(new, name) for name in NewRollout.__slots__}
     values |= {"plan": jsonb(new.plan), "limits": jsonb(new.limits), "created_by": actor}
-    rollout = _phase_recorded(connection, "insert_rollout", values, actor)
-    before = {"rollout_id": rollout.rollout_id, "seconds": HISTORY_SECONDS}
-    connection.execute(QUERIES["insert_production_before"], before)
+    rollout = _with_phase_recorded(connection, "insert_rollout", values, actor)
+    history = {"rollout_id": rollout.rollout_id, "seconds": HISTORY_SECONDS}
+    connection.execute(QUERIES["insert_production_history"], history)
     return rollout
 
 
@@ -165,7 +174,7 @@ def begin_phase(
 ) -> StoredRollout:
     """Start another split, or compare with another production; the evidence of the step starts again."""
     values = {"rollout_id": rollout_id, "percent": percent, "step": step, "production_model_id": production_model_id}
-    return _phase_recorded(connection, "begin_phase", values, actor)
+    return _with_phase_recorded(connection, "begin_phase", values, actor)
 
 
 def set_status(connection: Connection, rollout_id: str, status: RolloutStatus) -> StoredRollout:
@@ -173,6 +182,20 @@ def set_status(connection: Connection, rollout_id: str, status: RolloutStatus) -
     changed = _rollout(connection, "set_status", {"rollout_id": rollout_id, "status": status})
     assert changed is not None
     return changed
+
+
+def set_dispersion(connection: Connection, rollout_id: str, dispersion: float | None) -> None:
+    connection.execute(QUERIES["set_dispersion"], {"rollout_id": rollout_id, "dispersion": dispersion})
+
+
+def seal(connection: Connection, seals: Sequence[Seal]) -> None:
+    """Store the judge's states. Evidence before a seal never changes: a row that arrives later counts after it."""
+    values = {
+        "rollout_ids": [one.rollout_id for one in seals],
+        "throughs": [one.through for one in seals],
+        "states": [one.judge_state for one in seals],
+    }
+    connection.execute(QUERIES["seal"], values)
 
 
 def insert_rollback(
@@ -200,7 +223,7 @@ def latest_verdict(connection: Connection, rollout_id: str) -> StoredVerdict | N
 
 
 def verdicts(connection: Connection, rollout_id: str) -> list[StoredVerdict]:
-    """Return the verdicts, oldest first. After an hour, those that repeat the one before are deleted."""
+    """Return the stored verdicts, oldest first. Verdicts that repeat the one before are deleted after an hour."""
     return _verdicts(connection, "verdicts", rollout_id)
 
 
@@ -216,7 +239,7 @@ def _verdict(row: Mapping[str, Any]) -> StoredVerdict:
     return StoredVerdict(**{**columns, "reasons": tuple(row["reasons"]), "measurements": measurements})
 
 
-def _phase_recorded(connection: Connection, query: str, values: Mapping[str, Any], actor: str) -> StoredRollout:
+def _with_phase_recorded(connection: Connection, query: str, values: Mapping[str, Any], actor: str) -> StoredRollout:
     rollout = _rollout(connection, query, values)
     assert rollout is not None
     connection.execute(QUERIES["record_phase"], {"rollout_id": rollout.rollout_id, "actor": actor})

@@ -1,4 +1,4 @@
-"""Every change of a rollout: its row, the registry, the logs and the audit change together in the caller's transaction.
+"""Every change of a rollout: its row, the registry, the logs and the audit log change in the caller's transaction.
 
 The caller has locked the row of the rollout that it passes.
 """
@@ -25,7 +25,7 @@ def start(connection: Connection, new: NewRollout, change: Change) -> StoredRoll
 
 
 def set_percent(connection: Connection, rollout: StoredRollout, percent: float, change: Change) -> StoredRollout:
-    """Route another percentage; the plan continues from the step that the percentage belongs to."""
+    """Route another percentage; the plan continues from the step that the percentage falls in."""
     step = step_at(rollout.plan, percent)
     return _begin_phase(connection, "canary.percent_changed", rollout, percent, step, change)
 
@@ -45,16 +45,16 @@ def follow_production(connection: Connection, rollout: StoredRollout, production
         production_model_id=production_model_id,
         actor=CONTROLLER,
     )
-    reason = by_controller("production was replaced meanwhile")
-    _audit(connection, "canary.production_changed", rollout, changed, reason)
+    change = by_controller("another version became production")
+    _audit(connection, "canary.production_changed", rollout, changed, change)
     return changed
 
 
 def restart_step(connection: Connection, rollout: StoredRollout, *, unjudged_seconds: float) -> StoredRollout:
-    """Restart the step after a time without a judge: workers stopped routing, so its silence says nothing."""
-    reason = by_controller(f"nobody judged it for {unjudged_seconds:.0f} s")
+    """Restart the step after a time without verdicts: workers had stopped routing, so the silence proves nothing."""
+    change = by_controller(f"it was not judged for {unjudged_seconds:.0f} s")
     percent, step = rollout.canary_percent, rollout.step
-    return _begin_phase(connection, "canary.step_restarted", rollout, percent, step, reason)
+    return _begin_phase(connection, "canary.step_restarted", rollout, percent, step, change)
 
 
 def pause(connection: Connection, rollout: StoredRollout, change: Change) -> StoredRollout:
@@ -125,13 +125,13 @@ def _audit(
         actor=change.actor,
         action=action,
         subject=after.rollout_id,
-        before=_state(before) if before else None,
-        after=_state(after),
+        before=_audited(before) if before else None,
+        after=_audited(after),
         reason=change.reason,
     )
 
 
-def _state(rollout: StoredRollout) -> dict[str, Any]:
+def _audited(rollout: StoredRollout) -> dict[str, Any]:
     return {
         "product": rollout.product,
         "status": rollout.status,

@@ -3,7 +3,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from canary.controller.store import standings
+from canary.controller.store import contexts
 from canary.judge.evidence import Paired
 from canary.labels.parsing import Label, LabelKind, LabelsInvalid
 from canary.labels.store import count_labels, insert_labels, label_outcomes
@@ -64,7 +64,7 @@ def test_the_latest_label_of_a_matured_event_counts_and_a_young_one_waits(
     assert (flips.canary_decision, flips.production_decision) == ("block", "allow")
     assert (flips.events, flips.matured, flips.fraud, flips.legitimate) == (3, 2, 0, 1)
     assert (agreed.events, agreed.matured, agreed.legitimate) == (1, 1, 1)
-    counted = standings(connection, [rollout_id])[rollout_id].labels
+    counted = contexts(connection, [rollout_id])[rollout_id].labels
     assert counted
     assert (counted.events, counted.matured, counted.legitimate) == (4, 3, Paired(n11=1, n10=1))
 
@@ -88,4 +88,4 @@ def test_counting_again_gives_the_same_and_a_later_label_moves_the_count(
 def test_no_labels_are_nothing_to_judge(canary: "Canary", connection: Connection) -> None:
     rollout_id = canary.start().rollout_id
     assert count_labels(connection, maturity=MATURITY) >= 0
-    assert standings(connection, [rollout_id])[rollout_id].labels is None
+    assert contexts(connection, [rollout_id])[rollout_id].labels is None

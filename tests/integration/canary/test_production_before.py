@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from canary.controller.replay import Replayed, replay
+from canary.controller.replay import ReplayResult, replay
 from canary.judge.evidence import latency_bin
 from canary.judge.state import JudgeState, decode_state
 from canary.report.report import Report, make_report
@@ -44,7 +44,7 @@ def test_a_canary_that_starts_is_compared_with_productions_last_ten_minutes(
     assert state.phase.number == 0
     # The very first bucket had a p95 to be measured by.
     assert state.phase.timed.tolist() == [1800.0, 200.0]
-    assert replay(connection, canary.now()) == Replayed(3, ())
+    assert replay(connection, canary.now()) == ReplayResult(3, ())
     report = make_report_of(connection, rollout.rollout_id)
     assert sum(total.requests for total in report.totals) == 3 * 1000
 

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from canary.controller import upkeep
-from canary.controller.replay import Replayed, replay
+from canary.controller.replay import ReplayResult, replay
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:
@@ -36,12 +36,12 @@ def test_every_stored_verdict_follows_from_the_stored_buckets_even_when_thinned(
     judged: "Canary", connection: Connection, clock: "Clock"
 ) -> None:
     before = replay(connection, judged.now())
-    assert before == Replayed(before.verdicts, ())
+    assert before == ReplayResult(before.verdicts, ())
     clock.wait(3600)
     removed = upkeep.thin_verdicts(connection)
     assert removed > before.verdicts / 2
     assert upkeep.thin_verdicts(connection) == 0
-    assert replay(connection, judged.now()) == Replayed(before.verdicts - removed, ())
+    assert replay(connection, judged.now()) == ReplayResult(before.verdicts - removed, ())
 
 
 def test_a_bucket_edited_afterwards_shows(judged: "Canary", connection: Connection) -> None:
@@ -77,7 +77,7 @@ def test_verdicts_and_the_evidence_they_follow_from_go_together_long_after_the_r
     ended(days=402)
     assert upkeep.drop_evidence(connection, retention_days=400) == 1
     assert kept() == (0, 0, 0)
-    assert replay(connection, judged.now()) == Replayed(0, ())
+    assert replay(connection, judged.now()) == ReplayResult(0, ())
     rolled_back = connection.execute("SELECT count(*) FROM sira_canary_rollback_log").fetchone()
     assert rolled_back == (1,)
 
