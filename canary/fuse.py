@@ -1,8 +1,8 @@
-"""The per-request fuse of one process: it opens on a failing canary within a few requests, without a database.
+"""The fuse of one process: it opens within a few requests of a failing canary, and needs no database.
 
 An e-detector (Shin, Ramdas & Rinaldo, arXiv 2203.03532) for "at most 5 % errors" against "50 %":
-a likelihood ratio restarted at every request j with weight 1/((j+1)(j+2)), so that the weights sum to 1
-and a healthy canary trips it with probability at most alpha, forever. Not thread-safe: one per event loop.
+a likelihood ratio that restarts at every request j with weight 1/((j+1)(j+2)). The weights sum to 1, so a healthy
+canary opens it with probability at most alpha, however long it runs. Not thread-safe: one per event loop.
 """
 
 import msgspec
@@ -20,7 +20,7 @@ _SLOTS = PRODUCTION_WINDOW_SECONDS // _SLOT_SECONDS
 
 
 class FuseTrip(msgspec.Struct, frozen=True):
-    """A report to the controller. `production_failing` makes it a hold and an alert instead of a rollback."""
+    """A report to the controller. With `production_failing` it causes a hold and an alert instead of a rollback."""
 
     at: float
     requests: int
@@ -29,7 +29,7 @@ class FuseTrip(msgspec.Struct, frozen=True):
 
 
 class Fuse:
-    """`open`: this process must stop routing to the canary. Once open it stays open; a retry is a new rollout."""
+    """While `open`, this process must not route to the canary. It never closes again; a retry is a new rollout."""
 
     __slots__ = ("_errors", "_evidence", "_held", "_requests", "_slot", "_slots", "open")
 
@@ -60,7 +60,7 @@ class Fuse:
         """Count one production answer, so that an incident in both arms is not attributed to the canary."""
         slot = now // _SLOT_SECONDS
         if slot != self._slot:
-            self._turn_to(int(slot))
+            self._advance_to(int(slot))
         counts = self._slots[-1]
         counts[0] += 1
         if failed:
@@ -68,7 +68,7 @@ class Fuse:
 
     def production_failing(self, now: float) -> bool:
         """Return whether production had at least 5 % errors in the last 60 s; silence is not failure."""
-        self._turn_to(int(now // _SLOT_SECONDS))
+        self._advance_to(int(now // _SLOT_SECONDS))
         requests = sum(counts[0] for counts in self._slots)
         errors = sum(counts[1] for counts in self._slots)
         return errors > 0 and errors >= PRODUCTION_FAILING_RATE * requests
@@ -81,7 +81,7 @@ class Fuse:
         self.open = not failing
         return FuseTrip(now, self._requests, self._errors, failing)
 
-    def _turn_to(self, slot: int) -> None:
+    def _advance_to(self, slot: int) -> None:
         for _ in range(min(_SLOTS, slot - self._slot)):
             self._slots.append([0, 0])
             del self._slots[0]

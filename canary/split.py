@@ -8,7 +8,7 @@ import msgspec
 
 Arm = Literal["production", "canary"]
 
-# Workers stop routing to a canary that was not judged for this long; the judge then restarts the step.
+# Workers stop routing to a canary that has not been judged for this long; the judge then restarts the step.
 UNJUDGED_SECONDS = 600.0
 
 # 53 bits fit a float exactly; all 64 could round up to 1.0 and leave a key out at 100 %.

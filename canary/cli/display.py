@@ -64,7 +64,7 @@ def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> Rende
 
 
 def report_tables(report: Report) -> RenderableType:
-    """The report in brief; the HTML page has the rest."""
+    """Return the report in brief; the HTML page has the rest."""
     return Group(_arms_table(report), "", _decisions_line(report), "", _history_table(report))
 
 
@@ -91,8 +91,8 @@ def _decisions_line(report: Report) -> str:
         f"{flip.events:,} {flip.production_decision} -> {flip.canary_decision} (amounts {flip.amount:,.0f})"
         for flip in decisions.by_kind
     )
-    said = f"{decisions.events:,} events scored by both, {decisions.flips:,} decided differently"
-    return f"{said}: {kinds}" if kinds else said
+    summary = f"{decisions.events:,} events scored by both, {decisions.flips:,} decided differently"
+    return f"{summary}: {kinds}" if kinds else summary
 
 
 def _history_table(report: Report) -> Table:

@@ -1,1 +1,1 @@
-"""Is the canary good? Evidence in, verdict out: pure, and replayed bit for bit."""
+"""Is the canary good? Evidence in, verdict out: pure, and reproducible to the last bit."""

@@ -1,1 +1,1 @@
-"""Fraud and legitimate, as they become known."""
+"""Labels: whether an event was fraud or legitimate, once that is known."""

@@ -1,1 +1,1 @@
-"""The case for or against a promotion."""
+"""The report of a rollout: the case for or against its promotion."""

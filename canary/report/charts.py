@@ -1,4 +1,4 @@
-"""Charts as inline SVG: they open offline, print, and follow the reader's light or dark colours through CSS classes."""
+"""Charts as inline SVG: they open offline, print well, and follow light or dark colours through CSS classes."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,7 +8,7 @@ WIDTH, HEIGHT = 640, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 34
 _PLOT_WIDTH, _PLOT_HEIGHT = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 _TICKS = 4
-_MARKED = 40  # with at most this many points each is marked, so that a single one is visible
+_MAX_MARKED_POINTS = 40  # a line of this many points or fewer marks each, so that a single point is visible
 
 Series = Mapping[str, Sequence[float | None]]
 
@@ -20,7 +20,7 @@ def line_chart(series: Series, x_labels: tuple[str, str], unit: str, *, title: s
     for name, values in series.items():
         points = [None if y is None else (_x(i, len(values)), _y(y, top)) for i, y in enumerate(values)]
         parts += [f'<polyline class="{escape(name)}" points="{run}"/>' for run in _runs(points)]
-        if len(values) <= _MARKED:
+        if len(values) <= _MAX_MARKED_POINTS:
             parts += [
                 f'<circle class="{escape(name)}" cx="{point[0]:.1f}" cy="{point[1]:.1f}" r="2.5"/>'
                 for point in points
@@ -36,10 +36,10 @@ def histogram(series: Series, x_labels: tuple[str, str], unit: str, *, title: st
     bins = max((len(values) for values in series.values()), default=0)
     group = _PLOT_WIDTH / max(bins, 1)
     bar = 0.8 * group / max(len(series), 1)
-    for place, (name, values) in enumerate(series.items()):
+    for position, (name, values) in enumerate(series.items()):
         for i, y in enumerate(values):
             if y:
-                x, height = _LEFT + (i + 0.1) * group + place * bar, _y(0.0, top) - _y(y, top)
+                x, height = _LEFT + (i + 0.1) * group + position * bar, _y(0.0, top) - _y(y, top)
                 parts.append(
                     f'<rect class="{escape(name)}" x="{x:.1f}" y="{_y(y, top):.1f}" width="{bar:.1f}"'
                     f' height="{height:.1f}"/>'

@@ -10,8 +10,8 @@ from canary.judge.evidence import FIRST_EDGE_SECONDS
 from canary.report.charts import histogram, line_chart
 from canary.report.report import ARMS, Report
 
-# What the latest verdict's measurements say about promotion.
-_WORDS = {"pass": "for", "rollback": "against", "hold": "someone must look", "unknown": "not yet known"}
+# Words for the outcome of a measurement.
+_WORDS = {"pass": "pass", "rollback": "roll back", "hold": "needs review", "unknown": "not enough data yet"}
 
 
 def render(report: Report) -> str:
@@ -50,7 +50,7 @@ def _percent(counts: tuple[int, ...]) -> list[float | None]:
 
 
 def _totals(report: Report) -> dict[str, dict[str, int]]:
-    """Counts of each arm over all phases."""
+    """Return the counts of each arm over all phases."""
     names = ("requests", "errors", "timeouts", "allowed", "reviewed", "blocked")
     return {
         arm: {name: sum(getattr(total, name) for total in report.totals if total.arm == arm) for name in names}

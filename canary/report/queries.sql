@@ -1,14 +1,14 @@
--- What the report of a rollout adds up: canary/report/report.py.
+-- The sums of the report: canary/report/report.py. Phases below 0 are production's history and are left out.
 
 -- name: phase_totals
--- Totals per phase and arm.
+-- Counts per phase and arm.
 SELECT e.phase, arm, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors, sum(timeouts)::bigint AS timeouts,
        sum(allowed)::bigint AS allowed, sum(reviewed)::bigint AS reviewed, sum(blocked)::bigint AS blocked
 FROM sira_canary_evidence e WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: evidence_span
--- First and last bucket of a rollout, and how many there are.
+-- The first and the last bucket of a rollout.
 SELECT extract(epoch FROM min(bucket_start))::bigint AS first, extract(epoch FROM max(bucket_start))::bigint AS last
 FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0;
 
@@ -20,7 +20,7 @@ FROM sira_canary_evidence WHERE rollout_id = %(rollout_id)s::uuid AND phase >= 0
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: slot_latency
--- Of a long rollout one bucket in so many is read: enough for a p95, and the rest is time.
+-- Latency histograms per time slot and arm, from one bucket per stride: enough for a p95 of a long rollout.
 SELECT (at - %(first)s) / %(width)s AS slot, arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
 FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
 JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
@@ -28,7 +28,7 @@ CROSS JOIN LATERAL jsonb_each(latency) AS bin
 GROUP BY 1, 2, 3;
 
 -- name: score_counts
--- Score histograms per arm.
+-- Score histograms per arm, from the same buckets.
 SELECT arm, bin.key::int AS bin, sum(bin.value::int)::bigint AS count
 FROM generate_series(%(first)s::bigint, %(last)s::bigint, %(step)s::bigint) AS at
 JOIN sira_canary_evidence ON rollout_id = %(rollout_id)s::uuid AND bucket_start = to_timestamp(at) AND phase >= 0
@@ -36,7 +36,7 @@ CROSS JOIN LATERAL jsonb_each(scores) AS bin
 GROUP BY 1, 2;
 
 -- name: paired_totals
--- Paired decisions over the whole rollout.
+-- How many events both models scored, and on how many they decided differently.
 SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
 FROM sira_canary_paired_evidence WHERE rollout_id = %(rollout_id)s::uuid;
 
@@ -50,7 +50,7 @@ WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decisi
 GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- name: largest_flips
--- The flips with the largest amounts.
+-- The twenty flips with the largest amounts.
 SELECT event_id, amount, production_decision, canary_decision, production_score, canary_score, created_at
 FROM sira_paired_predictions
 WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
@@ -58,7 +58,7 @@ WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decisi
 ORDER BY amount DESC NULLS LAST, created_at DESC LIMIT 20;
 
 -- name: verdict_runs
--- The history as runs of the same verdict and action, with the last reasons of each.
+-- Consecutive verdicts of the same kind and action as one row, with the last reasons.
 SELECT phase, verdict, action, count(*) AS ticks, min(judged_at) AS first, max(judged_at) AS last,
        (array_agg(reasons ORDER BY tick DESC))[1] AS reasons
 FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action ORDER BY place) AS run
@@ -67,7 +67,7 @@ FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action O
 GROUP BY phase, verdict, action, run ORDER BY min(tick);
 
 -- name: rollbacks
--- Rollbacks recorded for a rollout.
+-- Rollbacks of a rollout, including those that an operator recorded for its model.
 SELECT created_at, reason, rolled_back_by FROM sira_canary_rollback_log
 WHERE rollout_id = %(rollout_id)s::uuid OR (rollout_id IS NULL AND canary_model_id = %(canary_model_id)s::uuid)
 ORDER BY created_at;

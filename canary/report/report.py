@@ -25,15 +25,15 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 ARMS = ("production", "canary")
 SLOTS = 120
-# Read the histograms of at most this many buckets, or of enough for this many requests per arm and slot: more would
-# take seconds and change no visible figure.
+# Read the histograms of at most this many buckets, and of enough buckets for this many requests per arm and slot:
+# reading more would take seconds and would not change a visible figure.
 _MAX_BUCKETS = 6_000
-_ENOUGH_REQUESTS = 2_000
+_MAX_REQUESTS_PER_SLOT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class ArmTotal:
-    """One arm in one phase. `errors` of the canary are those that production answered instead."""
+    """Counts of one arm in one phase. For each of the canary's `errors`, production has answered instead."""
 
     phase: int
     arm: str
@@ -56,8 +56,8 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """Figures over time: `times` are the starts of slots; error shares and p95 seconds by arm, None without data."""
+class TimeSeries:
+    """Figures over time. `times`: starts of slots; error rates and p95 in seconds by arm, None without data."""
 
     times: tuple[datetime, ...]
     errors: Mapping[str, tuple[float | None, ...]]
@@ -66,7 +66,7 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Flip:
-    """Events that the two models decide differently; `amount` is the sum over the `amounts` payloads that have one."""
+    """Events on which the models decide differently. `amount`: the sum over the `amounts` payloads that have one."""
 
     production_decision: str
     canary_decision: str
@@ -88,7 +88,7 @@ class FlippedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """`events` were scored by both models; `flips` of them were decided differently."""
+    """`events`: scored by both models; `flips`: those that the models decided differently."""
 
     events: int
     flips: int
@@ -106,7 +106,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Outcomes by decision pair, and the share of known legitimate events that each model blocks."""
+    """Outcomes by decision pair, and the share of labelled legitimate events that each model blocks."""
 
     outcomes: tuple[LabelOutcome, ...]
     legitimate: int
@@ -135,14 +135,14 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`rollout` as `description.description` gives it, with the latest verdict and its measurements."""
+    """The report. `rollout`: as `description.description` returns it, with the latest verdict."""
 
     made_at: datetime
     rollout: Mapping[str, Any]
     phases: tuple[Phase, ...]
     totals: tuple[ArmTotal, ...]
     latency: Mapping[str, Latency]
-    course: Course
+    course: TimeSeries
     decisions: Decisions
     scores: Scores
     labels: Labels
@@ -155,7 +155,7 @@ class Report:
 
 def make_report(connection: Connection, rollout: StoredRollout) -> Report:
     """Compute the report in the caller's transaction."""
-    # Enough for a week of buckets: sorting on disk took twice as long.
+    # Enough to sort a week of buckets in memory; sorting on disk took twice as long.
     connection.execute("SET LOCAL work_mem = '64MB'")
     verdict = store.latest_verdict(connection, rollout.rollout_id)
     totals = tuple(_rows(connection, ArmTotal, "phase_totals", rollout))
@@ -187,8 +187,8 @@ def _rows(connection: Connection, kind: type[Any], query: str, rollout: StoredRo
 
 def _histograms(
     connection: Connection, rollout_id: str, totals: Sequence[ArmTotal]
-) -> tuple[Course, dict[str, Latency], Scores]:
-    """Read the course over time, and the latency and scores of the whole rollout."""
+) -> tuple[TimeSeries, dict[str, Latency], Scores]:
+    """Read the figures over time, and the latency and scores of the whole rollout."""
     counts = np.zeros((2, SLOTS, 2))
     latency = np.zeros((2, SLOTS, LATENCY_BINS), dtype=np.int64)
     scores = np.zeros((2, SCORE_BINS), dtype=np.int64)
@@ -200,7 +200,7 @@ def _histograms(
             buckets = (span["last"] - span["first"]) // BUCKET_SECONDS + 1
             width = -(-buckets // SLOTS) * BUCKET_SECONDS
             values = {"rollout_id": rollout_id, **span, "width": width}
-            values["step"] = _read_one_of(buckets, totals) * BUCKET_SECONDS
+            values["step"] = _stride(buckets, totals) * BUCKET_SECONDS
             times = tuple(datetime.fromtimestamp(at, UTC) for at in range(span["first"], span["last"] + 1, width))
             for row in cursor.execute(QUERIES["slot_counts"], values):
                 counts[ARMS.index(row["arm"]), row["slot"]] = row["requests"], row["errors"]
@@ -215,16 +215,16 @@ def _histograms(
     p95 = {arm: tuple(_quantile(latency[i, slot], P95) for slot in slots) for i, arm in enumerate(ARMS)}
     psi = population_stability_index(scores) if scores.sum(axis=-1).all() else None
     return (
-        Course(times, errors, p95),
+        TimeSeries(times, errors, p95),
         {arm: _latency(latency[i].sum(axis=0)) for i, arm in enumerate(ARMS)},
         Scores({arm: tuple(scores[i].tolist()) for i, arm in enumerate(ARMS)}, psi),
     )
 
 
-def _read_one_of(buckets: int, totals: Sequence[ArmTotal]) -> int:
-    """Sampling stride: read one bucket in this many."""
-    fewest = min(sum(total.requests for total in totals if total.arm == arm) for arm in ARMS)
-    return max(1, buckets // _MAX_BUCKETS, fewest // (SLOTS * _ENOUGH_REQUESTS))
+def _stride(buckets: int, totals: Sequence[ArmTotal]) -> int:
+    """Return the sampling stride: one bucket in this many is read."""
+    requests = min(sum(total.requests for total in totals if total.arm == arm) for arm in ARMS)
+    return max(1, buckets // _MAX_BUCKETS, requests // (SLOTS * _MAX_REQUESTS_PER_SLOT))
 
 
 def _latency(histogram: IntArray) -> Latency:
@@ -233,7 +233,7 @@ def _latency(histogram: IntArray) -> Latency:
 
 
 def _quantile(histogram: IntArray, quantile: float) -> float | None:
-    """Return seconds; None for an empty histogram and beyond 10 s."""
+    """Return the quantile in seconds; None for an empty histogram and above 10 s."""
     if not histogram.any():
         return None
     edge = latency_edge(int(quantile_bin(histogram, quantile)))

@@ -1,1 +1,1 @@
-"""What operators and the judge may do to a rollout, and its rows."""
+"""The life of a rollout: what operators and the judge may do with it, and its rows."""
