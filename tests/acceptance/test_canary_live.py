@@ -1,4 +1,4 @@
-"""Canaries on the running service: two workers, a controller, Postgres, and up to 200 requests a second a product."""
+"""Canaries on the running service: two workers, a controller, Postgres, up to 200 requests per second and product."""
 
 import json
 import time
@@ -22,17 +22,17 @@ from tests.support.table_model import table_model
 
 AMOUNTS = 100
 SCORES = [n / (2 * AMOUNTS) for n in range(AMOUNTS)]
-# Matrix products of about 0.04 ms each: production takes a millisecond and a half, a slow canary twice that.
+# Matrix products of about 0.04 ms each: production takes 1.5 ms, and a slow canary twice as long.
 USUAL_SPINS, TWICE = [35] * AMOUNTS, [70] * AMOUNTS
 LIMITS = {"critical_alerts": "ignore", "error_rate_negligible": 0.02, "paired_samples": 200}
-# Each is another row: what comes from the cache is not timed.
+# Each request has another payload, because answers from the cache are not timed.
 PAYLOADS = [{"amount": 2 + n % (AMOUNTS - 3) + n * 1e-5} for n in range(50_000)]
 Run = Callable[..., "Running"]
 
 
 @dataclass
 class Running:
-    """A product's canary under traffic of its own."""
+    """A product's canary under its own traffic."""
 
     served: MakeRun
     connection: Connection
@@ -51,7 +51,7 @@ class Running:
         return state
 
     def exposure(self) -> tuple[int, float]:
-        """Requests that the canary was given, and how long after its start the last of them came."""
+        """Return the number of requests routed to the canary, and the seconds from its start to the last of them."""
         time.sleep(2)  # until the log is shipped
         row = self.connection.execute(
             "SELECT count(*), extract(epoch FROM max(created_at))::float8 FROM sira_predictions"
@@ -73,7 +73,7 @@ def operate(served: MakeRun, method: str, path: str, body: object = None) -> dic
 
 @pytest.fixture
 def run(served: MakeRun, tmp_path: Path) -> Iterator[Run]:
-    """`run("cards", production, canary)`: both models registered, traffic begun, the canary started at 10 %."""
+    """`run("cards", production, canary)`: register both models, start traffic, and start the canary at 10 %."""
     with ExitStack() as running:
         url = served.environment["DATABASE_URL"]
         connection = running.enter_context(connect(url, name="tests", autocommit=True))
@@ -90,7 +90,7 @@ def run(served: MakeRun, tmp_path: Path) -> Iterator[Run]:
                 ids.append(made.version.model_id)
             with connection.transaction():
                 change_status(connection, ids[0], Status.PRODUCTION, actor="tests")
-            time.sleep(2)  # until both workers have it
+            time.sleep(2)  # until both workers have loaded it
             token = served.environment["INTERNAL_SERVICE_TOKEN"]
             callers = running.enter_context(Callers(served.port, token, product, PAYLOADS, rate, prefix=product))
             time.sleep(2)
@@ -102,7 +102,7 @@ def run(served: MakeRun, tmp_path: Path) -> Iterator[Run]:
         yield start
 
 
-def test_a_canary_that_always_fails_is_out_of_every_process_within_six_seconds_and_no_caller_sees_it(
+def test_a_canary_that_always_fails_leaves_every_process_within_six_seconds_and_no_caller_sees_it(
     run: Run,
 ) -> None:
     failing = run("live_throws", table_model(SCORES), table_model(SCORES[:2]))
@@ -114,13 +114,13 @@ def test_a_canary_that_always_fails_is_out_of_every_process_within_six_seconds_a
     assert failing.callers.ledger.variants["canary"] == 0
 
 
-def test_a_slow_canary_is_out_within_thirty_seconds_while_a_healthy_one_goes_up_its_plan(run: Run) -> None:
+def test_a_slow_canary_is_rolled_back_within_thirty_seconds_while_a_healthy_one_advances(run: Run) -> None:
     plan = {"steps": [{"percent": 10, "bake_seconds": 5}, {"percent": 50}]}
     healthy = run("live_healthy", table_model(SCORES), table_model([s + 0.001 for s in SCORES]), rate=100, plan=plan)
     slow = run("live_slow", table_model(SCORES, spins=USUAL_SPINS), table_model(SCORES, spins=TWICE), rate=100)
     assert slow.until_ended(60) == "rolled_back"
     requests, seconds = slow.exposure()
-    # Thirty seconds of requests at full rate; a busy machine sends them more slowly.
+    # Thirty seconds of requests at the full rate; a busy machine sends them more slowly.
     # lab.benchmarks.canary.live measures the time.
     assert requests < 600
     assert seconds < 60

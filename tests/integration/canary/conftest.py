@@ -1,4 +1,4 @@
-"""Rollouts to judge: registered versions, a clock that tests turn, and traffic as the shipper would have counted it."""
+"""Rollouts to judge: registered versions, a clock that tests set, and traffic counted as the shipper counts it."""
 
 import time
 from collections import Counter
@@ -22,14 +22,14 @@ from registry.store import change_status, get_version, insert_version
 from runtime.postgres import Connection, connect
 
 SIGNATURE = Signature("columns", (Field("amount", "float"),), "probabilities", "zipmap")
-# Without Alertmanager nothing would ever advance.
+# Without an Alertmanager, rollouts hold unless they ignore alerts.
 LIMITS = {"critical_alerts": "ignore"}
 BUCKET_REQUESTS = 1000
 
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
-    """In autocommit: a test sees what another transaction would. Its clock is `tests.now`, which only Clock turns."""
+    """A connection in autocommit: tests see what others see. Only Clock sets its clock, `tests.now`."""
     with connect(database_url, name="tests", autocommit=True) as opened:
         opened.execute(
             "CREATE SCHEMA test_clock;"
@@ -41,7 +41,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 
 class Clock:
-    """The database's own time, as queries of this connection see it; epoch seconds."""
+    """The time that queries of this connection see, in epoch seconds."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -63,7 +63,7 @@ def clock(connection: Connection) -> Clock:
 
 @pytest.fixture
 def sources() -> Iterator[Sources]:
-    """Neither Alertmanager nor Prometheus is there."""
+    """Sources without an Alertmanager and without a Prometheus."""
     asked = Sources(alertmanager_url=None, prometheus_url=None)
     yield asked
     asked.close()
@@ -86,7 +86,7 @@ def register(connection: Connection, clock: Clock) -> Callable[..., ModelVersion
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How an arm answers: share of errors, and median latency of a lognormal with sigma 0.45."""
+    """How an arm answers: its error rate, and the median of a lognormal latency with sigma 0.45."""
 
     errors: float = 0.0
     seconds: float = 0.01
@@ -130,14 +130,14 @@ class Canary:
         return verdict
 
     def tick(self, holder: str = "tests", sources: Sources | None = None) -> Judgement | None:
-        """This rollout judged once; None when another holds the lease, or nothing is live."""
+        """Judge once. Return None when another controller has the lease, or no rollout is live."""
         judged = tick(self.connection, holder, sources or self.sources, stale_seconds=7.5)
         return judged[0] if judged else None
 
     def run(
         self, seconds: int, canary: Behaviour = HEALTHY, production: Behaviour = HEALTHY, *, ticks: bool = True
     ) -> int:
-        """Live traffic, counted and judged every 5 s; the seconds until the rollout ended or moved, at most those."""
+        """Send traffic, judge it every 5 s, and stop when the rollout ends or changes its step. Return the seconds."""
         before = self.now()
         for passed in range(0, seconds, 5):
             self._serve(self.now(), canary, production)
@@ -149,7 +149,7 @@ class Canary:
         return seconds
 
     def serve_production_only(self) -> None:
-        """A bucket of traffic from workers that no longer route to the canary."""
+        """Count a bucket of traffic from workers that no longer route to the canary."""
         self._count(self.now(), bucket_start(self.clock.now), "production", BUCKET_REQUESTS, HEALTHY)
 
     def _serve(self, rollout: StoredRollout, canary: Behaviour, production: Behaviour) -> None:
@@ -168,7 +168,7 @@ class Canary:
         )
 
     def _count(self, rollout: StoredRollout, start: int, arm: str, requests: int, behaviour: Behaviour) -> None:
-        # 0.3 errors a bucket are 3 in every ten: fractions must not be lost.
+        # 0.3 errors per bucket are 3 errors in ten buckets: fractions must not be lost.
         due = requests * behaviour.errors
         errors = int(due * (start // 5 + 1)) - int(due * (start // 5))
         self.connection.execute(
@@ -189,7 +189,7 @@ class Canary:
 
 
 def latency(requests: int, median_seconds: float) -> Counter[int]:
-    """Bins of a lognormal latency with sigma 0.45, in exactly its shape."""
+    """Return the bins of a lognormal latency with sigma 0.45, in exactly its expected shape."""
     quantiles = (NormalDist().inv_cdf((i + 0.5) / requests) for i in range(requests))
     return Counter(latency_bin(median_seconds * exp(0.45 * z)) for z in quantiles)
 

@@ -1,4 +1,4 @@
-"""The commands as an operator types them: a process each, over the test's database."""
+"""The commands as an operator types them: one process per command, on the test's database."""
 
 import json
 import os
@@ -24,7 +24,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def command(database_url: str, tmp_path: Path) -> Command:
-    """`command("show", "fraud_score")`: python -m canary show fraud_score, in an empty folder."""
+    """`command("show", "fraud_score")` runs `python -m canary show fraud_score` in an empty folder."""
     environment = {**os.environ, "DATABASE_URL": database_url, "PYTHONPATH": str(ROOT)}
 
     def run(*words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -65,7 +65,7 @@ def test_a_canary_from_its_start_to_its_stop(
     assert [(one["product"], one["state"]) for one in listed] == [("fraud_score", "stopped")]
 
 
-def test_what_people_read_says_where_it_stands_and_why(canary: "Canary", command: Command) -> None:
+def test_the_terminal_output_shows_the_state_and_its_reasons(canary: "Canary", command: Command) -> None:
     assert "has had no canary yet" in command("show", "fraud_score").stdout
     canary.start()
     canary.run(60)

@@ -1,4 +1,4 @@
-"""The control routes of canaries and labels, as HTTP answers them."""
+"""The control routes of canaries and labels, over HTTP."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ Ask = Callable[..., Answered]
 
 @pytest.fixture
 def ask(settings: Callable[..., Settings], database_url: str) -> Ask:
-    """`ask("POST", "/v1/canary", {...}, role="viewer")`; role None sends no token, "service" the service's."""
+    """`ask("POST", "/v1/canary", {...}, role="viewer")`; role None sends no token, "service" the service token."""
     read = settings()
     resources = Resources(database_url, open_store(read.model_bucket))
     app = control_app(api.ROUTES, resources, Authenticator(read), lambda route, status: None)
@@ -66,7 +66,7 @@ def test_a_product_without_a_canary_has_0_percent(ask: Ask, canary: "Canary") ->
     )
 
 
-def test_a_misspelt_product_is_not_said_to_be_at_0_percent(ask: Ask, canary: "Canary") -> None:
+def test_a_misspelt_product_is_not_reported_as_0_percent(ask: Ask, canary: "Canary") -> None:
     assert ask("GET", "/v1/canary/frod_score", role=None).status == 404
     assert ask("POST", "/v1/canary/frod_score/stop").status == 404
     assert ask("POST", "/v1/canary", {"product": "frod_score", "canary_percent": 1}).status == 404
@@ -117,7 +117,7 @@ def test_pause_resume_and_promote_answer_with_the_new_state(ask: Ask, canary: "C
     assert canary.status_of(canary.canary) is Status.PRODUCTION
 
 
-def test_who_may_see_and_do_what(ask: Ask, canary: "Canary") -> None:
+def test_each_role_may_see_and_do_what_is_listed(ask: Ask, canary: "Canary") -> None:
     started(ask, canary)
     for role in (None, "service"):
         seen = ask("GET", "/v1/canary/fraud_score", role=role).json()
@@ -132,7 +132,7 @@ def test_who_may_see_and_do_what(ask: Ask, canary: "Canary") -> None:
     assert canary.now().canary_percent == 10
 
 
-def test_every_wrong_field_is_pointed_at(ask: Ask, canary: "Canary") -> None:
+def test_every_wrong_field_has_its_pointer(ask: Ask, canary: "Canary") -> None:
     body = {"canary_percent": 101, "plan": {"steps": [{"percent": 5}, {}]}, "limits": {"psi": -1}, "canary_model_id": 3}
     answered = ask("POST", "/v1/canary", body)
     assert answered.status == 422
@@ -141,7 +141,7 @@ def test_every_wrong_field_is_pointed_at(ask: Ask, canary: "Canary") -> None:
     }  # fmt: skip
 
 
-def test_what_does_not_fit_what_is_there_is_refused(
+def test_a_request_that_conflicts_with_the_current_state_is_refused(
     ask: Ask, canary: "Canary", register: Callable[..., ModelVersion]
 ) -> None:
     stranger = register("1", product="other")
@@ -183,7 +183,7 @@ def test_the_latest_verdict_shows_with_its_measurements_and_reasons(ask: Ask, ca
     assert {"error_ratio", "p95_ratio", "block_ratio", "freshness"} <= {m["name"] for m in verdict["measurements"]}
 
 
-def test_the_report_holds_what_was_counted_and_its_page_asks_for_nothing_from_outside(
+def test_the_report_holds_what_was_counted_and_its_page_loads_nothing_from_outside(
     ask: Ask, canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
 ) -> None:
     assert ask("GET", "/v1/canary/fraud_score/report").status == 404
@@ -218,7 +218,7 @@ def test_the_report_holds_what_was_counted_and_its_page_asks_for_nothing_from_ou
     assert not re.search(r"(src|href)=|url\(|@import|<script|https?://", text)
 
 
-def test_the_report_takes_no_other_format(ask: Ask, canary: "Canary") -> None:
+def test_the_report_has_no_other_format(ask: Ask, canary: "Canary") -> None:
     canary.start()
     answered = ask("GET", "/v1/canary/fraud_score/report?format=pdf&page=2")
     assert (answered.status, errors(answered).keys()) == (422, {"format", "page"})
@@ -230,7 +230,7 @@ def test_a_report_of_a_canary_without_evidence_says_so(ask: Ask, canary: "Canary
     assert "has not been judged yet" in ask("GET", "/v1/canary/fraud_score/report?format=html").body.decode()
 
 
-def test_labels_are_taken_from_services_and_ml_ops_again_and_again(ask: Ask, canary: "Canary") -> None:
+def test_labels_are_accepted_from_services_and_ml_ops_repeatedly(ask: Ask, canary: "Canary") -> None:
     label = {
         "product": "fraud_score", "event_id": "e1", "label": "fraud", "source": "chargeback",
         "labelled_at": "2026-01-02T03:04:05Z",

@@ -1,4 +1,4 @@
-"""`python -m controller` as a process: one of two judges, the other follows it, and each stops when asked."""
+"""`python -m controller` as processes: one of two judges, the other takes over, and both stop on request."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def start(settings: Callable[..., Settings], tmp_path: Path) -> Iterator[Callable[..., "Controller"]]:
-    """`start()`: a controller over the test's database, whose environment `settings` has set."""
+    """`start()` starts a controller on the test's database, in the environment that `settings` has set."""
     started: list[Controller] = []
 
     def start_one(**overrides: object) -> Controller:
@@ -58,7 +58,7 @@ class Controller:
 
 
 def until(met: Callable[[], object], seconds: float) -> float:
-    """Seconds it took."""
+    """Return the seconds that it took."""
     began = time.monotonic()
     while not met():
         assert time.monotonic() - began < seconds, f"not within {seconds} s"
@@ -72,7 +72,7 @@ def ticks(connection: Connection) -> int:
     return int(row[0])
 
 
-def test_the_second_controller_judges_within_fifteen_seconds_of_the_death_of_the_first(
+def test_the_second_controller_judges_within_fifteen_seconds_of_the_first_ones_death(
     canary: "Canary", connection: Connection, start: Callable[..., Controller]
 ) -> None:
     canary.start()
@@ -88,13 +88,13 @@ def test_the_second_controller_judges_within_fifteen_seconds_of_the_death_of_the
     until(lambda: 'sira_canary_verdict{product="fraud_score",verdict="hold"} 1.0' in second.get("/metrics"), 2)
 
 
-def test_a_tripped_fuse_wakes_the_controller_between_two_ticks(
+def test_an_open_fuse_wakes_the_controller_between_two_ticks(
     canary: "Canary", connection: Connection, start: Callable[..., Controller], database_url: str
 ) -> None:
     rollout_id = canary.start().rollout_id
     controller = start(canary_tick_seconds=600)
     until(controller.ready, 20)
-    time.sleep(1.5)  # by then it listens
+    time.sleep(1.5)  # until it listens
     with connect(database_url, name="shipper", autocommit=True) as shipper:
         shipper.execute(
             "INSERT INTO sira_canary_fuse_trips VALUES (%s, 'pod-1/7', clock_timestamp(), 4, 4, false)", (rollout_id,)
@@ -110,7 +110,7 @@ def test_it_stops_cleanly_when_asked(canary: "Canary", start: Callable[..., Cont
     assert controller.process.wait(10) == 0
 
 
-def test_a_wrong_setting_or_a_taken_port_ends_it_with_one_line(settings: Callable[..., Settings]) -> None:
+def test_a_wrong_setting_or_a_port_in_use_ends_it_with_one_line(settings: Callable[..., Settings]) -> None:
     import socket
 
     def ended(**environment: str) -> str:

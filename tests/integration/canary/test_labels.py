@@ -42,13 +42,13 @@ def test_a_label_sent_again_is_not_new(canary: "Canary", connection: Connection)
     assert insert_labels(connection, [*labels, label("e3", "fraud")], actor="tests") == 1
 
 
-def test_labels_of_a_product_nobody_registered_are_refused_whole(canary: "Canary", connection: Connection) -> None:
+def test_labels_of_an_unregistered_product_are_all_refused(canary: "Canary", connection: Connection) -> None:
     with pytest.raises(LabelsInvalid, match="'fraud_scor'"):
         insert_labels(connection, [label("e1", "fraud"), label("e2", "fraud", product="fraud_scor")], actor="tests")
     assert connection.execute("SELECT count(*) FROM sira_labels").fetchone() == (0,)
 
 
-def test_the_latest_label_of_a_matured_event_counts_and_a_young_one_waits(
+def test_the_latest_label_of_a_matured_event_counts_and_younger_events_wait(
     canary: "Canary", connection: Connection
 ) -> None:
     rollout_id = forty_days_ago(canary)
@@ -69,9 +69,7 @@ def test_the_latest_label_of_a_matured_event_counts_and_a_young_one_waits(
     assert (counted.events, counted.matured, counted.legitimate) == (4, 3, Paired(n11=1, n10=1))
 
 
-def test_counting_again_gives_the_same_and_a_later_label_moves_the_count(
-    canary: "Canary", connection: Connection
-) -> None:
+def test_counting_again_changes_nothing_until_a_later_label_arrives(canary: "Canary", connection: Connection) -> None:
     rollout_id = forty_days_ago(canary)
     pair(connection, rollout_id, "e1", "block", "allow", days_ago=35)
     insert_labels(connection, [label("e1", "fraud", 20)], actor="tests")
@@ -85,7 +83,7 @@ def test_counting_again_gives_the_same_and_a_later_label_moves_the_count(
     assert (outcome.events, outcome.fraud, outcome.legitimate) == (1, 0, 1)
 
 
-def test_no_labels_are_nothing_to_judge(canary: "Canary", connection: Connection) -> None:
+def test_without_labels_there_is_nothing_to_judge(canary: "Canary", connection: Connection) -> None:
     rollout_id = canary.start().rollout_id
     assert count_labels(connection, maturity=MATURITY) >= 0
     assert contexts(connection, [rollout_id])[rollout_id].labels is None

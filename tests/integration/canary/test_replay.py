@@ -15,7 +15,7 @@ PLAN = {"steps": [{"percent": 10, "bake_seconds": 60}, {"percent": 50, "bake_sec
 
 @pytest.fixture
 def judged(canary: "Canary", connection: Connection, clock: "Clock", behaviour: "type[Behaviour]") -> "Canary":
-    """A canary that went up a step, was judged with two dispersions, and was rolled back."""
+    """A canary that advanced one step, was judged with two dispersions, and was rolled back."""
     canary.start(plan=PLAN)
     usual = behaviour(errors=0.003)
     canary.run(1800, usual, usual)
@@ -44,7 +44,7 @@ def test_every_stored_verdict_follows_from_the_stored_buckets_even_when_thinned(
     assert replay(connection, judged.now()) == ReplayResult(before.verdicts - removed, ())
 
 
-def test_a_bucket_edited_afterwards_shows(judged: "Canary", connection: Connection) -> None:
+def test_a_bucket_edited_afterwards_is_detected(judged: "Canary", connection: Connection) -> None:
     connection.execute(
         "UPDATE sira_canary_evidence SET errors = errors + 20 WHERE arm = 'canary' AND bucket_start ="
         " (SELECT min(bucket_start) FROM sira_canary_evidence)"
@@ -52,13 +52,13 @@ def test_a_bucket_edited_afterwards_shows(judged: "Canary", connection: Connecti
     assert "error_ratio" in replay(connection, judged.now()).differences[0].names
 
 
-def test_a_verdict_edited_afterwards_shows(judged: "Canary", connection: Connection) -> None:
+def test_a_verdict_edited_afterwards_is_detected(judged: "Canary", connection: Connection) -> None:
     connection.execute("UPDATE sira_canary_verdicts SET verdict = 'continue' WHERE verdict = 'rollback'")
     (difference,) = replay(connection, judged.now()).differences
     assert difference.names == ("verdict",)
 
 
-def test_verdicts_and_the_evidence_they_follow_from_go_together_long_after_the_rollout_ended(
+def test_verdicts_and_their_evidence_are_deleted_together_long_after_the_rollout_ended(
     judged: "Canary", connection: Connection
 ) -> None:
     def kept() -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Against a real Prometheus that scrapes itself and a real Alertmanager; nobody answers in their place."""
+"""Sources against a real Prometheus, which scrapes itself, and a real Alertmanager."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ def make() -> Iterator[Make]:
 
 @pytest.fixture
 def silence() -> Iterator[str]:
-    """A server that takes connections and never answers."""
+    """A server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         held: list[socket.socket] = []
 
@@ -106,7 +106,7 @@ def alert(name: str, severity: str, service: str = "sira-inference", **labels: s
     return {"labels": {"alertname": name, "severity": severity, "service": service, **labels}}
 
 
-def test_each_query_has_its_one_value(make: Make, prometheus: str) -> None:
+def test_each_query_returns_its_single_value(make: Make, prometheus: str) -> None:
     values = make(prometheus_url=prometheus).ask({"vector(2.5)", "7", "vector(0) - 1"}).values
     assert values == {"vector(2.5)": 2.5, "7": 7.0, "vector(0) - 1": -1.0}
 
@@ -122,17 +122,17 @@ def test_each_query_has_its_one_value(make: Make, prometheus: str) -> None:
         "up[5m]",
     ],
 )
-def test_no_single_finite_value_is_no_value(make: Make, prometheus: str, query: str) -> None:
+def test_a_query_without_a_single_finite_value_has_no_value(make: Make, prometheus: str, query: str) -> None:
     assert make(prometheus_url=prometheus).ask({query}).values == {query: None}
 
 
-def test_sources_that_are_not_there_know_nothing(make: Make) -> None:
+def test_unreachable_sources_return_unknown(make: Make) -> None:
     assert make().ask({"up"}) == Answers(None, {"up": None})
     nowhere = f"http://127.0.0.1:{free_port()}"
     assert make(nowhere, nowhere).ask({"up"}) == Answers(None, {"up": None})
 
 
-def test_sources_that_never_answer_cost_a_tick_two_seconds_in_all(make: Make, silence: str) -> None:
+def test_sources_that_never_answer_delay_a_tick_by_two_seconds_in_total(make: Make, silence: str) -> None:
     sources = make(silence, silence)
     began = time.monotonic()
     assert sources.ask({f"up{{n='{n}'}}" for n in range(20)}).critical_alerts is None
@@ -163,7 +163,7 @@ def test_only_our_critical_alerts_that_fire_and_are_not_silenced_are_returned(ma
         time.sleep(0.2)
 
 
-def test_an_alert_concerns_the_product_it_names_or_all_when_it_names_none() -> None:
+def test_an_alert_concerns_the_product_it_names_or_every_product() -> None:
     answers = Answers((Alert("Burning", "card"), Alert("Down")))
     assert answers.alerts_about("card") == ("Burning", "Down")
     assert answers.alerts_about("loan") == ("Down",)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 PLAN = {"steps": [{"percent": 10, "bake_seconds": 60}, {"percent": 50, "bake_seconds": 60}]}
 
 
-def test_no_rollout_is_nothing_to_judge(connection: Connection, clock: "Clock", sources: Sources) -> None:
+def test_without_rollouts_there_is_nothing_to_judge(connection: Connection, clock: "Clock", sources: Sources) -> None:
     assert tick(connection, "tests", sources, stale_seconds=7.5) == []
 
 
-def test_no_evidence_holds_and_moves_nothing(canary: "Canary", clock: "Clock") -> None:
+def test_a_rollout_without_evidence_holds(canary: "Canary", clock: "Clock") -> None:
     canary.start()
     clock.wait(600)
     judged = canary.tick()
@@ -42,7 +42,7 @@ def test_no_evidence_holds_and_moves_nothing(canary: "Canary", clock: "Clock") -
     assert canary.now().canary_percent == 10
 
 
-def test_a_healthy_canary_goes_up_its_plan_and_becomes_production(
+def test_a_healthy_canary_advances_through_its_plan_and_becomes_production(
     canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
 ) -> None:
     rollout_id = canary.start(plan=PLAN).rollout_id
@@ -57,7 +57,7 @@ def test_a_healthy_canary_goes_up_its_plan_and_becomes_production(
     assert moves == ["advance", "promote"]
 
 
-def test_a_step_earns_its_own_evidence_however_short_its_bake_time(canary: "Canary", clock: "Clock") -> None:
+def test_a_step_needs_evidence_of_its_own_however_short_its_bake_time(canary: "Canary", clock: "Clock") -> None:
     canary.start(plan={"steps": [{"percent": 10, "bake_seconds": 0}, {"percent": 50, "bake_seconds": 0}]})
     canary.run(1800)
     assert canary.now().phase == 1
@@ -67,7 +67,7 @@ def test_a_step_earns_its_own_evidence_however_short_its_bake_time(canary: "Cana
     assert canary.now().phase == 1
 
 
-def test_a_failing_canary_is_out_with_reason_measurements_and_audit_in_one_go(
+def test_a_failing_canary_is_rolled_back_with_reason_measurements_and_audit_at_once(
     canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
 ) -> None:
     started = canary.start()
@@ -89,14 +89,14 @@ def test_a_failing_canary_is_out_with_reason_measurements_and_audit_in_one_go(
     assert canary.tick() is None
 
 
-def test_a_slow_canary_is_out_within_thirty_seconds(canary: "Canary", behaviour: "type[Behaviour]") -> None:
+def test_a_slow_canary_is_rolled_back_within_thirty_seconds(canary: "Canary", behaviour: "type[Behaviour]") -> None:
     canary.start()
     canary.run(300)
     assert canary.run(300, behaviour(seconds=0.02)) <= 30
     assert canary.now().status == "rolled_back"
 
 
-def test_both_arms_failing_together_rolls_nothing_back(canary: "Canary", behaviour: "type[Behaviour]") -> None:
+def test_failures_of_both_arms_at_once_roll_nothing_back(canary: "Canary", behaviour: "type[Behaviour]") -> None:
     canary.start()
     canary.run(300)
     sick = behaviour(errors=0.3, seconds=0.05)
@@ -104,7 +104,9 @@ def test_both_arms_failing_together_rolls_nothing_back(canary: "Canary", behavio
     assert canary.now().status == "running"
 
 
-def test_one_fuse_is_the_rollback_of_all(canary: "Canary", connection: Connection, clock: "Clock") -> None:
+def test_one_open_fuse_rolls_the_canary_back_everywhere(
+    canary: "Canary", connection: Connection, clock: "Clock"
+) -> None:
     rollout_id = canary.start().rollout_id
     canary.run(30)
     connection.execute(
@@ -114,7 +116,7 @@ def test_one_fuse_is_the_rollback_of_all(canary: "Canary", connection: Connectio
     assert canary.now().status == "rolled_back"
 
 
-def test_a_fuse_that_trips_while_production_fails_holds_for_ten_minutes(
+def test_a_fuse_report_while_production_fails_holds_for_ten_minutes(
     canary: "Canary", connection: Connection, clock: "Clock"
 ) -> None:
     rollout_id = canary.start().rollout_id
@@ -163,7 +165,7 @@ def test_a_canary_promoted_in_the_registry_ends_its_rollout_as_promoted(
     assert (canary.now().status, canary.now().canary_percent) == ("promoted", 0)
 
 
-def test_a_fix_shipped_to_production_begins_the_step_again_beside_it(
+def test_a_new_production_version_restarts_the_step(
     canary: "Canary", connection: Connection, register: Callable[..., ModelVersion]
 ) -> None:
     canary.start()
@@ -177,7 +179,7 @@ def test_a_fix_shipped_to_production_begins_the_step_again_beside_it(
     assert canary.run(60) == 60
 
 
-def test_evidence_that_stopped_is_stale_and_holds(canary: "Canary", clock: "Clock") -> None:
+def test_evidence_that_has_stopped_is_stale_and_holds(canary: "Canary", clock: "Clock") -> None:
     canary.start()
     canary.run(60)
     clock.wait(60)
@@ -188,7 +190,7 @@ def test_evidence_that_stopped_is_stale_and_holds(canary: "Canary", clock: "Cloc
     assert canary.verdict().verdict == "continue"
 
 
-def test_the_silence_of_a_time_without_a_controller_is_not_held_against_the_canary(
+def test_silence_while_no_controller_ran_does_not_count_against_the_canary(
     canary: "Canary", connection: Connection, clock: "Clock"
 ) -> None:
     rollout_id = canary.start(plan=PLAN).rollout_id
@@ -218,7 +220,7 @@ def test_an_unknown_alert_state_holds(canary: "Canary") -> None:
     assert "Alertmanager" in canary.verdict().reasons[0]
 
 
-def test_a_rollout_that_cannot_be_judged_does_not_keep_the_others_from_it(
+def test_a_rollout_that_cannot_be_judged_does_not_stop_the_others(
     canary: "Canary", connection: Connection, register: Callable[..., ModelVersion], sources: Sources, clock: "Clock"
 ) -> None:
     broken = canary.start()
@@ -247,7 +249,7 @@ def test_only_the_holder_of_the_lease_judges_until_it_is_stale(canary: "Canary",
     assert canary.tick("first") is None
 
 
-def test_what_was_counted_when_a_bucket_was_sealed_stays_as_it_was_read(
+def test_a_sealed_bucket_never_changes_after_it_was_read(
     canary: "Canary", connection: Connection, database_url: str, clock: "Clock"
 ) -> None:
     rollout_id = canary.start().rollout_id
@@ -261,7 +263,7 @@ def test_what_was_counted_when_a_bucket_was_sealed_stays_as_it_was_read(
         evidence_store.lock_evidence(other, [rollout_id])
 
 
-def test_dispersion_is_estimated_once_an_hour_and_kept_with_the_verdict(
+def test_dispersion_is_estimated_once_per_hour_and_stored_with_the_verdict(
     canary: "Canary", connection: Connection, clock: "Clock"
 ) -> None:
     canary.start()
@@ -281,7 +283,7 @@ def test_dispersion_is_estimated_once_an_hour_and_kept_with_the_verdict(
     assert canary.verdict().dispersion == 10.0
 
 
-def test_shipments_of_many_processes_in_turn_never_keep_a_tick_out(
+def test_continuous_shipments_of_many_processes_do_not_starve_a_tick(
     canary: "Canary", connection: Connection, database_url: str
 ) -> None:
     rollout_id = canary.start().rollout_id
@@ -311,7 +313,7 @@ def test_shipments_of_many_processes_in_turn_never_keep_a_tick_out(
     assert took < 3
 
 
-def test_the_least_privileged_role_may_do_all_that_a_controller_does(
+def test_the_least_privileged_role_may_do_everything_that_a_controller_does(
     canary: "Canary", database_url: str, sources: Sources, behaviour: "type[Behaviour]"
 ) -> None:
     canary.start()

@@ -19,7 +19,7 @@ Absorbed = Callable[..., JudgeState]
 
 @pytest.fixture
 def arm() -> MakeArm:
-    """One arm's bucket: errors, and lognormal latency of sigma 0.45 in exactly its expected shape."""
+    """Make one arm's bucket: errors, and lognormal latency of sigma 0.45 in exactly its expected shape."""
 
     def make(requests: int, errors: int = 0, median_seconds: float = 0.012) -> ArmBucket:
         below = norm.cdf((LOG_EDGES - log(median_seconds)) / 0.45)
@@ -37,7 +37,7 @@ def arm() -> MakeArm:
 
 @pytest.fixture
 def absorbed() -> Absorbed:
-    """The judge's state after some equal buckets, on top of another state if one is given."""
+    """Return the judge's state after some equal buckets, which continue `before` if it is given."""
 
     def absorb_all(
         production: ArmBucket,

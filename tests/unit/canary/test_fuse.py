@@ -9,12 +9,12 @@ from canary.fuse import Fuse
 NOW = 1_000_000.0
 
 
-def test_the_steps_are_those_of_5_percent_against_50_percent() -> None:
+def test_each_answer_multiplies_the_evidence_by_its_likelihood_ratio() -> None:
     assert log(fuse._ON_ERROR) == pytest.approx(2.303, abs=5e-4)
     assert log(fuse._ON_SUCCESS) == pytest.approx(-0.642, abs=5e-4)
 
 
-def test_it_trips_at_the_fourth_request_when_all_fail_from_the_start() -> None:
+def test_it_opens_at_the_fourth_request_when_all_fail_from_the_start() -> None:
     one = Fuse()
     trips = [one.observe_canary(True, NOW) for _ in range(4)]
     assert trips[:3] == [None, None, None]
@@ -29,7 +29,7 @@ def test_it_reports_once_and_stays_open() -> None:
     assert one.open
 
 
-def test_it_trips_within_20_requests_after_a_million_good_ones() -> None:
+def test_it_opens_within_20_failures_after_a_million_successes() -> None:
     one = Fuse()
     for _ in range(1_000_000):
         one.observe_canary(False, NOW)
@@ -38,7 +38,7 @@ def test_it_trips_within_20_requests_after_a_million_good_ones() -> None:
 
 
 def test_it_stays_closed_at_the_error_rate_it_tolerates() -> None:
-    """alpha = 0.001 per fuse: of 50, the chance that any trips is below 5 %; the seed is fixed."""
+    """At alpha = 0.001 per fuse, the chance that any of 50 opens is below 5 %; the seed is fixed."""
     rng = np.random.default_rng(7)
     tripped = 0
     for _ in range(50):
@@ -49,12 +49,12 @@ def test_it_stays_closed_at_the_error_rate_it_tolerates() -> None:
     assert tripped == 0
 
 
-def test_a_process_without_requests_never_trips() -> None:
+def test_a_process_without_requests_never_opens() -> None:
     assert not Fuse().open
     assert not Fuse().production_failing(NOW)
 
 
-def test_it_holds_when_production_fails_too() -> None:
+def test_it_stays_closed_and_reports_when_production_fails_too() -> None:
     one = Fuse()
     for i in range(100):
         one.observe_production(i % 20 == 0, NOW)
@@ -63,7 +63,7 @@ def test_it_holds_when_production_fails_too() -> None:
     assert not one.open
 
 
-def test_it_trips_after_all_when_production_has_recovered_and_the_canary_has_not() -> None:
+def test_it_opens_once_production_has_recovered_and_the_canary_has_not() -> None:
     one = Fuse()
     one.observe_production(True, NOW)
     held = [one.observe_canary(True, NOW) for _ in range(5)]
@@ -75,7 +75,7 @@ def test_it_trips_after_all_when_production_has_recovered_and_the_canary_has_not
 
 
 @pytest.mark.parametrize(("errors", "failing"), [(0, False), (4, False), (5, True), (100, True)])
-def test_production_fails_from_5_percent_of_the_last_minute(errors: int, failing: bool) -> None:
+def test_production_is_failing_from_5_percent_errors_in_the_last_minute(errors: int, failing: bool) -> None:
     one = Fuse()
     for i in range(100):
         one.observe_production(i < errors, NOW + 0.1 * i)

@@ -31,7 +31,7 @@ def test_blocking_up_to_twice_as_many_events_passes(paired: Pairs, counts: Paire
     assert check_blocks(paired(counts), DEFAULT_LIMITS).outcome == "pass"
 
 
-def test_blocking_where_production_blocks_nothing_is_judged_too(paired: Pairs) -> None:
+def test_blocks_are_judged_even_if_production_blocks_nothing(paired: Pairs) -> None:
     found = check_blocks(paired(Paired(n10=60, n00=9_940)), DEFAULT_LIMITS)
     assert (found.outcome, found.value) == ("rollback", None)
     assert check_blocks(paired(Paired(n10=3, n00=9_997)), DEFAULT_LIMITS).outcome == "pass"
@@ -55,7 +55,7 @@ def test_shifted_scores_hold_and_never_roll_back(absorbed: Absorbed) -> None:
     assert check_score_shift(shifted, DEFAULT_LIMITS).outcome == "hold"
 
 
-def test_unshifted_scores_pass_and_few_are_unknown(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_unshifted_scores_pass_and_too_few_are_unknown(arm: MakeArm, absorbed: Absorbed) -> None:
     assert check_score_shift(absorbed(arm(900), arm(100), buckets=10), DEFAULT_LIMITS).outcome == "pass"
     assert check_score_shift(absorbed(arm(900), arm(100), buckets=9), DEFAULT_LIMITS).outcome == "unknown"
 
@@ -81,11 +81,11 @@ def labels(n11: int, n10: int, n01: int, total: int, matured_share: float = 1.0)
     ],
     ids=["none", "no events", "no blocks", "equal", "equal rarer", "few", "immature", "more", "fewer", "far more"],
 )
-def test_false_positives_are_judged_once_they_can_be_known(counts: LabelCounts | None, outcome: str) -> None:
+def test_false_positives_are_judged_once_enough_labels_have_matured(counts: LabelCounts | None, outcome: str) -> None:
     assert check_false_positives(DEFAULT_LIMITS, counts).outcome == outcome
 
 
-def test_what_is_missing_to_know_the_false_positives_is_said() -> None:
+def test_the_reason_says_what_is_missing_to_judge_false_positives() -> None:
     assert "about 32,000 labelled" in check_false_positives(DEFAULT_LIMITS, labels(72, 8, 8, 8_000)).reason
     assert "50% of the labels have matured" in check_false_positives(DEFAULT_LIMITS, labels(9, 1, 1, 999, 0.5)).reason
 

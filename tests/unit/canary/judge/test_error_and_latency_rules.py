@@ -29,7 +29,7 @@ def test_five_times_the_errors_roll_back(arm: MakeArm, absorbed: Absorbed) -> No
     assert found.evidence >= found.evidence_limit
 
 
-def test_as_many_errors_as_production_pass(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_an_error_rate_equal_to_productions_passes(arm: MakeArm, absorbed: Absorbed) -> None:
     assert check_errors(absorbed(arm(900, 9), arm(100, 1), buckets=2000), TEN).outcome == "pass"
 
 
@@ -41,27 +41,29 @@ def test_a_ratio_between_1_2_and_1_5_holds_however_much_evidence_there_is(arm: M
         assert "rollback" not in outcomes
 
 
-def test_errors_of_the_canary_alone_roll_back(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_errors_of_only_the_canary_roll_back(arm: MakeArm, absorbed: Absorbed) -> None:
     found = check_errors(absorbed(arm(900), arm(100, 1), buckets=12), TEN)
     assert (found.outcome, found.value) == ("rollback", None)
     assert "production has none" in found.reason
 
 
-def test_one_error_of_the_canary_alone_does_not_roll_back(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_a_single_error_of_only_the_canary_does_not_roll_back(arm: MakeArm, absorbed: Absorbed) -> None:
     before = absorbed(arm(900), arm(100), buckets=100)
     assert check_errors(absorbed(arm(900), arm(100, 1), buckets=1, before=before), TEN).outcome == "pass"
 
 
-def test_no_errors_at_all_pass(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_a_canary_without_errors_passes(arm: MakeArm, absorbed: Absorbed) -> None:
     assert check_errors(absorbed(arm(900), arm(100)), TEN).outcome == "pass"
 
 
 @pytest.mark.parametrize("errors", [9, 90, 900])
-def test_both_arms_failing_together_is_not_blamed_on_the_canary(arm: MakeArm, absorbed: Absorbed, errors: int) -> None:
+def test_failures_of_both_arms_at_once_are_not_attributed_to_the_canary(
+    arm: MakeArm, absorbed: Absorbed, errors: int
+) -> None:
     assert check_errors(absorbed(arm(900, errors), arm(100, errors // 9)), TEN).outcome == "pass"
 
 
-def test_an_arm_without_requests_is_no_evidence(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_an_arm_without_requests_adds_no_evidence(arm: MakeArm, absorbed: Absorbed) -> None:
     for state in (absorbed(arm(900, 9), ArmBucket()), absorbed(ArmBucket(), arm(100, 1))):
         assert check_errors(state, TEN).outcome == "pass"
         assert check_error_go(state, Policy(percent=10, limits=Limits(error_rate_negligible=0.0))).outcome == "unknown"
@@ -74,7 +76,7 @@ def test_a_canary_that_turns_bad_after_hours_of_health_is_caught(arm: MakeArm, a
     assert check_errors(absorbed(arm(900, 3), arm(100, 4), buckets=24, before=healthy), TEN).outcome == "rollback"
 
 
-def test_bursts_of_errors_weigh_less(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_errors_in_bursts_add_less_evidence(arm: MakeArm, absorbed: Absorbed) -> None:
     bursty = Policy(percent=10, dispersion=3.0)
     assert check_errors(absorbed(arm(900, 3), arm(100, 2), buckets=8), TEN).outcome == "rollback"
     assert check_errors(absorbed(arm(900, 3), arm(100, 2), buckets=8, policy=bursty), bursty).outcome == "pass"
@@ -98,46 +100,44 @@ def test_fewer_than_200_slow_canary_requests_hold_and_do_not_roll_back(arm: Make
     assert check_p95(state, TEN).outcome == "hold"
 
 
-def test_both_arms_turning_slow_together_is_not_blamed_on_the_canary(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_slowness_of_both_arms_at_once_is_not_attributed_to_the_canary(arm: MakeArm, absorbed: Absorbed) -> None:
     before = absorbed(arm(900), arm(100), buckets=120)
     for buckets in (1, 12, 120):
         slow = absorbed(arm(900, 0, 0.06), arm(100, 0, 0.06), buckets=buckets, before=before)
         assert check_p95(slow, TEN).outcome == "pass"
 
 
-def test_a_model_faster_than_a_millisecond_is_never_slow_within_it(absorbed: Absorbed) -> None:
+def test_a_canary_below_a_millisecond_is_never_slow(absorbed: Absorbed) -> None:
     production, canary = ({0: 900}, {0: 100})
     state = absorbed(ArmBucket(requests=900, latency=production), ArmBucket(requests=100, latency=canary))
     assert check_p95(state, TEN).outcome == "pass"
 
 
-def test_two_models_faster_than_a_millisecond_earn_their_step_though_no_ratio_forms(absorbed: Absorbed) -> None:
+def test_a_p95_below_a_millisecond_passes_without_a_ratio(absorbed: Absorbed) -> None:
     state = absorbed(ArmBucket(requests=900, latency={0: 900}), ArmBucket(requests=100, latency={0: 100}))
     assert check_p95_go(state, TEN).outcome == "pass"
     slow = absorbed(ArmBucket(requests=900, latency={0: 900}), ArmBucket(requests=100, latency={0: 90, 100: 10}))
     assert check_p95_go(slow, TEN).outcome == "unknown"
 
 
-def test_a_healthy_canary_earns_its_next_step(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_a_healthy_canary_passes_what_a_step_requires(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 1), buckets=300)
     assert check_error_go(state, TEN).outcome == "pass"
     assert check_p95_go(state, TEN).outcome == "pass"
 
 
-def test_a_few_requests_earn_nothing(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_a_few_requests_are_not_enough_to_advance(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 1), buckets=3)
     assert check_error_go(state, TEN).outcome == "unknown"
     assert check_p95_go(absorbed(arm(900), arm(100), buckets=1), TEN).outcome == "unknown"
 
 
-def test_a_canary_that_never_fails_beside_a_production_that_never_fails_earns_its_step(
-    arm: MakeArm, absorbed: Absorbed
-) -> None:
+def test_a_canary_passes_when_neither_arm_ever_fails(arm: MakeArm, absorbed: Absorbed) -> None:
     assert check_error_go(absorbed(arm(900), arm(100), buckets=60), TEN).outcome == "unknown"
     assert check_error_go(absorbed(arm(900), arm(100), buckets=200), TEN).outcome == "pass"
 
 
-def test_at_0_percent_neither_errors_nor_latency_are_waited_for(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_at_0_percent_neither_errors_nor_latency_are_required(arm: MakeArm, absorbed: Absorbed) -> None:
     shadow = Policy(percent=0)
     state = absorbed(arm(1000, 3), ArmBucket(), policy=shadow)
     assert check_error_go(state, shadow).outcome == "pass"
@@ -145,7 +145,7 @@ def test_at_0_percent_neither_errors_nor_latency_are_waited_for(arm: MakeArm, ab
 
 
 @pytest.mark.parametrize(("errors", "outcome"), [(10, "pass"), (40, "rollback")])
-def test_at_100_percent_errors_are_judged_against_production_before(
+def test_at_100_percent_errors_are_compared_with_earlier_production(
     arm: MakeArm, absorbed: Absorbed, errors: int, outcome: str
 ) -> None:
     before = absorbed(arm(900, 9), arm(100, 1), buckets=200)
@@ -155,7 +155,7 @@ def test_at_100_percent_errors_are_judged_against_production_before(
 
 
 @pytest.mark.parametrize(("slower", "outcome"), [(1.0, "pass"), (1.6, "rollback")])
-def test_at_100_percent_latency_is_judged_against_production_before(
+def test_at_100_percent_latency_is_compared_with_earlier_production(
     arm: MakeArm, absorbed: Absorbed, slower: float, outcome: str
 ) -> None:
     before = absorbed(arm(900), arm(100), buckets=200)
@@ -167,28 +167,28 @@ def test_at_100_percent_latency_is_judged_against_production_before(
     assert (check_p95_go(state, ALL).outcome == "pass") is (outcome == "pass")
 
 
-def test_at_100_percent_without_any_production_before_it_holds(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_at_100_percent_a_canary_without_earlier_production_holds(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(ArmBucket(), arm(1000, 500), policy=ALL)
     assert check_control(state, ALL).outcome == "hold"
 
 
-def test_the_plain_rule_rolls_back_over_its_ratios(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_threshold_mode_rolls_back_above_its_ratios(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 2, 0.02), buckets=10)
     found = {m.name: m.outcome for m in check_by_threshold(state, TEN)}
     assert found == {"control": "pass", "error_ratio": "rollback", "p95_ratio": "rollback"}
 
 
-def test_the_plain_rule_passes_under_its_ratios(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_threshold_mode_passes_below_its_ratios(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 1), buckets=10)
     assert {m.outcome for m in check_by_threshold(state, TEN)} == {"pass"}
 
 
-def test_the_plain_rule_waits_for_no_ratio_at_0_percent(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_threshold_mode_requires_no_ratio_at_0_percent(arm: MakeArm, absorbed: Absorbed) -> None:
     shadow = Policy(percent=0, mode="threshold")
     state = absorbed(arm(1000, 3), ArmBucket(), policy=shadow)
     assert [m.name for m in check_by_threshold(state, shadow)] == ["control"]
 
 
-def test_the_plain_rule_reads_no_ratio_below_its_minimum_sample(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_threshold_mode_computes_no_ratio_below_its_minimum_sample(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900, 9), arm(100, 90, 0.5), buckets=9)
     assert [m.outcome for m in check_by_threshold(state, TEN)] == ["pass", "unknown", "unknown"]

@@ -32,7 +32,7 @@ def test_an_empty_bucket_changes_nothing(bucket: Bucket) -> None:
     assert bucket + Bucket(5, 0) == bucket
 
 
-def test_different_buckets_do_not_merge() -> None:
+def test_buckets_of_different_times_or_phases_do_not_merge() -> None:
     with pytest.raises(ValueError, match="5/0 and 10/0 do not merge"):
         Bucket(5, 0) + Bucket(10, 0)
 
@@ -58,17 +58,17 @@ def test_a_factor_of_1_3_is_exactly_13_bins() -> None:
 
 
 @given(st.floats(0.0011, 9.9))
-def test_a_latency_lies_below_the_edge_of_its_bin_and_above_the_one_before(seconds: float) -> None:
+def test_a_latency_lies_between_the_edges_of_its_bin(seconds: float) -> None:
     bin_ = latency_bin(seconds)
     assert latency_edge(bin_ - 1) * (1 - 1e-12) <= seconds <= latency_edge(bin_) * (1 + 1e-12)
 
 
-def test_the_last_bin_has_no_edge() -> None:
+def test_the_last_bin_has_no_upper_edge() -> None:
     assert latency_edge(LAST_LATENCY_BIN) == inf
 
 
 @pytest.mark.parametrize(("score", "expected"), [(0.0, 0), (0.05, 1), (nextafter(1.0, 0.0), 19), (1.0, 19)])
-def test_scores_fall_into_twenty_bins_and_1_into_the_last(score: float, expected: int) -> None:
+def test_scores_fall_in_twenty_bins_and_1_in_the_last(score: float, expected: int) -> None:
     assert score_bin(score) == expected
 
 

@@ -20,16 +20,16 @@ def both(**bins: int) -> np.ndarray:
     ("bins", "expected"),
     [({}, 0), ({"b7": 1}, 7), ({"b7": 95, "b9": 5}, 7), ({"b7": 94, "b9": 6}, 9), ({"b457": 3}, 457)],
 )
-def test_the_p95_bin_is_the_first_that_95_percent_reach(bins: dict[str, int], expected: int) -> None:
+def test_the_p95_bin_is_the_first_that_holds_95_percent_with_those_below(bins: dict[str, int], expected: int) -> None:
     assert quantile_bin(histogram(**bins), 0.95) == expected
 
 
 @pytest.mark.parametrize(("bin_", "expected"), [(0, 6), (7, 4), (8, 4), (9, 1), (456, 1), (457, 0), (470, 0)])
-def test_what_lies_above_a_bin_excludes_the_bin_itself(bin_: int, expected: int) -> None:
+def test_the_count_above_a_bin_excludes_the_bin_itself(bin_: int, expected: int) -> None:
     assert count_above(histogram(b7=2, b9=3, b457=1), np.array(bin_)) == expected
 
 
-def test_the_window_forgets_what_is_ten_minutes_old() -> None:
+def test_the_window_drops_blocks_that_are_ten_minutes_old() -> None:
     window = empty_window(())
     for minute in range(12):
         window = add_latency(window, minute, both(b1=1, b2=minute))

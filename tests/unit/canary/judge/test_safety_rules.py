@@ -27,7 +27,7 @@ HELD = FuseTrip(999.0, requests=4, errors=4, production_failing=True)
 @pytest.mark.parametrize(
     ("trips", "outcome"), [((), "pass"), ((TRIP,), "rollback"), ((HELD,), "hold"), ((HELD, TRIP), "rollback")]
 )
-def test_a_tripped_fuse_rolls_back_unless_production_failed_too(trips: tuple[FuseTrip, ...], outcome: str) -> None:
+def test_an_open_fuse_rolls_back_unless_production_failed_too(trips: tuple[FuseTrip, ...], outcome: str) -> None:
     assert check_fuse(msgspec.structs.replace(INPUTS, fuse_trips=trips)).outcome == outcome
 
 
@@ -45,7 +45,7 @@ def test_a_canary_that_has_never_answered_is_silent_from_the_start(arm: MakeArm,
     assert check_silence(absorbed(arm(1000), ArmBucket(), buckets=24), DEFAULT_LIMITS).outcome == "rollback"
 
 
-def test_fewer_than_15_expected_requests_are_no_silence(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_fewer_than_15_expected_requests_do_not_count_as_silence(arm: MakeArm, absorbed: Absorbed) -> None:
     assert check_silence(absorbed(arm(1), ArmBucket(), buckets=149), DEFAULT_LIMITS).outcome == "pass"
     assert check_silence(absorbed(arm(1), ArmBucket(), buckets=151), DEFAULT_LIMITS).outcome == "rollback"
 
@@ -62,12 +62,12 @@ def test_stale_evidence_holds(arm: MakeArm, absorbed: Absorbed) -> None:
 
 
 @pytest.mark.parametrize(("alerts", "outcome"), [((), "pass"), (("SiraDown",), "hold"), (None, "hold")])
-def test_a_critical_alert_or_a_silent_alertmanager_holds(alerts: tuple[str, ...] | None, outcome: str) -> None:
+def test_a_critical_alert_or_an_unreachable_alertmanager_holds(alerts: tuple[str, ...] | None, outcome: str) -> None:
     found = check_alerts(DEFAULT_LIMITS, msgspec.structs.replace(INPUTS, critical_alerts=alerts))
     assert found.outcome == outcome
 
 
-def test_a_plan_may_ship_a_fix_while_an_alert_fires() -> None:
+def test_a_rollout_may_ignore_alerts_to_ship_a_fix() -> None:
     firing = msgspec.structs.replace(INPUTS, critical_alerts=("SiraDown",))
     assert check_alerts(Limits(critical_alerts="ignore"), firing).outcome == "pass"
 

@@ -33,7 +33,7 @@ def test_the_kernel_is_the_likelihood_ratio_of_the_binomial_split() -> None:
 
 
 @pytest.mark.parametrize("alternatives", [ERROR_ALTERNATIVES, GO_ALTERNATIVES])
-def test_a_bucket_neither_gains_nor_loses_on_average_when_the_null_just_holds(alternatives: np.ndarray) -> None:
+def test_a_bucket_multiplies_the_wealth_by_1_on_average_at_the_edge_of_the_null(alternatives: np.ndarray) -> None:
     share = 1.2 * 100 / (900 + 1.2 * 100)
     outcomes = np.arange(13)
     events = np.stack([12 - outcomes, outcomes], axis=-1).astype(float)
@@ -44,12 +44,12 @@ def test_a_bucket_neither_gains_nor_loses_on_average_when_the_null_just_holds(al
 @pytest.mark.parametrize(
     ("events", "requests"), [((0, 0), (0, 0)), ((0, 0), (900, 0)), ((0, 3), (0, 100)), ((0, 0), (900, 100))]
 )
-def test_no_requests_or_no_events_are_no_evidence(events: tuple[int, int], requests: tuple[int, int]) -> None:
+def test_buckets_without_requests_or_events_add_no_evidence(events: tuple[int, int], requests: tuple[int, int]) -> None:
     ratio = log_likelihood_ratio(counts(*events), counts(*requests), ERROR_ALTERNATIVES, 1.2)
     assert ratio == pytest.approx(np.zeros(6))
 
 
-def test_failures_of_production_alone_speak_for_the_canary() -> None:
+def test_failures_of_only_production_lower_the_evidence_against_the_canary() -> None:
     assert (log_likelihood_ratio(counts(9, 0), counts(900, 100), ERROR_ALTERNATIVES, 1.2) < 0).all()
 
 
@@ -60,7 +60,7 @@ def test_an_endless_control_arm_is_a_known_rate() -> None:
     assert known == pytest.approx(split, rel=1e-4)
 
 
-def test_dispersed_errors_are_worth_less_evidence() -> None:
+def test_dispersion_lowers_the_evidence_of_errors() -> None:
     plain = log_likelihood_ratio(counts(3, 4), counts(900, 100), ERROR_ALTERNATIVES, 1.2)
     assert log_likelihood_ratio(counts(3, 4), counts(900, 100), ERROR_ALTERNATIVES, 1.2, 1 / 3) == pytest.approx(
         plain / 3
@@ -79,7 +79,7 @@ def test_a_test_without_weight_has_no_wealth() -> None:
     assert log_evidence(begin_test((), ERROR_ALTERNATIVES).log_wealth) < -1e8
 
 
-def test_a_restart_keeps_the_window_that_speaks_against_the_canary_and_drops_the_one_that_does_not() -> None:
+def test_a_restart_keeps_the_window_of_alternatives_with_evidence_and_restarts_the_others() -> None:
     alternatives = np.array([2.0, 4.0])
     test = restart(begin_test((), alternatives), 0.1, at=0)
     test = sequential.add_bucket(test, np.array([1.0, -1.0]), counts(3, 5), counts(900, 100))
@@ -106,7 +106,7 @@ def test_a_paired_bet_is_fair_when_the_canary_blocks_exactly_rho_times_as_often(
         assert mean == pytest.approx(1.0)
 
 
-def test_no_paired_events_are_no_evidence() -> None:
+def test_without_paired_events_there_is_no_evidence() -> None:
     assert paired_log_evidence(0, 0, 0, rho=2.0) == 0.0
 
 
@@ -120,7 +120,7 @@ def test_errors_split_by_chance_have_dispersion_1() -> None:
     assert dispersion(cells) == pytest.approx(1.0, abs=0.1)
 
 
-def test_an_uneven_split_is_not_taken_for_dispersion() -> None:
+def test_an_uneven_split_is_not_mistaken_for_dispersion() -> None:
     assert dispersion([(8000, 80, 2000, 20)] * 10) == 1.0
 
 
@@ -129,7 +129,7 @@ def test_dispersion_is_clipped_at_10() -> None:
 
 
 @pytest.mark.parametrize("cells", [[], [(3000, 0, 3000, 0)], [(3000, 99, 3000, 100)], [(3000, 300, 0, 0)]])
-def test_too_little_history_gives_no_dispersion(cells: list[tuple[int, int, int, int]]) -> None:
+def test_with_too_little_history_there_is_no_dispersion(cells: list[tuple[int, int, int, int]]) -> None:
     assert dispersion(cells) is None
 
 

@@ -31,7 +31,7 @@ def random_buckets(arm: MakeArm, count: int) -> list[Bucket]:
     ]
 
 
-def test_a_state_stored_after_every_tick_ends_bit_for_bit_like_one_that_was_never_stored(arm: MakeArm) -> None:
+def test_storing_the_state_after_every_tick_changes_no_bit_of_it(arm: MakeArm) -> None:
     kept: JudgeState | None = None
     stored: bytes | None = None
     for bucket in random_buckets(arm, 250):
@@ -57,7 +57,7 @@ def test_a_stored_state_is_small_and_has_no_null(arm: MakeArm, absorbed: Absorbe
     assert b"null" not in encoded
 
 
-def test_rollouts_side_by_side_are_judged_as_each_alone(arm: MakeArm) -> None:
+def test_rollouts_in_one_array_are_judged_like_each_alone(arm: MakeArm) -> None:
     buckets = random_buckets(arm, 80)
     other = [msgspec.structs.replace(bucket, canary=arm(100, 5, 0.02)) for bucket in buckets]
     side_by_side: JudgeState | None = None
@@ -87,7 +87,7 @@ def test_the_weights_of_all_restarts_never_sum_to_more_than_1(arm: MakeArm, abso
     assert 0.98 < float(np.exp(log_evidence(state.errors.log_wealth))) < 1.0
 
 
-def test_the_p95_to_compare_with_is_known_before_the_bucket(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_the_p95_that_a_bucket_is_compared_with_does_not_depend_on_the_bucket(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900), arm(100, median_seconds=0.05), buckets=1)
     assert state.phase.timed.tolist() == [0.0, 0.0]
     state = absorbed(arm(900), arm(100, median_seconds=0.05), buckets=1, before=state)
@@ -96,14 +96,14 @@ def test_the_p95_to_compare_with_is_known_before_the_bucket(arm: MakeArm, absorb
     assert state.phase.slow[CANARY] > 80
 
 
-def test_latency_waits_for_enough_of_production(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_latency_is_not_compared_before_production_has_enough_samples(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(50), arm(5, median_seconds=0.05), buckets=4)
     assert state.phase.timed.tolist() == [0.0, 0.0]
     state = absorbed(arm(50), arm(5, median_seconds=0.05), buckets=1, before=state)
     assert state.phase.timed.tolist() == [50.0, 5.0]
 
 
-def test_a_new_phase_forgets_what_a_step_must_earn_and_keeps_the_tests_and_production(
+def test_a_new_phase_drops_the_evidence_to_advance_and_keeps_the_tests_and_production(
     arm: MakeArm, absorbed: Absorbed
 ) -> None:
     first = absorbed(arm(900, 3), arm(100, 1))
@@ -116,12 +116,12 @@ def test_a_new_phase_forgets_what_a_step_must_earn_and_keeps_the_tests_and_produ
     assert second.errors.requests[0].tolist() == [54_750.0, 6_250.0]
 
 
-def test_a_late_row_of_the_phase_before_begins_no_phase(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_a_late_row_of_the_previous_phase_does_not_start_a_phase(arm: MakeArm, absorbed: Absorbed) -> None:
     state = absorbed(arm(900), arm(100), buckets=2, phase=3)
     assert absorbed(arm(9), arm(1), buckets=1, before=state, phase=2).phase.number == 3
 
 
-def test_more_errors_than_requests_are_not_taken_at_their_word(absorbed: Absorbed) -> None:
+def test_requests_are_at_least_as_many_as_errors(absorbed: Absorbed) -> None:
     state = absorbed(ArmBucket(requests=900), ArmBucket(requests=0, errors=2), buckets=1)
     assert state.phase.requests.tolist() == [900.0, 2.0]
 
@@ -131,5 +131,5 @@ def test_a_shadow_at_0_percent_expects_no_canary_requests(arm: MakeArm, absorbed
     assert float(state.unanswered) == 0.0
 
 
-def test_another_p95_ratio_moves_the_edge_by_its_number_of_bins() -> None:
+def test_a_p95_ratio_shifts_the_edge_by_its_number_of_bins() -> None:
     assert [bins_of_ratio(ratio) for ratio in (1.3, 1.69, 1.1)] == [13, 26, 5]

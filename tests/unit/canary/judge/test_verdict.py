@@ -27,12 +27,12 @@ def healthy(arm: MakeArm, absorbed: Absorbed) -> JudgeState:
     return absorbed(arm(900, 9), arm(100, 1), buckets=300)
 
 
-def test_a_healthy_canary_whose_bake_is_over_advances(healthy: JudgeState) -> None:
+def test_a_healthy_canary_advances_after_its_bake_time(healthy: JudgeState) -> None:
     verdict = judge(healthy, TEN, inputs(healthy))
     assert (verdict.kind, verdict.through) == ("advance", healthy.through)
 
 
-def test_a_healthy_canary_still_baking_continues_and_says_so(healthy: JudgeState) -> None:
+def test_a_healthy_canary_continues_during_its_bake_time_and_the_reason_says_so(healthy: JudgeState) -> None:
     verdict = judge(healthy, TEN, inputs(healthy, bake_over=False))
     assert verdict.kind == "continue"
     assert verdict.reasons == ("the step has not yet lasted as long as its plan asks",)
@@ -53,7 +53,7 @@ def test_no_evidence_holds_and_the_fuse_still_rolls_back() -> None:
     [{"critical_alerts": ("SiraDown",)}, {"critical_alerts": None}, {"now": 1e9}],
     ids=["alert", "no Alertmanager", "stale"],
 )
-def test_what_a_person_must_look_at_holds(healthy: JudgeState, changes: dict[str, object]) -> None:
+def test_findings_that_need_review_hold(healthy: JudgeState, changes: dict[str, object]) -> None:
     verdict = judge(healthy, TEN, inputs(healthy, **changes))
     assert verdict.kind == "hold"
     assert len(verdict.reasons) == 1
@@ -74,20 +74,20 @@ def test_a_custom_metric_without_a_value_holds(healthy: JudgeState) -> None:
     assert judge(healthy, policy, inputs(healthy, metrics={"chargebacks": 1.5})).kind == "rollback"
 
 
-def test_labels_that_the_plan_asks_for_are_waited_for(healthy: JudgeState) -> None:
+def test_a_plan_that_requires_labels_waits_for_them(healthy: JudgeState) -> None:
     policy = Policy(percent=10, limits=Limits(labels_required=True))
     verdict = judge(healthy, policy, inputs(healthy))
     assert (verdict.kind, verdict.reasons) == ("continue", ("not yet knowable: there are no labels",))
 
 
-def test_the_plain_mode_rolls_back_what_the_sequential_mode_does_not_yet(arm: MakeArm, absorbed: Absorbed) -> None:
+def test_threshold_mode_rolls_back_where_sequential_mode_does_not_yet(arm: MakeArm, absorbed: Absorbed) -> None:
     before = absorbed(arm(900, 3), arm(100, 0), buckets=3)
     state = absorbed(arm(900, 3), arm(100, 1), buckets=7, before=before)
     assert judge(state, TEN, inputs(state)).kind != "rollback"
     assert judge(state, Policy(percent=10, mode="threshold"), inputs(state)).kind == "rollback"
 
 
-def test_the_plain_mode_advances_a_healthy_canary(healthy: JudgeState) -> None:
+def test_threshold_mode_advances_a_healthy_canary(healthy: JudgeState) -> None:
     assert judge(healthy, Policy(percent=10, mode="threshold"), inputs(healthy)).kind == "advance"
 
 
@@ -100,7 +100,7 @@ def test_a_shadow_at_0_percent_advances_on_its_decisions_alone(arm: MakeArm, abs
     assert judge(flipping, shadow, inputs(flipping)).kind == "rollback"
 
 
-def test_replaying_the_stored_buckets_gives_every_verdict_again(arm: MakeArm) -> None:
+def test_replaying_the_stored_buckets_reproduces_every_verdict(arm: MakeArm) -> None:
     production, good, bad = arm(900, 3), arm(100, 0), arm(100, 2, 0.013)
     buckets = [Bucket(5 * i, 0, production, good if i < 60 else bad, Paired(n11=1, n00=99)) for i in range(120)]
     live: list[Verdict] = []

@@ -19,19 +19,19 @@ def ratios() -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
     return sequential.log_likelihood_ratio(EVENTS, REQUESTS, ERROR_ALTERNATIVES, 1.2)
 
 
-def test_the_ratios_of_one_bucket_are_those_of_the_page() -> None:
+def test_the_documented_ratios_of_one_bucket_are_computed() -> None:
     row = next(line for line in EXAMPLE.splitlines() if line.startswith("| l(r)"))
     printed = [float(cell) for cell in row.split("|")[2:-1]]
     assert printed == pytest.approx(ratios().tolist(), abs=0.0005)
 
 
-def test_the_ratios_follow_from_the_formula_of_the_page() -> None:
+def test_the_ratios_follow_from_the_documented_formula() -> None:
     odds = 1.2 * 100 / 900
     by_hand = [4 * np.log(r) - 7 * np.log((1 + r * odds) / (1 + odds)) for r in ERROR_ALTERNATIVES]
     assert ratios().tolist() == pytest.approx(by_hand)
 
 
-def test_the_evidence_after_each_bucket_is_that_of_the_page() -> None:
+def test_the_documented_evidence_after_each_bucket_is_computed() -> None:
     test = sequential.restart(sequential.begin_test((), ERROR_ALTERNATIVES), PHASE_WEIGHT, at=0)
     evidence = []
     for _ in range(3):

@@ -18,7 +18,7 @@ def test_a_gap_in_the_data_is_a_gap_in_the_line() -> None:
 
 
 @pytest.mark.parametrize("values", [[], [None], [0.0], [5.0], [None, 1e-9, 1e9]])
-def test_any_values_make_a_chart_whose_marks_lie_inside_it(values: list[float | None]) -> None:
+def test_the_marks_of_any_values_lie_inside_the_chart(values: list[float | None]) -> None:
     svg = line_chart({"production": values}, ENDS, "", title="errors")
     for circle in elements(svg, "circle"):
         assert 0 <= float(circle["cx"]) <= WIDTH
@@ -31,7 +31,7 @@ def test_the_scale_ends_at_a_round_number_above_every_value() -> None:
     assert re.findall(r">(\d[\d.]*) %<", svg) == ["1", "2", "3", "4"]
 
 
-def test_bars_of_the_arms_stand_side_by_side() -> None:
+def test_the_bars_of_the_arms_are_side_by_side() -> None:
     svg = histogram({"production": [10.0, 0.0], "canary": [5.0, None]}, ENDS, " %", title="scores")
     production, canary = elements(svg, "rect")
     assert float(production["x"]) + float(production["width"]) == pytest.approx(float(canary["x"]), abs=0.2)

@@ -59,11 +59,11 @@ def test_a_manual_gate_waits_for_an_operators_go() -> None:
 @pytest.mark.parametrize(
     ("percent", "step"), [(0, BEFORE_PLAN), (9.9, BEFORE_PLAN), (10, 0), (24, 0), (25, 1), (99, 2), (100, 3)]
 )
-def test_a_percentage_set_by_hand_belongs_to_the_last_step_that_is_not_above_it(percent: float, step: int) -> None:
+def test_a_percentage_set_by_hand_falls_in_the_last_step_that_is_not_above_it(percent: float, step: int) -> None:
     assert step_at(DEFAULT_PLAN, percent) == step
 
 
-def test_a_percentage_below_the_plan_stays_until_someone_moves_it() -> None:
+def test_a_percentage_below_the_plan_stays_until_an_operator_changes_it() -> None:
     assert isinstance(next_action(rollout(step=BEFORE_PLAN), verdict("advance"), now=90 * DAY), Hold)
 
 
@@ -74,5 +74,5 @@ def test_a_paused_rollout_does_not_advance_but_still_rolls_back() -> None:
 
 @pytest.mark.parametrize("status", ["stopped", "rolled_back", "promoted"])
 @pytest.mark.parametrize("kind", ["continue", "hold", "advance", "rollback"])
-def test_an_ended_rollout_never_moves_again(status: str, kind: VerdictKind) -> None:
+def test_an_ended_rollout_never_changes_again(status: str, kind: VerdictKind) -> None:
     assert isinstance(next_action(rollout(status=status), verdict(kind), now=DAY), Hold)

@@ -1,4 +1,4 @@
-"""What a rollout knows of production before its first request."""
+"""A rollout starts with production's history as its first evidence."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_production(connection: Connection, minutes_ago: range, errors: int = 3) -> None:
-    """Two halves of 300 requests of 10 ms in each half minute, as the shipper counts them."""
+    """Count two halves of 300 requests of 10 ms in each half minute, as the shipper does."""
     for ago in minutes_ago:
         connection.execute(
             "INSERT INTO sira_production_errors (product, bucket_start, half, requests, errors, latency) SELECT"
@@ -42,7 +42,7 @@ def test_a_canary_that_starts_is_compared_with_productions_last_ten_minutes(
     # 19 to 21 half minutes, and two buckets of the rollout.
     assert 19 * 600 <= state.production_requests - 2 * 900 <= 21 * 600
     assert state.phase.number == 0
-    # The very first bucket had a p95 to be measured by.
+    # A p95 to compare with existed from the first bucket.
     assert state.phase.timed.tolist() == [1800.0, 200.0]
     assert replay(connection, canary.now()) == ReplayResult(3, ())
     report = make_report_of(connection, rollout.rollout_id)
@@ -59,7 +59,7 @@ def make_report_of(connection: Connection, rollout_id: str) -> Report:
         return make_report(connection, rollout)
 
 
-def test_what_another_version_of_production_answered_is_no_comparison(canary: "Canary", connection: Connection) -> None:
+def test_answers_of_another_production_version_are_not_compared(canary: "Canary", connection: Connection) -> None:
     production_since(connection, minutes=4)
     add_production(connection, range(20))
     canary.start()
