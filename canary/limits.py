@@ -1,11 +1,12 @@
 """The limits that a rollout is judged by: data, frozen with the rollout, checked when it is read."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from canary.errors import PlanInvalid
+from runtime.reading import Violation
 
 Mode = Literal["sequential", "threshold"]
 
@@ -70,6 +71,16 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout_seconds: Annotated[float, Meta(gt=0, le=60)] = 0.2
     holdback_percent: Annotated[float, Meta(ge=0, le=50)] = 0.0
 
+    @staticmethod
+    def check(fields: Mapping[str, Any]) -> Iterator[Violation]:
+        """Yield the faults between fields; those that are not named have their defaults."""
+        allowed = fields.get("error_ratio_allowed", DEFAULT_LIMITS.error_ratio_allowed)
+        if allowed > fields.get("error_ratio", DEFAULT_LIMITS.error_ratio):
+            yield Violation("/error_ratio_allowed", "must not be above error_ratio")
+        names = [metric.name for metric in fields.get("metrics", ())]
+        if len(names) != len(set(names)):
+            yield Violation("/metrics", "every name must be different")
+
 
 DEFAULT_LIMITS = Limits()
 
@@ -90,51 +101,3 @@ class Policy(msgspec.Struct, frozen=True):
 def routed_percent(percent: float, limits: Limits) -> float:
     """What a step's percentage routes: all of it, but for the holdback that the plan asks to keep."""
     return min(percent, 100.0 - limits.holdback_percent)
-
-
-def parse_limits(raw: object) -> Limits:
-    """Limits from decoded JSON; what is not named keeps its default. Raises PlanInvalid with every fault."""
-    faults: list[str] = []
-    fields = read_fields(Limits, raw, "limits", faults, lists={"metrics": CustomMetric})
-    ratio = fields.get("error_ratio", DEFAULT_LIMITS.error_ratio)
-    if fields.get("error_ratio_allowed", DEFAULT_LIMITS.error_ratio_allowed) > ratio:
-        faults.append("limits.error_ratio_allowed: must not be above error_ratio")
-    names = [metric.name for metric in fields.get("metrics", ())]
-    if len(names) != len(set(names)):
-        faults.append("limits.metrics: every name must be different")
-    if faults:
-        raise PlanInvalid(faults)
-    return Limits(**fields)
-
-
-def read_fields(
-    struct: type[msgspec.Struct],
-    raw: object,
-    where: str,
-    faults: list[str],
-    lists: dict[str, type[msgspec.Struct]] | None = None,
-) -> dict[str, Any]:
-    """Fields of `struct` found in `raw`, one by one, so that every fault is reported and not only the first."""
-    if not isinstance(raw, dict):
-        faults.append(f"{where}: must be an object")
-        return {}
-    known = {field.name: field for field in msgspec.structs.fields(struct)}
-    faults += [f"{where}.{name}: no such field" for name in raw if name not in known]
-    faults += [f"{where}.{name}: is missing" for name, f in known.items() if f.required and name not in raw]
-    found: dict[str, Any] = {}
-    for name in (name for name in known if name in raw):
-        place = f"{where}.{name}"
-        item = (lists or {}).get(name)
-        if item is not None and isinstance(raw[name], list):
-            read = [read_fields(item, entry, f"{place}[{i}]", faults) for i, entry in enumerate(raw[name])]
-            found[name] = tuple(item(**fields) for fields in read if _complete(item, fields))
-            continue
-        try:
-            found[name] = msgspec.convert(raw[name], known[name].type)
-        except msgspec.ValidationError as error:
-            faults.append(f"{place}: {error}")
-    return found
-
-
-def _complete(struct: type[msgspec.Struct], fields: dict[str, Any]) -> bool:
-    return all(field.name in fields for field in msgspec.structs.fields(struct) if field.required)

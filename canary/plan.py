@@ -1,13 +1,14 @@
 """The plan of a rollout: steps of rising percentage, frozen with the rollout, checked when it is read."""
 
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
-from canary.errors import PlanInvalid
-from canary.limits import Name, Percent, read_fields
+from canary.limits import Name, Percent
+from runtime.reading import Violation
 
 Gate = Literal["auto", "manual"]
 
@@ -25,8 +26,13 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Steps of rising percentage; passing the last one promotes."""
 
-    steps: tuple[Step, ...]
+    steps: Annotated[tuple[Step, ...], Meta(min_length=1)]
     name: Name = "custom"
+
+    @staticmethod
+    def check(fields: Mapping[str, Any]) -> Iterator[Violation]:
+        if any(later.percent <= earlier.percent for earlier, later in pairwise(fields.get("steps", ()))):
+            yield Violation("/steps", "every percent must be above the one before it")
 
 
 DEFAULT_PLAN = Plan(
@@ -39,21 +45,3 @@ DEFAULT_PLAN = Plan(
     ),
 )
 NAMED_PLANS = {DEFAULT_PLAN.name: DEFAULT_PLAN}
-
-
-def parse_plan(raw: object) -> Plan:
-    """A plan from decoded JSON: a name ("default") or `{"steps": [...]}`. Raises PlanInvalid with every fault."""
-    if isinstance(raw, str):
-        if raw not in NAMED_PLANS:
-            raise PlanInvalid([f"plan: no plan of this name, there is {', '.join(sorted(NAMED_PLANS))}"])
-        return NAMED_PLANS[raw]
-    faults: list[str] = []
-    fields = read_fields(Plan, raw, "plan", faults, lists={"steps": Step})
-    steps = fields.get("steps", ())
-    if isinstance(raw, dict) and not steps and not faults:
-        faults.append("plan.steps: at least one step is needed")
-    if any(later.percent <= earlier.percent for earlier, later in pairwise(steps)):
-        faults.append("plan.steps: every percent must be above the one before it")
-    if faults:
-        raise PlanInvalid(faults)
-    return Plan(**fields)

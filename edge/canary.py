@@ -7,20 +7,19 @@ from canary.report.report import make_report
 from canary.rollout import operations, store
 from canary.rollout.change import Change
 from canary.rollout.description import description, summary
-from canary.rollout.request import parse_reason, parse_request
+from canary.rollout.request import CanaryToStart, WithReason
 from canary.rollout.store import StoredRollout
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
-from runtime.reading import Violation
-from scoring.errors import EventRefused
+from runtime.reading import InputInvalid, Violation, read
 
 Act = Callable[..., StoredRollout | None]
 
 
 def start_or_change(call: Call) -> Reply:
     """Start a canary (201), or give the one that runs another percentage (200)."""
-    request = parse_request(call.body)
+    request = read(CanaryToStart, call.body)
     with call.resources.connect() as connection:
         rollout, started = operations.start_or_change(
             connection, request, actor=call.actor, ignore_alerts=call.resources.ignore_alerts
@@ -48,7 +47,7 @@ def report(call: Call) -> Reply:
     if wanted not in ("json", "html"):
         faults.append(Violation("format", "must be json or html"))
     if faults:
-        raise EventRefused(faults)
+        raise InputInvalid(faults)
     with call.resources.connect() as connection:
         store.read_one_moment(connection)
         rollout = operations.find(connection, product)
@@ -62,7 +61,7 @@ def report(call: Call) -> Reply:
 
 def _operate(act: Act) -> Callable[[Call], Reply]:
     def handle(call: Call) -> Reply:
-        product, reason = call.path["product"], parse_reason(call.body)
+        product, reason = call.path["product"], read(WithReason, call.body or {}).reason
         with call.resources.connect() as connection:
             rollout = act(connection, product, Change(call.actor, reason))
             return Reply(_described(connection, rollout) if rollout else summary(product, None))

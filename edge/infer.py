@@ -12,8 +12,7 @@ from edge.http_body import check_declared_length, header, read_body
 from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator
-from runtime.reading import Violation
-from scoring.errors import EventRefused
+from runtime.reading import InputInvalid, Violation
 from scoring.event import parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
@@ -176,11 +175,11 @@ class InferEndpoint:
 
 def _events(body: object) -> list[object]:
     if not isinstance(body, dict) or not isinstance(body.get("events"), list):
-        raise EventRefused([Violation("/events", "must be a list of events")])
+        raise InputInvalid([Violation("/events", "must be a list of events")])
     if extra := sorted(body.keys() - {"events"}):
-        raise EventRefused([Violation(f"/{name[:128]}", "is not a field of a batch") for name in extra])
+        raise InputInvalid([Violation(f"/{name[:128]}", "is not a field of a batch") for name in extra])
     if not 1 <= len(body["events"]) <= MOST_EVENTS:
-        raise EventRefused([Violation("/events", f"must hold 1 to {MOST_EVENTS} events")])
+        raise InputInvalid([Violation("/events", f"must hold 1 to {MOST_EVENTS} events")])
     events: list[object] = body["events"]
     return events
 

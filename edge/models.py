@@ -18,8 +18,7 @@ from registry.model_version import PROMOTE_TARGETS, Status
 from registry.registration import Declaration, register, register_stored
 from registry.store import DEFAULT_PAGE, MAX_PAGE
 from runtime.build import running_build
-from runtime.reading import Violation
-from scoring.errors import EventRefused
+from runtime.reading import InputInvalid, Violation
 
 UPLOAD_LIMIT = 256 << 20
 
@@ -38,7 +37,7 @@ def list_models(call: Call) -> Reply:
         for name in sorted(call.query.keys() - {"product", "status", "limit", "cursor"})
     ]
     if faults:
-        raise EventRefused(faults)
+        raise InputInvalid(faults)
     with call.resources.connect() as connection:
         page = store.list_versions(
             connection,
@@ -66,7 +65,7 @@ def promote(call: Call) -> Reply:
     if reason is not None and not (isinstance(reason, str) and len(reason) <= 1000):
         faults.append(Violation("/reason", "must be a string of at most 1000 characters"))
     if faults:
-        raise EventRefused(faults)
+        raise InputInvalid(faults)
     with call.resources.connect() as connection:
         change = store.change_status(
             connection, call.path["model_id"], Status(body["target"]), actor=call.actor, reason=reason
@@ -118,7 +117,7 @@ def register_model(call: Call) -> Reply:
     )
     artifacts, actor, reason, key = call.resources.artifacts, call.actor, wanted.reason, wanted.storage_s3_key
     if call.upload is None and key is None:
-        raise EventRefused([Violation("/storage_s3_key", "is missing: name an artifact, or upload a file")])
+        raise InputInvalid([Violation("/storage_s3_key", "is missing: name an artifact, or upload a file")])
     with (
         _reference(call, wanted) as reference,
         call.resources.connect(autocommit=True) as connection,
@@ -146,14 +145,14 @@ def _reference(call: Call, wanted: Registration) -> Iterator[ReferenceRequest | 
                 wanted.reference_s3_key, MAX_FILE_BYTES, Path(folder), suffix=suffix
             )
         if path is None and call.resources.require_reference:
-            raise EventRefused([Violation("/reference_s3_key", "is missing: reference rows are required")])
+            raise InputInvalid([Violation("/reference_s3_key", "is missing: reference rows are required")])
         yield None if path is None else ReferenceRequest(str(path), wanted.score_column, wanted.tolerance)
 
 
 def _registration(body: object, *, from_form: bool) -> Registration:
     """Every wrong field at once: each is read alone."""
     if not isinstance(body, dict):
-        raise EventRefused([Violation("", "must be an object")])
+        raise InputInvalid([Violation("", "must be an object")])
     fields: dict[str, Any] = {}
     faults = []
     known = {field.name: field for field in msgspec.structs.fields(Registration)}
@@ -172,7 +171,7 @@ def _registration(body: object, *, from_form: bool) -> Registration:
         except msgspec.ValidationError as error:
             faults.append(Violation(f"/{name}", str(error).partition(" - at")[0].lower()))
     if faults:
-        raise EventRefused(faults)
+        raise InputInvalid(faults)
     return Registration(**fields)
 
 

@@ -8,16 +8,18 @@ import msgspec
 from msgspec import Meta
 
 from canary.judge.measurement import Measurement
+from canary.labels.parsing import LabelsToAdd
 from canary.limits import Limits, Mode
 from canary.plan import Plan
 from canary.report.report import Report
+from canary.rollout.request import CanaryToStart, WithReason
 from edge.infer import MOST_EVENTS, BatchItem
 from edge.models import Registration
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
-from registry.signature import MAX_FIELDS
+from registry.reason import Reason
 from registry.store import MAX_PAGE
 from runtime.build import Build
-from scoring.event import MAX_ID_LENGTH
+from scoring.event import EventToScore
 from scoring.job import Answer
 from scoring.log.store import StoredPrediction
 
@@ -78,21 +80,6 @@ class NotReady(msgspec.Struct):
     reasons: list[str]
 
 
-Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
-
-
-class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
-    """One transaction. `payload` has a field for each that the product's model takes; others are logged and left out.
-
-    `routing_key` keeps a card or a customer with one model during a canary; it is the event_id unless given.
-    """
-
-    event_id: Id
-    product: Id
-    payload: Annotated[dict[str, str | int | float | bool | None], Meta(max_length=MAX_FIELDS)]
-    routing_key: Id | None = None
-
-
 class BatchToScore(msgspec.Struct, forbid_unknown_fields=True):
     events: Annotated[list[EventToScore], Meta(min_length=1, max_length=MOST_EVENTS)]
 
@@ -114,7 +101,7 @@ class ModelPage(msgspec.Struct):
 
 class Promotion(msgspec.Struct, forbid_unknown_fields=True):
     target: Literal["production", "canary", "staging", "archived"]
-    reason: Annotated[str, Meta(max_length=1000)] | None = None
+    reason: Reason | None = None
 
 
 assert set(PROMOTE_TARGETS) == {"production", "canary", "staging", "archived"}
@@ -189,38 +176,6 @@ class CanaryDescription(msgspec.Struct):
     verdict: CanaryVerdict | None
 
 
-class CanaryToStart(msgspec.Struct, forbid_unknown_fields=True):
-    """Start a canary, or give the one that runs another percentage: then the model ids may be left out.
-
-    A `production_model_id` that is not the current one is refused. `plan`: steps, or the name "default".
-    """
-
-    product: Annotated[str, Meta(min_length=1, max_length=64)]
-    canary_percent: Annotated[float, Meta(ge=0, le=100)]
-    canary_model_id: str | None = None
-    production_model_id: str | None = None
-    plan: Plan | Literal["default"] | None = None
-    limits: Limits | None = None
-    mode: Mode | None = None
-    reason: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
-
-
-class WithReason(msgspec.Struct, forbid_unknown_fields=True):
-    """Why, for the audit."""
-
-    reason: Annotated[str, Meta(min_length=1, max_length=1000)] | None = None
-
-
-class LabelToAdd(msgspec.Struct, forbid_unknown_fields=True):
-    """What an event turned out to be. `labelled_at`: RFC 3339 with its zone; the latest label of an event counts."""
-
-    event_id: Id
-    product: Annotated[str, Meta(min_length=1, max_length=64)]
-    label: Literal["fraud", "legitimate"]
-    source: Annotated[str, Meta(min_length=1, max_length=64)]
-    labelled_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
-
-
 class LabelsAdded(msgspec.Struct):
     """`new` of those received were not known before."""
 
@@ -281,7 +236,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         _SCORING,
         "Say what events turned out to be",
         {200: (LabelsAdded,)},
-        takes=Annotated[list[LabelToAdd], Meta(min_length=1, max_length=10_000)],
+        takes=LabelsToAdd,
         refuses=(400, 408, 413, 422, 503),
         notes="Safe to repeat.",
     ),

@@ -8,10 +8,8 @@ from http import HTTPStatus
 import msgspec
 from starlette.types import Send
 
-from canary.errors import CanaryError, PlanInvalid
-from canary.labels.parsing import LabelsInvalid
+from canary.errors import CanaryError
 from canary.rollout.operations import ProductNotFound
-from canary.rollout.request import RequestInvalid
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
 from registry.inspection.reference_check import Differences
@@ -19,8 +17,8 @@ from registry.model_version import ThresholdsInvalid
 from registry.signature import SignatureInvalid
 from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
 from runtime.auth import TokenRefused
-from runtime.reading import Violation
-from scoring.errors import BodyNotJson, EventRefused, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
+from runtime.reading import InputInvalid, Violation
+from scoring.errors import BodyNotJson, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.log.spool import SpoolError, SpoolFull
 
 log = logging.getLogger("sira.edge.problems")
@@ -120,7 +118,7 @@ class Mapped:
 _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (BodyNotJson, Mapped(400)),
     (TokenRefused, Mapped(401)),
-    (EventRefused, Mapped(422)),
+    (InputInvalid, Mapped(422)),
     (ProductUnknown, Mapped(404)),
     (ModelNotLoaded, Mapped(503, 1)),
     (ModelTimedOut, Mapped(503, 1, "urn:sira:problem:model-timed-out", "Model Timed Out")),
@@ -135,9 +133,6 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (SignatureInvalid, Mapped(422)),
     (ThresholdsInvalid, Mapped(422)),
     (ProductNotFound, Mapped(404)),
-    (PlanInvalid, Mapped(422)),
-    (RequestInvalid, Mapped(422)),
-    (LabelsInvalid, Mapped(422)),
     (ArtifactMissing, Mapped(422)),
     (AccessDenied, Mapped(503, 30)),
     (ArtifactStoreUnreachable, Mapped(503, 5)),
@@ -207,15 +202,6 @@ def _detail(error: Exception) -> str:
 
 
 def _violations(error: Exception) -> list[Violation]:
-    if isinstance(error, EventRefused):
+    if isinstance(error, InputInvalid):
         return error.violations
-    faults = getattr(error, "faults", ())
-    return [_located(fault) if isinstance(error, CanaryError) else Violation("", fault) for fault in faults]
-
-
-def _located(fault: str) -> Violation:
-    """`plan.steps[1].percent: is missing` as the pointer /plan/steps/1/percent and what is wrong there."""
-    place, colon, detail = fault.partition(": ")
-    if not colon:
-        return Violation("", fault)
-    return Violation("/" + place.replace("[", ".").replace("]", "").strip(".").replace(".", "/"), detail)
+    return [Violation("", fault) for fault in getattr(error, "faults", ())]

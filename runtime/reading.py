@@ -70,8 +70,9 @@ class _Reader:
             return self._dict(bare, raw, pointer) if self._fits(bare, metas, len(raw), pointer) else None
         if isinstance(raw, list) and origin in (list, tuple):
             item = (get_args(bare) or (Any,))[0]
-            fits = self._fits(bare, metas, len(raw), pointer)
-            return origin(self._items(item, raw, pointer)) if fits else None
+            if not self._fits(bare, metas, len(raw), pointer):
+                return None
+            return origin(raw if _without_annotations(item)[0] is Any else self._items(item, raw, pointer))
         return self._scalar(kind, raw, pointer)
 
     def _struct(self, kind: type[msgspec.Struct], raw: dict[str, Any], pointer: str) -> Any:
@@ -99,7 +100,7 @@ class _Reader:
         _, item = get_args(kind) or (str, Any)
         for name in raw:
             if "\0" in name:
-                self._add(f"{pointer}/{pointer_part(name)}", "must not hold a NUL character")
+                self._add(f"{pointer}/{pointer_part(name)}", "must not contain a NUL character")
         return {name: self.read(item, value, f"{pointer}/{pointer_part(name)}") for name, value in raw.items()}
 
     def _items(self, kind: Any, raw: list[Any], pointer: str) -> Iterator[Any]:
@@ -114,7 +115,7 @@ class _Reader:
 
     def _scalar(self, kind: Any, raw: object, pointer: str) -> Any:
         if isinstance(raw, str) and "\0" in raw:
-            self._add(pointer, "must not hold a NUL character")
+            self._add(pointer, "must not contain a NUL character")
             return None
         try:
             return msgspec.convert(raw, kind, strict=self._strict)
@@ -164,12 +165,16 @@ def _limits(kind: Any, meta: Meta) -> str:
     if meta.min_length is not None or meta.max_length is not None:
         unit = {str: "characters", list: "items", tuple: "items"}.get(get_origin(kind) or kind, "fields")
         return f" of {_span(meta.min_length, meta.max_length)} {unit}"
-    low = "" if meta.gt is None else f" above {meta.gt:g}"
+    low = "" if meta.gt is None else f" above {_number(meta.gt)}"
     if meta.ge is not None and meta.le is not None:
-        return f" from {meta.ge:g} to {meta.le:g}"
-    low = low or ("" if meta.ge is None else f" of at least {meta.ge:g}")
-    high = "" if meta.le is None else f" of at most {meta.le:g}"
+        return f" from {_number(meta.ge)} to {_number(meta.le)}"
+    low = low or ("" if meta.ge is None else f" of at least {_number(meta.ge)}")
+    high = "" if meta.le is None else f" of at most {_number(meta.le)}"
     return f"{low} and{high.replace(' of', '')}" if low and high else low + high
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _span(low: int | None, high: int | None) -> str:

@@ -1,10 +1,5 @@
 """Errors of scoring. Each message tells the caller what to do; none holds a payload value."""
 
-from collections.abc import Sequence
-from typing import Self
-
-from registry.feed import PayloadInvalid
-from runtime.reading import Violation
 from scoring.log.prediction import Outcome
 
 _REASONS: dict[Outcome, str] = {
@@ -16,19 +11,6 @@ _REASONS: dict[Outcome, str] = {
 
 class ScoringError(Exception):
     """Base of the errors of scoring."""
-
-
-class EventRefused(ScoringError):
-    """The body is wrong: `violations` names every wrong field."""
-
-    def __init__(self, violations: Sequence[Violation]) -> None:
-        self.violations = list(violations)
-        super().__init__("; ".join(f"{v.pointer} {v.detail}" for v in violations))
-
-    @classmethod
-    def of_payload(cls, invalid: PayloadInvalid) -> Self:
-        """Return the error for a payload that does not fit its model, with pointers into the body."""
-        return cls([Violation(f"/payload{v.pointer}", v.detail) for v in invalid.violations])
 
 
 class BodyNotJson(ScoringError):

@@ -14,8 +14,9 @@ from canary.fuse import Fuse
 from canary.split import choose_arm
 from registry.feed import PayloadInvalid
 from registry.probability import is_probability
+from runtime.reading import InputInvalid, Violation
 from scoring.cache import ScoreCache, cache_key
-from scoring.errors import EventRefused, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
+from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.event import Event
 from scoring.job import Answer, AnswerReceiver, Job
 from scoring.lanes import Lanes
@@ -66,7 +67,7 @@ class Scorer:
     def submit(self, event: Event, reply: AnswerReceiver) -> None:
         """Score an event; `reply` receives the answer once its row is durable, or ScoringFailed or SpoolError.
 
-        Raises ProductUnknown, ModelNotLoaded or EventRefused at once.
+        Raises ProductUnknown, ModelNotLoaded or InputInvalid at once.
         """
         snapshot = self._slots.current()
         slot = snapshot.products.get(event.product)
@@ -87,7 +88,8 @@ class Scorer:
         try:
             row = production.feed.row(event.payload)
         except PayloadInvalid as invalid:
-            raise EventRefused.of_payload(invalid) from None
+            violations = (Violation(f"/payload{v.pointer}", v.detail) for v in invalid.violations)
+            raise InputInvalid(violations) from None
         job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), reply)
         if rollout is None or choose_arm(rollout.split, event.routing_key) == "production" or self._fuse(rollout).open:
             return job

@@ -20,7 +20,7 @@ from canary.report.report import make_report
 from canary.rollout import operations, store
 from canary.rollout.change import Change
 from canary.rollout.description import description, summary
-from canary.rollout.request import RequestInvalid, parse_request
+from canary.rollout.request import CanaryToStart
 from canary.rollout.store import StoredRollout
 from registry.store import resolve
 from runtime.command import (
@@ -34,6 +34,7 @@ from runtime.command import (
     reason_option,
 )
 from runtime.postgres import Connection
+from runtime.reading import InputInvalid, Violation, read
 from runtime.settings import CanarySettings
 
 MAX_LABELS_PER_STATEMENT = 5_000
@@ -111,7 +112,7 @@ def start(
             "reason": reason,
         }
         ignore_alerts = CanarySettings.load().ignores_alerts
-        request = parse_request(body)
+        request = read(CanaryToStart, body)
         rollout, _ = operations.start_or_change(connection, request, actor=actor, ignore_alerts=ignore_alerts)
         _print(connection, product, rollout, as_json)
 
@@ -126,7 +127,7 @@ def set_command(product: str, percent: float, reason: str | None, actor: str, as
     """Change the percentage of the running canary: a new phase, from which its plan continues."""
     with canary_connection() as connection:
         operations.live(connection, product)
-        request = parse_request({"product": product, "canary_percent": percent, "reason": reason})
+        request = read(CanaryToStart, {"product": product, "canary_percent": percent, "reason": reason})
         rollout, _ = operations.start_or_change(connection, request, actor=actor)
         _print(connection, product, rollout, as_json)
 
@@ -186,20 +187,20 @@ def import_command(file: Path, actor: str, as_json: bool) -> None:
     The whole file is checked before its first label is stored.
     """
     with file.open(newline="", encoding="utf-8-sig") as lines:
-        read = parse_csv(lines, datetime.now(UTC))
+        parsed = parse_csv(lines, datetime.now(UTC))
     new = 0
     with (
         canary_connection() as connection,
         progress_bar("labels", MofNCompleteColumn(), shown=not as_json) as update,
     ):
-        for first in range(0, len(read), MAX_LABELS_PER_STATEMENT):
-            part = read[first : first + MAX_LABELS_PER_STATEMENT]
+        for first in range(0, len(parsed), MAX_LABELS_PER_STATEMENT):
+            part = parsed[first : first + MAX_LABELS_PER_STATEMENT]
             new += insert_labels(connection, part, actor=actor)
-            update(completed=first + len(part), total=len(read))
+            update(completed=first + len(part), total=len(parsed))
     if as_json:
-        print_json({"received": len(read), "new": new})
+        print_json({"received": len(parsed), "new": new})
     else:
-        click.echo(f"{len(read):,} labels, {new:,} of them new")
+        click.echo(f"{len(parsed):,} labels, {new:,} of them new")
 
 
 @canary.command(epilog=example("canary verify fraud_score"))
@@ -258,4 +259,4 @@ def _read_json(path: str) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RequestInvalid([f"{path}: is not JSON: {error}"]) from None
+        raise InputInvalid([Violation(path, f"is not JSON: {error}")]) from None

@@ -1,38 +1,29 @@
-"""Labels of events as services send them and as files hold them; every fault is named at once."""
+"""Confirmed outcomes of events: labels as services send them and as files hold them, with every fault at once."""
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TextIO, get_args
+from typing import Annotated, Any, Literal, TextIO
 
-from canary.errors import CanaryError
+import msgspec
+from msgspec import Meta
+
+from runtime.reading import MAX_VIOLATIONS, InputInvalid, Violation, read
 
 LabelKind = Literal["fraud", "legitimate"]
 
 MAX_LABELS = 10_000
-MAX_FAULTS = 50
-# A label from the future means a wrong clock or column; a small difference between clocks is normal.
+# A label from the future means a wrong clock or a wrong column; clocks may differ by this much.
 CLOCK_SKEW = timedelta(minutes=5)
 
-_LONGEST = {"product": 64, "event_id": 128, "source": 64}
-_FIELDS = ("product", "event_id", "label", "source", "labelled_at")
-
-
-class LabelsInvalid(CanaryError):
-    """`faults` names every wrong field, up to MAX_FAULTS."""
-
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("correct the labels: " + "; ".join(self.faults))
+_TIME = "must be an RFC 3339 time with its zone, such as 2026-01-31T08:00:00Z"
+_Time = Annotated[str, Meta(extra_json_schema={"format": "date-time"}, extra={"expected": _TIME})]
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """`source` is where the label comes from, such as chargeback or review.
-
-    `labelled_at` has a time zone; the latest label counts.
-    """
+    """`source` names the reporter, such as chargeback or review. `labelled_at` has a zone; the latest label counts."""
 
     product: str
     event_id: str
@@ -41,64 +32,75 @@ class Label:
     labelled_at: datetime
 
 
-def parse_labels(body: object, now: datetime) -> list[Label]:
-    """Read a decoded JSON list. Raises LabelsInvalid."""
-    if not isinstance(body, list) or not 1 <= len(body) <= MAX_LABELS:
-        raise LabelsInvalid([f"the body must be a list of 1 to {MAX_LABELS:,} labels"])
-    return _read_all(((f"[{i}]", row) for i, row in enumerate(body)), now)
+class LabelToAdd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The confirmed outcome of an event. `labelled_at`: RFC 3339 with its zone; the latest label of an event counts."""
+
+    event_id: Annotated[str, Meta(min_length=1, max_length=128)]
+    product: Annotated[str, Meta(min_length=1, max_length=64)]
+    label: LabelKind
+    source: Annotated[str, Meta(min_length=1, max_length=64)]
+    labelled_at: _Time
+
+    @staticmethod
+    def check(fields: Mapping[str, Any]) -> Iterator[Violation]:
+        if "labelled_at" in fields and _parsed(fields["labelled_at"]) is None:
+            yield Violation("/labelled_at", _TIME)
+
+
+LabelsToAdd = Annotated[list[LabelToAdd], Meta(min_length=1, max_length=MAX_LABELS)]
+
+COLUMNS = tuple(field.name for field in msgspec.structs.fields(LabelToAdd))
+
+
+def dated(labels: Sequence[LabelToAdd], now: datetime) -> list[Label]:
+    """Return labels of a body with their times. Raises InputInvalid for those from the future."""
+    made = [_dated(label) for label in labels]
+    future = [Violation(f"/{i}/labelled_at", "is in the future") for i, label in enumerate(made) if _future(label, now)]
+    if future:
+        raise InputInvalid(future)
+    return made
 
 
 def parse_csv(file: TextIO, now: datetime) -> list[Label]:
-    """Read a CSV file whose first line names the columns, in any order. Raises LabelsInvalid."""
+    """Read a CSV file whose first line names the columns, in any order. Raises InputInvalid."""
     reader = csv.DictReader(file)
-    if missing := [name for name in _FIELDS if name not in (reader.fieldnames or ())]:
-        raise LabelsInvalid([f"line 1: no column {', '.join(missing)}; it must name {', '.join(_FIELDS)}"])
-    return _read_all(_lines(reader), now)
-
-
-def _lines(reader: "csv.DictReader[str]") -> Iterator[tuple[str, dict[str, Any]]]:
-    for row in reader:
-        yield f"line {reader.line_num}", {name: row[name] for name in _FIELDS}
-
-
-def _read_all(rows: Iterable[tuple[str, object]], now: datetime) -> list[Label]:
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise InputInvalid([Violation("line 1", f"no column {', '.join(missing)}; it must name {', '.join(COLUMNS)}")])
     labels: list[Label] = []
-    faults: list[str] = []
-    for place, row in rows:
-        found = _faults(row, now)
-        faults += [f"{place}{fault}" for fault in found]
-        if len(faults) > MAX_FAULTS:
-            raise LabelsInvalid([*faults[:MAX_FAULTS], "and there may be more"])
-        if not found and isinstance(row, dict):
-            labels.append(Label(**{**row, "labelled_at": datetime.fromisoformat(row["labelled_at"])}))
-    if faults:
-        raise LabelsInvalid(faults)
+    violations: list[Violation] = []
+    for row in reader:
+        try:
+            label = _dated(read(LabelToAdd, {name: row[name] for name in COLUMNS}))
+            found = [Violation("/labelled_at", "is in the future")] if _future(label, now) else []
+            labels.append(label)
+        except InputInvalid as invalid:
+            found = invalid.violations
+        violations += [Violation(f"line {reader.line_num}, {v.pointer[1:]}", v.detail) for v in found]
+        if len(violations) > MAX_VIOLATIONS:
+            break
+    if violations:
+        raise InputInvalid(violations)
     return labels
 
 
-def _faults(row: object, now: datetime) -> list[str]:
-    if not isinstance(row, Mapping):
-        return [": must be an object"]
-    faults = [f".{name}: no such field" for name in sorted(row.keys() - set(_FIELDS))]
-    for name, longest in _LONGEST.items():
-        value = row.get(name)
-        if not isinstance(value, str) or not 1 <= len(value) <= longest or "\0" in value:
-            faults.append(f".{name}: must be text of 1 to {longest} characters")
-    if row.get("label") not in get_args(LabelKind):
-        faults.append(f".label: must be {' or '.join(get_args(LabelKind))}")
-    if fault := _time_fault(row.get("labelled_at"), now):
-        faults.append(f".labelled_at: {fault}")
-    return faults
+def unknown_products(products: Iterable[str]) -> InputInvalid:
+    """Return the error for labels of products that have no registered version."""
+    return InputInvalid(Violation("", f"no version of product {product!r} is registered") for product in products)
 
 
-def _time_fault(value: object, now: datetime) -> str | None:
-    wanted = "must be an RFC 3339 time with its zone, such as 2026-01-31T08:00:00Z"
-    if not isinstance(value, str):
-        return wanted
+def _dated(label: LabelToAdd) -> Label:
+    at = _parsed(label.labelled_at)
+    assert at is not None  # LabelToAdd.check
+    return Label(label.product, label.event_id, label.label, label.source, at)
+
+
+def _future(label: Label, now: datetime) -> bool:
+    return label.labelled_at > now + CLOCK_SKEW
+
+
+def _parsed(text: str) -> datetime | None:
     try:
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        return wanted
-    if at.tzinfo is None:
-        return wanted
-    return "lies in the future" if at > now + CLOCK_SKEW else None
+        return None
+    return at if at.tzinfo else None

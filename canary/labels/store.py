@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psycopg.rows import class_row
 
-from canary.labels.parsing import Label, LabelsInvalid
+from canary.labels.parsing import Label, unknown_products
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -35,12 +35,12 @@ class LabelOutcome:
 def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str) -> int:
     """Insert labels and return how many were new; a repeated label changes nothing.
 
-    Raises LabelsInvalid for unknown products.
+    Raises InputInvalid for unknown products.
     """
     products = sorted({label.product for label in labels})
     known = {row[0] for row in connection.execute(QUERIES["known_products"], {"products": products})}
     if unknown := [product for product in products if product not in known]:
-        raise LabelsInvalid([f"no version of product {product!r} is registered" for product in unknown])
+        raise unknown_products(unknown)
     values = {
         "products": [label.product for label in labels],
         "event_ids": [label.event_id for label in labels],

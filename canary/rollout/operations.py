@@ -9,12 +9,13 @@ from canary.plan import DEFAULT_PLAN
 from canary.rollout import store, transitions
 from canary.rollout.change import Change
 from canary.rollout.next_action import step_at
-from canary.rollout.request import CanaryRequest, RequestInvalid
+from canary.rollout.request import CanaryToStart
 from canary.rollout.store import NewRollout, StoredRollout
 from registry.model_version import ModelVersion
 from registry.model_version import Status as ModelStatus
 from registry.store import ModelNotFound, get_version, production_of
 from runtime.postgres import Connection
+from runtime.reading import InputInvalid, Violation
 
 
 class ProductNotFound(CanaryError):
@@ -32,13 +33,13 @@ class CanaryConflict(CanaryError):
 
 
 def start_or_change(
-    connection: Connection, request: CanaryRequest, *, actor: str, ignore_alerts: bool = False
+    connection: Connection, request: CanaryToStart, *, actor: str, ignore_alerts: bool = False
 ) -> tuple[StoredRollout, bool]:
     """Return the rollout, and whether it is new. A live rollout continues with the requested percentage as a new phase.
 
     `ignore_alerts` starts a new one with critical_alerts "ignore": where there is no Alertmanager, "hold" never ends.
 
-    Raises ProductNotFound, RequestInvalid and CanaryConflict.
+    Raises ProductNotFound, InputInvalid and CanaryConflict.
     """
     change = Change(actor, request.reason)
     if not store.product_exists(connection, request.product):
@@ -104,10 +105,10 @@ def live(connection: Connection, product: str) -> StoredRollout:
 
 
 def _start(
-    connection: Connection, request: CanaryRequest, limits: Limits, production: ModelVersion, change: Change
+    connection: Connection, request: CanaryToStart, limits: Limits, production: ModelVersion, change: Change
 ) -> StoredRollout:
     canary = _canary_version(connection, request)
-    plan = request.plan or DEFAULT_PLAN
+    plan = request.chosen_plan or DEFAULT_PLAN
     new = NewRollout(
         product=request.product,
         canary_model_id=canary.model_id,
@@ -125,15 +126,15 @@ def _start(
         raise CanaryConflict(f"another canary of {request.product} was started at the same moment") from None
 
 
-def _canary_version(connection: Connection, request: CanaryRequest) -> ModelVersion:
+def _canary_version(connection: Connection, request: CanaryToStart) -> ModelVersion:
     if request.canary_model_id is None:
-        raise RequestInvalid(["canary_model_id: is missing, and no canary runs whose percentage could change"])
+        raise _wrong_model("is missing, and no canary runs whose percentage could change")
     try:
         version = get_version(connection, request.canary_model_id)
     except ModelNotFound:
-        raise RequestInvalid(["canary_model_id: no such model version"]) from None
+        raise _wrong_model("no such model version") from None
     if version.product != request.product:
-        raise RequestInvalid([f"canary_model_id: is a version of {version.product}"])
+        raise _wrong_model(f"is a version of {version.product}")
     if version.status not in (ModelStatus.STAGING, ModelStatus.CANARY):
         retry = version.status is ModelStatus.ROLLED_BACK
         remedy = "a retry is a new rollout: promote it to staging first" if retry else "a canary starts from staging"
@@ -142,15 +143,19 @@ def _canary_version(connection: Connection, request: CanaryRequest) -> ModelVers
 
 
 def _change_percent(
-    connection: Connection, live: StoredRollout, request: CanaryRequest, change: Change
+    connection: Connection, live: StoredRollout, request: CanaryToStart, change: Change
 ) -> StoredRollout:
     if request.canary_model_id not in (None, live.canary_model_id):
         raise CanaryConflict(
             f"a canary of {live.product} with model {live.canary_model_id} is {live.status}: stop it first"
         )
-    frozen = {"plan": live.plan, "limits": live.limits, "mode": live.mode}
-    if differs := [name for name, value in frozen.items() if getattr(request, name) not in (None, value)]:
+    wanted = {"plan": request.chosen_plan, "limits": request.limits, "mode": request.mode}
+    if differs := [name for name, value in wanted.items() if value not in (None, getattr(live, name))]:
         raise CanaryConflict(f"{' and '.join(differs)} cannot change while a canary runs: stop it and start another")
     if request.canary_percent == live.canary_percent:
         return live
     return transitions.set_percent(connection, live, request.canary_percent, change)
+
+
+def _wrong_model(detail: str) -> InputInvalid:
+    return InputInvalid([Violation("/canary_model_id", detail)])

@@ -14,13 +14,14 @@ from uuid import UUID
 
 import psycopg
 
-from canary.limits import parse_limits, routed_percent
+from canary.limits import Limits, routed_percent
 from canary.split import UNJUDGED_SECONDS, Split
 from registry.artifacts import ArtifactStore
 from registry.model_version import ModelVersion, Status
 from registry.store import serving_versions
 from runtime import metrics
 from runtime.postgres import Connection, connect
+from runtime.reading import read
 from scoring.models.last_served import LastServed
 from scoring.models.loader import ModelLoader
 from scoring.models.onnx_model import OnnxModel
@@ -174,7 +175,7 @@ class ModelSync:
             return None
         if row.unjudged_seconds > UNJUDGED_SECONDS:
             return None
-        limits = parse_limits(row.limits)
+        limits = read(Limits, row.limits)
         salt = UUID(row.rollout_id).bytes
         return ServedRollout(
             rollout_id=row.rollout_id,

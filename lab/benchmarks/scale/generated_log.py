@@ -11,12 +11,13 @@ import msgspec
 from canary.controller.sources import Sources
 from canary.controller.tick import tick
 from canary.rollout import operations
-from canary.rollout.request import parse_request
+from canary.rollout.request import CanaryToStart
 from lab.benchmarks.model import Row
 from lab.benchmarks.scale.seed import ACTOR, add_version
 from lab.benchmarks.scale.workspace import QUERIES
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
+from runtime.reading import read
 
 PRODUCTS = tuple(f"product_{number}" for number in range(5))
 ROLLED_OUT = PRODUCTS[0]
@@ -89,7 +90,7 @@ def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], 
 
 def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[str, object]:
     """Start a rollout on that day, judged until shortly before the end of the log; return its columns of the log."""
-    request = parse_request({"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})
+    request = read(CanaryToStart, {"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})
     with connection.transaction():
         rollout, _ = operations.start_or_change(connection, request, actor=ACTOR)
     judged = _midnight(since + timedelta(days=ROLLOUT_DAYS)) - UNJUDGED

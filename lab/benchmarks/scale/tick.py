@@ -14,7 +14,7 @@ from canary.controller.tick import tick
 from canary.judge.evidence import BUCKET_SECONDS, bucket_start, latency_bin, score_bin
 from canary.rollout import operations, store
 from canary.rollout.change import Change
-from canary.rollout.request import parse_request
+from canary.rollout.request import CanaryToStart
 from canary.rollout.store import jsonb
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.report import Goal
@@ -23,6 +23,7 @@ from lab.benchmarks.scale.seed import ACTOR, add_version, first_version
 from lab.benchmarks.scale.workspace import QUERIES, Database, Workspace, milliseconds
 from registry.model_version import ModelVersion, Status
 from runtime.postgres import Connection
+from runtime.reading import read
 
 DAY_SECONDS = 86_400
 UNJUDGED_SECONDS = 3_600  # of evidence, when the first tick begins
@@ -100,7 +101,7 @@ def _start(connection: Connection, like: ModelVersion, product: str) -> None:
     canary = add_version(connection, like, product, "2", Status.STAGING)
     wanted = {"product": product, "canary_percent": 100 * CANARY_SHARE, "canary_model_id": canary.model_id}
     # Without an Alertmanager, every verdict would be `hold`.
-    request = parse_request({**wanted, "limits": {"critical_alerts": "ignore"}})
+    request = read(CanaryToStart, {**wanted, "limits": {"critical_alerts": "ignore"}})
     with connection.transaction():
         operations.start_or_change(connection, request, actor=ACTOR)
 

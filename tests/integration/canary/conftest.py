@@ -14,12 +14,13 @@ from canary.controller.store import Judgement
 from canary.controller.tick import tick
 from canary.judge.evidence import bucket_start, latency_bin
 from canary.rollout import operations, store
-from canary.rollout.request import parse_request
+from canary.rollout.request import CanaryToStart
 from canary.rollout.store import StoredRollout, StoredVerdict, jsonb
 from registry.model_version import ModelVersion, NewVersion, Status, Thresholds
 from registry.signature import Field, Signature
 from registry.store import change_status, get_version, insert_version
 from runtime.postgres import Connection, connect
+from runtime.reading import read
 
 SIGNATURE = Signature("columns", (Field("amount", "float"),), "probabilities", "zipmap")
 # Without an Alertmanager, rollouts hold unless they ignore alerts.
@@ -111,7 +112,7 @@ class Canary:
 
     def start(self, percent: float = 10, **fields: object) -> StoredRollout:
         ids = {"product": self.product, "canary_percent": percent, "canary_model_id": self.canary.model_id}
-        request = parse_request({**ids, "limits": LIMITS, **fields})
+        request = read(CanaryToStart, {**ids, "limits": LIMITS, **fields})
         with self.connection.transaction():
             rollout, _ = operations.start_or_change(self.connection, request, actor="ops_ana")
         return rollout

@@ -112,9 +112,7 @@ def test_a_file_of_labels_is_imported_whole_or_not_at_all(
     )
     refused = command("labels", "import", "wrong.csv")
     assert refused.returncode == 1
-    assert refused.stderr.startswith(
-        "canary: correct the labels: line 3.label: must be fraud or legitimate; line 3.lab"
-    )
+    assert refused.stderr.startswith("canary: line 3, label: must be fraud or legitimate; line 3, lab")
     assert connection.execute("SELECT count(*) FROM sira_labels WHERE event_id LIKE 'x%'").fetchone() == (0,)
 
 
@@ -123,7 +121,7 @@ def test_errors_are_one_line_that_says_what_to_do(canary: "Canary", command: Com
         ("show frod_score", "canary: no version of a product 'frod_score' is registered"),
         ("set fraud_score 10", "canary: no canary of fraud_score runs"),
         ("start fraud_score fraud_score/gradient/9 10", "canary: no model version fraud_score/gradient/9"),
-        ("start fraud_score fraud_score/gradient/2 10 --plan fast", "canary: correct the request: plan"),
+        ("start fraud_score fraud_score/gradient/2 10 --plan fast", "canary: /plan: must be"),
     ):
         failed = command(*words.split())
         assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1), failed.stderr

@@ -5,9 +5,10 @@ import pytest
 
 from canary.controller.store import contexts
 from canary.judge.evidence import Paired
-from canary.labels.parsing import Label, LabelKind, LabelsInvalid
+from canary.labels.parsing import Label, LabelKind
 from canary.labels.store import count_labels, insert_labels, label_outcomes
 from runtime.postgres import Connection
+from runtime.reading import InputInvalid
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Canary
@@ -43,7 +44,7 @@ def test_a_label_sent_again_is_not_new(canary: "Canary", connection: Connection)
 
 
 def test_labels_of_an_unregistered_product_are_all_refused(canary: "Canary", connection: Connection) -> None:
-    with pytest.raises(LabelsInvalid, match="'fraud_scor'"):
+    with pytest.raises(InputInvalid, match="'fraud_scor'"):
         insert_labels(connection, [label("e1", "fraud"), label("e2", "fraud", product="fraud_scor")], actor="tests")
     assert connection.execute("SELECT count(*) FROM sira_labels").fetchone() == (0,)
 

@@ -14,11 +14,12 @@ from canary.labels.parsing import Label
 from canary.labels.store import count_labels, insert_labels
 from canary.rollout import operations, store
 from canary.rollout.change import Change
-from canary.rollout.request import parse_request
+from canary.rollout.request import CanaryToStart
 from registry.audit import history
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
 from runtime.postgres import Connection, connect
+from runtime.reading import read
 from scoring.log.store import QUERIES as SHIPPER_QUERIES
 from scoring.log.store import prepare_shipping
 
@@ -337,8 +338,8 @@ def test_the_least_privileged_role_may_do_everything_that_a_controller_does(
 
 
 def test_a_rollout_that_ignores_alerts_does_not_hold_without_an_alertmanager(canary: "Canary") -> None:
-    request = parse_request(
-        {"product": canary.product, "canary_percent": 10, "canary_model_id": canary.canary.model_id}
+    request = read(
+        CanaryToStart, {"product": canary.product, "canary_percent": 10, "canary_model_id": canary.canary.model_id}
     )
     with canary.connection.transaction():
         rollout, _ = operations.start_or_change(canary.connection, request, actor="ops_ana", ignore_alerts=True)

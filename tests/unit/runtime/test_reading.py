@@ -53,7 +53,7 @@ def test_what_fits_is_read_with_its_defaults() -> None:
 
 def test_every_fault_is_named_at_once_with_its_place() -> None:
     raw = {
-        "nam": "a",
+        "names": "a",
         "parts": [{"share": 60}, {"share": 50}, {"gate": "open", "share": True}],
         "by_name": {"a/b": {}, "c": 4},
         "colour": "4111222233334444",
@@ -61,7 +61,7 @@ def test_every_fault_is_named_at_once_with_its_place() -> None:
         "count": 0,
     }
     assert faults(Whole, raw) == [
-        ("/nam", "no such field; did you mean name?"),
+        ("/names", "no such field; did you mean name?"),
         ("/name", "is missing"),
         ("/parts/2/share", "must be a number from 0 to 100"),
         ("/parts/2/gate", "must be auto or manual"),
@@ -75,7 +75,7 @@ def test_every_fault_is_named_at_once_with_its_place() -> None:
 
 
 @pytest.mark.parametrize("raw", [None, [], "a", 1, True])
-def test_what_is_no_object_is_one_fault(raw: object) -> None:
+def test_a_body_that_is_not_an_object_is_one_fault(raw: object) -> None:
     assert faults(Whole, raw) == [("", "must be an object")]
 
 
@@ -94,7 +94,7 @@ def test_a_list_at_the_top_is_read_item_by_item() -> None:
 
 def test_no_text_may_hold_a_nul() -> None:
     raw = {"name": "\0", "by_name": {"\0": {"share": 1}}}
-    assert [detail for _, detail in faults(Whole, raw)] == ["must not hold a NUL character"] * 2
+    assert [detail for _, detail in faults(Whole, raw)] == ["must not contain a NUL character"] * 2
 
 
 def test_text_is_read_as_a_number_only_where_that_is_wanted() -> None:
