@@ -50,7 +50,18 @@ def test_the_values_given_are_not_changed() -> None:
     assert values.tolist() == [1.5, -1e-7]
 
 
-@given(st.lists(st.floats(width=32)))
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.5, -1.5])
+def test_a_wrong_score_is_found_at_any_place_also_beside_a_nan(place: int, wrong: float) -> None:
+    for beside in (0.5, math.nan):
+        values = [beside] * 4
+        values[place] = wrong
+        found = as_probabilities(np.array(values))
+        assert math.isnan(found[place])
+        assert np.isnan(found).sum() == (1 if beside == 0.5 else 4)
+
+
+@given(st.lists(st.floats(width=32) | st.floats(-0.125, 1.125, width=32), max_size=80))
 def test_a_result_is_a_bound_the_score_itself_or_nan(values: list[float]) -> None:
     for score, result in zip(values, as_probabilities(values).tolist(), strict=True):
         assert math.isnan(result) or (0 <= result <= 1 and abs(result - score) <= TOLERANCE)
