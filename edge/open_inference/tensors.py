@@ -16,7 +16,7 @@ import numpy as np
 MAX_ROWS = 1_000
 MAX_COLUMNS = 4_096
 
-Scalar = str | int | float | bool | None
+Element = str | int | float | bool | None
 
 _DTYPES: dict[str, str] = {
     "BOOL": "?",
@@ -74,9 +74,9 @@ class Tensor(msgspec.Struct, frozen=True):
     name: str
     rows: int
     columns: int
-    values: list[Scalar]
+    values: list[Element]
 
-    def column(self, place: int) -> list[Scalar]:
+    def column(self, place: int) -> list[Element]:
         return self.values[place :: self.columns]
 
 
@@ -141,7 +141,7 @@ def _tensor(tensor: InputTensor, raw: memoryview | None) -> Tensor:
     return Tensor(tensor.name, rows, columns, values)
 
 
-def _from_json(datatype: str, data: list[Any]) -> list[Scalar]:
+def _from_json(datatype: str, data: list[Any]) -> list[Element]:
     """Flat or nested to any depth of two; null is a missing value, whatever the datatype."""
     values = [value for part in data for value in (part if isinstance(part, list) else (part,))]
     if not all(value is None or _is_of(datatype, value) for value in values):
@@ -166,7 +166,7 @@ def _is_of(datatype: str, value: object) -> bool:
     return bool(limits.min <= value <= limits.max)
 
 
-def _from_bytes(datatype: str, raw: memoryview | None) -> list[Scalar]:
+def _from_bytes(datatype: str, raw: memoryview | None) -> list[Element]:
     """Little-endian elements; a NaN is a missing value, because JSON's null has no binary form."""
     assert raw is not None
     if datatype == "BYTES":
@@ -174,7 +174,7 @@ def _from_bytes(datatype: str, raw: memoryview | None) -> list[Scalar]:
     dtype = np.dtype(_DTYPES[datatype])
     if len(raw) % dtype.itemsize:
         raise TensorsInvalid([f"{len(raw)} bytes are not whole {datatype} elements"])
-    values: list[Scalar] = np.frombuffer(raw, dtype).tolist()
+    values: list[Element] = np.frombuffer(raw, dtype).tolist()
     if datatype in _FLOATING:
         return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
     return values

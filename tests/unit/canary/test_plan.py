@@ -8,13 +8,13 @@ from runtime.reading import InputInvalid, read
 HOUR = 3600
 
 
-def test_the_default_plan_is_the_runbooks() -> None:
+def test_the_default_plan_is_that_of_the_runbook() -> None:
     steps = [(step.percent, step.bake_seconds // HOUR, step.gate) for step in DEFAULT_PLAN.steps]
     assert steps == [(10, 24, "auto"), (25, 24, "auto"), (50, 48, "auto"), (100, 72, "auto")]
 
 
 @pytest.mark.parametrize("plan", [DEFAULT_PLAN, Plan((Step(0, 60), Step(1.5, 0, "manual")), name="careful")])
-def test_a_plan_survives_json(plan: Plan) -> None:
+def test_a_plan_is_unchanged_by_json(plan: Plan) -> None:
     assert read(Plan, msgspec.json.decode(msgspec.json.encode(plan))) == plan
 
 
@@ -32,7 +32,7 @@ def test_every_fault_of_a_plan_is_named_at_once() -> None:
     ]
 
 
-def test_the_order_of_steps_is_judged_by_those_that_can_be_read() -> None:
+def test_the_order_of_steps_is_checked_among_the_readable_ones() -> None:
     with pytest.raises(InputInvalid, match="/steps/1: must be an object; /steps: every percent must be above the one"):
         read(Plan, {"steps": [{"percent": 10}, 7, {"percent": 5}]})
 
@@ -51,23 +51,23 @@ def test_the_order_of_steps_is_judged_by_those_that_can_be_read() -> None:
         {"steps": [{"percent": "9"}]},
     ],
 )
-def test_what_is_no_plan_is_refused(raw: object) -> None:
+def test_a_value_that_is_not_a_plan_is_refused(raw: object) -> None:
     with pytest.raises(InputInvalid):
         read(Plan, raw)
 
 
 @pytest.mark.parametrize("percents", [(10, 10), (25, 10)])
-def test_percentages_only_rise(percents: tuple[int, int]) -> None:
+def test_percentages_must_rise(percents: tuple[int, int]) -> None:
     with pytest.raises(InputInvalid, match="above the one before"):
         read(Plan, {"steps": [{"percent": percent} for percent in percents]})
 
 
-def test_limits_that_are_not_named_keep_their_defaults() -> None:
+def test_limits_that_are_not_given_have_their_defaults() -> None:
     assert read(Limits, {}) == DEFAULT_LIMITS
     assert read(Limits, {"psi": 0.2}) == Limits(psi=0.2)
 
 
-def test_limits_with_metrics_survive_json() -> None:
+def test_limits_with_metrics_are_unchanged_by_json() -> None:
     limits = Limits(metrics=(CustomMetric("chargebacks", "sum(rate(c[5m]))", 0.01, on_breach="hold"),))
     assert read(Limits, msgspec.json.decode(msgspec.json.encode(limits))) == limits
 

@@ -117,6 +117,6 @@ def test_replaying_the_stored_buckets_reproduces_every_verdict(arm: MakeArm) -> 
     assert {verdict.kind for verdict in live} > {"continue", "rollback"}
 
 
-def test_a_verdict_survives_json(healthy: JudgeState) -> None:
+def test_a_verdict_is_unchanged_by_json(healthy: JudgeState) -> None:
     verdict = judge(healthy, TEN, inputs(healthy))
     assert msgspec.json.decode(msgspec.json.encode(verdict), type=Verdict) == verdict

@@ -44,7 +44,7 @@ def test_a_time_without_a_zone_is_refused(at: object) -> None:
         parse_labels([{**ROW, "labelled_at": at}], NOW)
 
 
-def test_a_label_from_the_future_is_refused_but_clocks_may_differ_a_little() -> None:
+def test_a_label_from_the_future_is_refused_beyond_the_clock_skew() -> None:
     soon = (NOW + timedelta(minutes=4)).isoformat()
     assert len(parse_labels([{**ROW, "labelled_at": soon}], NOW)) == 1
     with pytest.raises(InputInvalid, match="future"):
@@ -52,31 +52,31 @@ def test_a_label_from_the_future_is_refused_but_clocks_may_differ_a_little() -> 
 
 
 @pytest.mark.parametrize("body", [[], {}, None, [ROW] * (MAX_LABELS + 1)])
-def test_only_a_list_of_some_labels_is_taken(body: object) -> None:
+def test_a_body_that_is_not_a_list_of_1_to_10_000_labels_is_refused(body: object) -> None:
     with pytest.raises(InputInvalid, match="must be a list of 1 to 10,000 items"):
         parse_labels(body, NOW)
 
 
-def test_a_file_names_its_columns_in_any_order_and_may_have_more() -> None:
+def test_a_file_may_have_its_columns_in_any_order_and_other_columns() -> None:
     file = io.StringIO(
         "note,label,event_id,product,labelled_at,source\nx,fraud,e1,fraud_score,2026-11-20T07:30Z,chargeback\n"
     )
     assert parse_csv(file, NOW) == [READ]
 
 
-def test_a_file_without_a_column_is_refused_by_its_first_line() -> None:
+def test_a_file_without_a_required_column_is_refused() -> None:
     with pytest.raises(InputInvalid, match="line 1: no column label, source;"):
         parse_csv(io.StringIO("product,event_id,labelled_at\n"), NOW)
 
 
-def test_a_short_line_of_a_file_is_named_by_its_number() -> None:
+def test_a_short_line_of_a_file_is_reported_by_its_number() -> None:
     file = io.StringIO("product,event_id,label,source,labelled_at\nfraud_score,e1,fraud\n")
     with pytest.raises(InputInvalid) as refused:
         parse_csv(file, NOW)
     assert [violation.pointer for violation in refused.value.violations] == ["line 2, source", "line 2, labelled_at"]
 
 
-def test_a_file_full_of_faults_names_the_first_of_them() -> None:
+def test_a_file_with_many_faults_reports_the_first_of_them() -> None:
     lines = "product,event_id,label,source,labelled_at\n" + "p,e,maybe,s,2026-11-20T07:30Z\n" * 1000
     with pytest.raises(InputInvalid) as refused:
         parse_csv(io.StringIO(lines), NOW)

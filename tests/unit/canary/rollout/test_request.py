@@ -7,7 +7,7 @@ from runtime.reading import InputInvalid, read
 MODEL = "3f2b8c1e-5d60-4e0a-9b7a-0d6a1c2b3e4f"
 
 
-def test_a_request_of_the_runbook_is_read() -> None:
+def test_the_request_of_the_runbook_is_read() -> None:
     request = read(CanaryToStart, {"product": "fraud_score", "canary_percent": 10, "canary_model_id": MODEL.upper()})
     assert (request.product, request.canary_percent, request.canary_model_id) == ("fraud_score", 10, MODEL)
     assert request.plan is request.chosen_plan is request.limits is request.mode is None
@@ -19,7 +19,7 @@ def test_a_percentage_goes_from_0_to_100(percent: float) -> None:
 
 
 @pytest.mark.parametrize("percent", [-0.1, 100.1, True, "10", float("nan"), float("inf"), None])
-def test_no_other_percentage_is_taken(percent: object) -> None:
+def test_any_other_percentage_is_refused(percent: object) -> None:
     with pytest.raises(InputInvalid, match=r"^/canary_percent: must be a number from 0 to 100$"):
         read(CanaryToStart, {"product": "p", "canary_percent": percent})
 
