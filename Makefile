@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary faults bento image sbom licences audit lock tools clean
+.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard faults bento image sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -50,6 +50,9 @@ bench-scale: .venv/.dev ## measure how each part grows: half an hour, 30 GB of d
 
 bench-canary: .venv/.dev ## simulate the judge: false rollbacks and detection delays, with the usual methods beside it
 	@exec $(PY) -m lab.benchmarks.canary
+
+bench-guard: .venv/.dev ## simulate the guard on production's decisions: false alarms and delays
+	@exec $(PY) -m lab.benchmarks.guard
 
 faults: .venv/.dev ## break real parts under load; count what was lost, duplicated or wrong
 	@exec $(PY) -m lab.faults

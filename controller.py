@@ -13,12 +13,15 @@ import time
 import uvicorn
 from starlette.types import ASGIApp
 
-from canary.controller.jobs import Controller
+from canary.controller.jobs import Controller, PeriodicJob
 from edge import api, openapi
 from edge.control import control_app
 from edge.health import health_routes
 from edge.protocol import DirectProtocol
 from edge.routes import Resources
+from monitoring import store as monitoring_store
+from monitoring.guard import BUCKET_SECONDS
+from monitoring.watch import Watch
 from registry.artifacts import open_store
 from runtime import metrics
 from runtime.auth import Authenticator
@@ -60,7 +63,7 @@ def main() -> None:
         listening = socket.create_server((settings.controller_host, settings.control_port), backlog=256)
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
-    controller = Controller(settings)
+    controller = Controller(settings, monitoring_jobs())
     config = uvicorn.Config(
         _app(settings, controller),
         http=DirectProtocol,
@@ -79,6 +82,14 @@ def main() -> None:
     finally:
         controller.stop()
         log.info("stopped")
+
+
+def monitoring_jobs() -> tuple[PeriodicJob, ...]:
+    """The jobs that watch production."""
+    return (
+        PeriodicJob("watch_decisions", BUCKET_SECONDS, Watch().look, first=5),
+        PeriodicJob("drop_decisions", 3600, monitoring_store.drop_decisions, first=120),
+    )
 
 
 def _app(settings: Settings, controller: Controller) -> ASGIApp:

@@ -68,6 +68,18 @@ score_psi = Gauge(
     ["product", "variant"],
     multiprocess_mode="livemostrecent",
 )
+guard_ready = Gauge(
+    "sira_decision_guard_ready",
+    "Whether production's decision guard has enough history of the present hour (1).",
+    ["product"],
+    multiprocess_mode="livemax",
+)
+decision_guard = Gauge(
+    "sira_decision_guard",
+    "Whether the share of production's events with this decision is beyond what is normal for the hour (1).",
+    ["product", "decision"],
+    multiprocess_mode="livemax",
+)
 workers_ready = Gauge(
     "sira_workers_ready",
     "Workers that are ready; a probe only reaches the worker that accepts its connection.",

@@ -5,7 +5,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -34,13 +35,27 @@ STALE_TICKS = 1.5
 LONG_STATEMENT_MS = 600_000
 
 
+@dataclass(frozen=True, slots=True)
+class PeriodicJob:
+    """Work that runs every `seconds`, `first` seconds after the start, with a connection of its own in autocommit.
+
+    It returns how many things it did, and must be safe to run in every controller at once.
+    """
+
+    name: str
+    seconds: float
+    work: Callable[[Connection], int]
+    first: float = 0.0
+
+
 class Controller:
     """Judge every canary and maintain the tables. Any number may run: a lease lets one judge; locks serialise upkeep.
 
     `last_tick`: time.monotonic() of the last tick that reached Postgres, as holder of the lease or not.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, more_jobs: Sequence[PeriodicJob] = ()) -> None:
+        """`more_jobs` are those of other rooms."""
         self._database_url = settings.database_url.get_secret_value()
         self._holder = f"{socket.gethostname()}/{os.getpid()}"
         self._sources = Sources(settings.alertmanager_url, settings.prometheus_url)
@@ -56,6 +71,7 @@ class Controller:
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None}
         )
+        self._more_jobs = tuple(more_jobs)
         self.last_tick: float | None = None
 
     def start(self) -> None:
@@ -76,6 +92,8 @@ class Controller:
         self._every(30, self._upkeep("export_newest_rows", _export_newest_rows), first=5)
         self._every(600, self._upkeep("thin_verdicts", upkeep.thin_verdicts), first=30)
         self._every(3600, self._upkeep("drop_production_errors", upkeep.drop_production_errors), first=30)
+        for job in self._more_jobs:
+            self._every(job.seconds, self._upkeep(job.name, job.work), first=job.first)
         self._scheduler.start()
         self._listener.start()
 

@@ -10,7 +10,7 @@ from runtime.postgres import Connection, connect
 from runtime.queries import load_queries
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("canary", "migrations", "registry", "scoring")
+ROOMS = ("canary", "migrations", "monitoring", "registry", "scoring")
 FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("queries.sql"))
 QUERIES = [
     pytest.param(query, id=f"{file.parent.name}-{name}")

@@ -52,6 +52,9 @@ ACCESS = {
         calls={"sira_histogram_sum"},
     ),
     "migrations": Access(writes={"sira_migrations"}),
+    "monitoring": Access(
+        writes={"sira_production_decisions", "sira_production_guard"}, reads={"sira_prediction_hours"}
+    ),
     "registry": Access(writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config"}),
     "scoring/log": Access(
         writes={

@@ -1,0 +1,145 @@
+"""Count what production decided since the last look, and guard its block and review shares."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from monitoring import guard, store
+from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, FloatArray, Reference
+from monitoring.store import Cell, Counts, GuardRow, PastHour
+from runtime import metrics
+from runtime.postgres import Connection
+
+log = logging.getLogger("sira.monitoring.watch")
+
+# The places of the two decisions in Counts.
+DECISIONS = {"review": 1, "block": 2}
+_HOURS_AROUND = (-1, 0, 1)
+# A look this soon after the last is left out: another controller has just counted.
+_MIN_SECONDS = 0.5 * BUCKET_SECONDS
+_CELL_SECONDS = CELL_BUCKETS * BUCKET_SECONDS
+_CELLS_PER_HOUR = 3600 // _CELL_SECONDS
+
+
+class Watch:
+    """One per controller. The references are read once an hour, because they change with the hour only."""
+
+    def __init__(self) -> None:
+        self._hour: datetime | None = None
+        self._references: dict[str, dict[str, Reference]] = {}
+
+    def look(self, connection: Connection) -> int:
+        """Count, test and publish; return how many products' guards have begun or ceased to fire.
+
+        Any number of controllers may look: one counts, and all publish what is stored.
+        """
+        if not store.guard_exists(connection):
+            return 0
+        changed = 0
+        with connection.transaction():
+            may_count, now = store.lock_guard(connection)
+            rows = store.guard_rows(connection)
+            if may_count:
+                self._read_references(connection, now)
+                for product, totals in store.recent_totals(connection, now).items():
+                    row, counted = self._next(product, totals, rows.get(product), now)
+                    if row is None:
+                        continue
+                    store.store_guard(connection, row, counted)
+                    changed += _has_changed(rows.get(product), row)
+                    rows[product] = row
+        _publish(rows)
+        return changed
+
+    def _read_references(self, connection: Connection, now: datetime) -> None:
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        if hour == self._hour:
+            return
+        ages = [timedelta(days=day, hours=-around) for day in range(1, REFERENCE_DAYS + 1) for around in _HOURS_AROUND]
+        past = store.past_hours(connection, now, ages)
+        self._references = references(past, store.day_of_cells(connection, now))
+        self._hour = hour
+
+    def _next(
+        self, product: str, totals: Mapping[str, Counts], before: GuardRow | None, now: datetime
+    ) -> tuple[GuardRow | None, Counts]:
+        """The product's next state, and what was decided since the last; None when that was just now."""
+        if before is None:
+            # The first look only remembers where counting begins.
+            wealth = {decision: guard.to_json(guard.quiet()) for decision in DECISIONS}
+            return GuardRow(product, now, totals, wealth, dict.fromkeys(DECISIONS, False), False), (0, 0, 0)
+        if (now - before.counted_at).total_seconds() < _MIN_SECONDS:
+            return None, (0, 0, 0)
+        counted = since(totals, before.totals)
+        known = self._references.get(product, {})
+        wealth, firing = {}, {}
+        for decision, place in DECISIONS.items():
+            reference = known.get(decision, Reference(np.array(np.nan)))
+            events, requests = np.array([float(counted[place])]), np.array([float(counted[0])])
+            last = guard.from_json(before.wealth[decision])
+            last = guard.observe(last, events, requests, reference)[-1]
+            wealth[decision], firing[decision] = guard.to_json(last), bool(guard.fires(last))
+        ready = any(not np.isnan(reference.rate) for reference in known.values())
+        return GuardRow(product, now, totals, wealth, firing, ready), counted
+
+
+def since(totals: Mapping[str, Counts], before: Mapping[str, Sequence[int]]) -> Counts:
+    """What was counted after `before`; an hour that `before` does not know counts whole."""
+    added = [0, 0, 0]
+    for hour, counts in totals.items():
+        known = before.get(hour, (0, 0, 0))
+        for place in range(3):
+            added[place] += max(0, counts[place] - known[place])
+    return added[0], added[1], added[2]
+
+
+def references(past: list[PastHour], cells: list[Cell]) -> dict[str, dict[str, Reference]]:
+    """What is normal for each product and decision in the present hour."""
+    found: dict[str, dict[str, Reference]] = {}
+    for product in {hour.product for hour in past}:
+        counts = _by_day_and_hour([hour for hour in past if hour.product == product])
+        bursts = _by_hour_and_cell([cell for cell in cells if cell.product == product])
+        found[product] = {
+            decision: Reference(
+                guard.highest_normal_rate(counts[place], counts[0]), guard.dispersion(bursts[place], bursts[0])
+            )
+            for decision, place in DECISIONS.items()
+        }
+    return found
+
+
+def _by_day_and_hour(past: list[PastHour]) -> FloatArray:
+    """Counts (3, days, hours around)."""
+    counts = np.zeros((3, REFERENCE_DAYS, len(_HOURS_AROUND)))
+    for hour in past:
+        hours = round(hour.age.total_seconds() / 3600)
+        day = round(hours / 24)
+        around = _HOURS_AROUND.index(24 * day - hours)
+        counts[:, day - 1, around] = hour.counts
+    return counts
+
+
+def _by_hour_and_cell(cells: list[Cell]) -> FloatArray:
+    """Counts (3, hours, cells of 30 s) of the last day, the hours that have any."""
+    hours = sorted({cell.start // 3600 for cell in cells})
+    counts = np.zeros((3, max(1, len(hours)), _CELLS_PER_HOUR))
+    for cell in cells:
+        counts[:, hours.index(cell.start // 3600), cell.start % 3600 // _CELL_SECONDS] = cell.counts
+    return counts
+
+
+def _has_changed(before: GuardRow | None, after: GuardRow) -> int:
+    changed = [d for d in DECISIONS if bool(before and before.firing.get(d)) != after.firing[d]]
+    for decision in changed:
+        event = "decision_share_jumped" if after.firing[decision] else "decision_share_normal_again"
+        log.warning(event, extra={"product": after.product, "decision": decision})
+    return len(changed)
+
+
+def _publish(rows: Mapping[str, GuardRow]) -> None:
+    for product, row in rows.items():
+        metrics.guard_ready.labels(product).set(row.ready)
+        for decision in DECISIONS:
+            metrics.decision_guard.labels(product, decision).set(bool(row.firing.get(decision)))
