@@ -15,9 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from canary.judge.sequential import log_evidence, rate_upper_bound
-
-FloatArray = NDArray[np.float64]
+from canary.judge.sequential import FloatArray, log_evidence, rate_upper_bound
 
 BUCKET_SECONDS = 10
 REFERENCE_DAYS = 7
@@ -43,7 +41,7 @@ _LOG_ZERO = -1e9
 _MIN_DISPERSION_EVENTS = 200
 
 
-class Reference(msgspec.Struct, frozen=True):
+class NormalShare(msgspec.Struct, frozen=True):
     """What is normal in an hour: the highest `rate` of events that is, and how much they cluster (1: not at all)."""
 
     rate: FloatArray
@@ -115,7 +113,7 @@ def quiet(shape: tuple[int, ...] = ()) -> FloatArray:
     return np.full((*shape, len(ALTERNATIVES)), -np.inf)
 
 
-def observe(wealth: FloatArray, events: FloatArray, requests: FloatArray, reference: Reference) -> FloatArray:
+def observe(wealth: FloatArray, events: FloatArray, requests: FloatArray, reference: NormalShare) -> FloatArray:
     """The log wealth (T, ..., K) after each of T buckets of counts (T, ...), from the wealth (..., K) before.
 
     Where the reference's rate is NaN nothing is learned. Each bucket is a new moment at which the change may have

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from canary.judge.sequential import FloatArray
 from monitoring import guard, store
-from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, FloatArray, Reference
+from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
 from monitoring.store import Cell, Counts, GuardRow, PastHour
 from runtime import metrics
 from runtime.postgres import Connection
@@ -28,7 +29,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._hour: datetime | None = None
-        self._references: dict[str, dict[str, Reference]] = {}
+        self._references: dict[str, dict[str, NormalShare]] = {}
 
     def look(self, connection: Connection) -> int:
         """Count, test and publish; return how many products' guards have begun or ceased to fire.
@@ -76,7 +77,7 @@ class Watch:
         known = self._references.get(product, {})
         wealth, firing = {}, {}
         for decision, place in DECISIONS.items():
-            reference = known.get(decision, Reference(np.array(np.nan)))
+            reference = known.get(decision, NormalShare(np.array(np.nan)))
             events, requests = np.array([float(counted[place])]), np.array([float(counted[0])])
             last = guard.from_json(before.wealth[decision])
             last = guard.observe(last, events, requests, reference)[-1]
@@ -95,14 +96,14 @@ def since(totals: Mapping[str, Counts], before: Mapping[str, Sequence[int]]) -> 
     return added[0], added[1], added[2]
 
 
-def references(past: list[PastHour], cells: list[Cell]) -> dict[str, dict[str, Reference]]:
+def references(past: list[PastHour], cells: list[Cell]) -> dict[str, dict[str, NormalShare]]:
     """What is normal for each product and decision in the present hour."""
-    found: dict[str, dict[str, Reference]] = {}
+    found: dict[str, dict[str, NormalShare]] = {}
     for product in {hour.product for hour in past}:
         counts = _by_day_and_hour([hour for hour in past if hour.product == product])
         bursts = _by_hour_and_cell([cell for cell in cells if cell.product == product])
         found[product] = {
-            decision: Reference(
+            decision: NormalShare(
                 guard.highest_normal_rate(counts[place], counts[0]), guard.dispersion(bursts[place], bursts[0])
             )
             for decision, place in DECISIONS.items()

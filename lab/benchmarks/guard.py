@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from canary.judge.sequential import FloatArray
 from monitoring import guard
-from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, FloatArray, Reference
+from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
 
 SEED = 20_261_126
 REQUESTS_PER_SECOND = 200.0
@@ -103,15 +104,15 @@ class GuardTrial:
         self._wealth = steps[-1]
         return guard.fires(steps)
 
-    def _reference(self, hour: int) -> Reference:
+    def _reference(self, hour: int) -> NormalShare:
         products = len(self._dispersion)
         if not self._hours:
-            return Reference(np.full(products, np.nan), self._dispersion)
+            return NormalShare(np.full(products, np.nan), self._dispersion)
         around = [(hour - 1) % 24, hour, (hour + 1) % 24]
         blocks, requests = (
             np.moveaxis(np.stack([past[which][around] for past in self._hours]), 2, 0) for which in (0, 1)
         )
-        return Reference(guard.highest_normal_rate(blocks, requests), self._dispersion)
+        return NormalShare(guard.highest_normal_rate(blocks, requests), self._dispersion)
 
 
 def false_alarms(traffic: Traffic, products: int, days: int) -> float:

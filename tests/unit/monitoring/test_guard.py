@@ -7,14 +7,16 @@ import pytest
 
 from canary.judge.sequential import log_likelihood_ratio_to_rate
 from monitoring import guard
-from monitoring.guard import ALTERNATIVES, BUCKET_SECONDS, LOG_THRESHOLD, Reference
+from monitoring.guard import ALTERNATIVES, BUCKET_SECONDS, LOG_THRESHOLD, NormalShare
 
 REQUESTS = 200.0 * BUCKET_SECONDS
 RATE = 0.01
-REFERENCE = Reference(np.array(1.25 * RATE))
+REFERENCE = NormalShare(np.array(1.25 * RATE))
 
 
-def fired_after(share: float, buckets: int, reference: Reference = REFERENCE, requests: float = REQUESTS) -> int | None:
+def fired_after(
+    share: float, buckets: int, reference: NormalShare = REFERENCE, requests: float = REQUESTS
+) -> int | None:
     """How many buckets of exactly this share it takes to fire; None when it does not."""
     events = np.full(buckets, share * REQUESTS)
     firing = guard.fires(guard.observe(guard.quiet(), events, np.full(buckets, REQUESTS), reference))
@@ -37,18 +39,18 @@ def test_a_product_with_one_request_a_minute_does_not_fire_for_one_block() -> No
     rate = guard.highest_normal_rate(np.zeros((7, 3)), np.full((7, 3), 60.0))
     events = np.zeros(360)
     events[100] = 1.0
-    assert not guard.fires(guard.observe(guard.quiet(), events, requests, Reference(rate))).any()
+    assert not guard.fires(guard.observe(guard.quiet(), events, requests, NormalShare(rate))).any()
 
 
 def test_bursts_need_more_events_to_fire() -> None:
-    alone, bursts = fired_after(3 * RATE, 100), fired_after(3 * RATE, 100, Reference(REFERENCE.rate, 6.0))
+    alone, bursts = fired_after(3 * RATE, 100), fired_after(3 * RATE, 100, NormalShare(REFERENCE.rate, 6.0))
     assert alone is not None
     assert bursts is not None
     assert bursts > alone
 
 
 def test_without_history_nothing_fires() -> None:
-    assert fired_after(1.0, 100, Reference(np.array(np.nan))) is None
+    assert fired_after(1.0, 100, NormalShare(np.array(np.nan))) is None
 
 
 def test_the_alarm_ends_soon_after_its_cause() -> None:
@@ -111,7 +113,7 @@ def test_the_dispersion_of_single_events_is_one_and_that_of_bursts_is_measured()
 
 def test_many_products_are_tested_at_once() -> None:
     events = np.stack([np.full(20, RATE * REQUESTS), np.full(20, 3 * RATE * REQUESTS)], axis=1)
-    steps = guard.observe(guard.quiet((2,)), events, np.full((20, 2), REQUESTS), Reference(np.full(2, 1.25 * RATE)))
+    steps = guard.observe(guard.quiet((2,)), events, np.full((20, 2), REQUESTS), NormalShare(np.full(2, 1.25 * RATE)))
     assert guard.fires(steps)[-1].tolist() == [False, True]
 
 
