@@ -14,7 +14,7 @@ from runtime.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
-Counts = tuple[int, int, int]
+DecisionCounts = tuple[int, int, int]
 """Requests, reviewed, blocked."""
 
 
@@ -36,16 +36,16 @@ class PastHour:
 
     product: str
     age: timedelta
-    counts: Counts
+    counts: DecisionCounts
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class DecisionCell:
     """What production decided in 30 seconds from `start`, epoch seconds."""
 
     product: str
     start: int
-    counts: Counts
+    counts: DecisionCounts
 
 
 def guard_exists(connection: Connection) -> bool:
@@ -64,9 +64,9 @@ def guard_rows(connection: Connection) -> dict[str, GuardRow]:
         return {row["product"]: GuardRow(**row) for row in cursor.execute(QUERIES["guard_rows"])}
 
 
-def recent_totals(connection: Connection, now: datetime) -> dict[str, dict[str, Counts]]:
+def recent_totals(connection: Connection, now: datetime) -> dict[str, dict[str, DecisionCounts]]:
     """Return by product and hour what production has decided."""
-    found: dict[str, dict[str, Counts]] = {}
+    found: dict[str, dict[str, DecisionCounts]] = {}
     with connection.cursor(row_factory=dict_row) as cursor:
         for row in cursor.execute(QUERIES["recent_totals"], {"now": now}):
             found.setdefault(row["product"], {})[row["hour"]] = _counts(row)
@@ -82,13 +82,13 @@ def past_hours(connection: Connection, now: datetime, ages: Sequence[timedelta])
     return [PastHour(row["product"], row["age"], _counts(row)) for row in rows]
 
 
-def day_of_cells(connection: Connection, now: datetime) -> list[Cell]:
+def day_of_cells(connection: Connection, now: datetime) -> list[DecisionCell]:
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES["day_of_cells"], {"now": now}).fetchall()
-    return [Cell(row["product"], row["cell"], _counts(row)) for row in rows]
+    return [DecisionCell(row["product"], row["cell"], _counts(row)) for row in rows]
 
 
-def store_guard(connection: Connection, row: GuardRow, counted: Counts) -> None:
+def store_guard(connection: Connection, row: GuardRow, counted: DecisionCounts) -> None:
     """Store a product's state, and what was decided since the last look."""
     requests, reviewed, blocked = counted
     if requests:
@@ -105,7 +105,7 @@ def drop_decisions(connection: Connection) -> int:
     return connection.execute(QUERIES["drop_decisions"]).rowcount
 
 
-def _counts(row: Mapping[str, Any]) -> Counts:
+def _counts(row: Mapping[str, Any]) -> DecisionCounts:
     return row["requests"], row["reviewed"], row["blocked"]
 
 

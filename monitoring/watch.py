@@ -9,13 +9,13 @@ import numpy as np
 from canary.judge.sequential import FloatArray
 from monitoring import guard, store
 from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
-from monitoring.store import Cell, Counts, GuardRow, PastHour
+from monitoring.store import DecisionCell, DecisionCounts, GuardRow, PastHour
 from runtime import metrics
 from runtime.postgres import Connection
 
 log = logging.getLogger("sira.monitoring.watch")
 
-# The places of the two decisions in Counts.
+# The places of the two decisions in DecisionCounts.
 DECISIONS = {"review": 1, "block": 2}
 _HOURS_AROUND = (-1, 0, 1)
 # A look this soon after the last is left out: another controller has just counted.
@@ -64,8 +64,8 @@ class Watch:
         self._hour = hour
 
     def _next(
-        self, product: str, totals: Mapping[str, Counts], before: GuardRow | None, now: datetime
-    ) -> tuple[GuardRow | None, Counts]:
+        self, product: str, totals: Mapping[str, DecisionCounts], before: GuardRow | None, now: datetime
+    ) -> tuple[GuardRow | None, DecisionCounts]:
         """The product's next state, and what was decided since the last; None when that was just now."""
         if before is None:
             # The first look only remembers where counting begins.
@@ -86,7 +86,7 @@ class Watch:
         return GuardRow(product, now, totals, wealth, firing, ready), counted
 
 
-def since(totals: Mapping[str, Counts], before: Mapping[str, Sequence[int]]) -> Counts:
+def since(totals: Mapping[str, DecisionCounts], before: Mapping[str, Sequence[int]]) -> DecisionCounts:
     """What was counted after `before`; an hour that `before` does not know counts whole."""
     added = [0, 0, 0]
     for hour, counts in totals.items():
@@ -96,7 +96,7 @@ def since(totals: Mapping[str, Counts], before: Mapping[str, Sequence[int]]) -> 
     return added[0], added[1], added[2]
 
 
-def references(past: list[PastHour], cells: list[Cell]) -> dict[str, dict[str, NormalShare]]:
+def references(past: list[PastHour], cells: list[DecisionCell]) -> dict[str, dict[str, NormalShare]]:
     """What is normal for each product and decision in the present hour."""
     found: dict[str, dict[str, NormalShare]] = {}
     for product in {hour.product for hour in past}:
@@ -112,7 +112,7 @@ def references(past: list[PastHour], cells: list[Cell]) -> dict[str, dict[str, N
 
 
 def _by_day_and_hour(past: list[PastHour]) -> FloatArray:
-    """Counts (3, days, hours around)."""
+    """DecisionCounts (3, days, hours around)."""
     counts = np.zeros((3, REFERENCE_DAYS, len(_HOURS_AROUND)))
     for hour in past:
         hours = round(hour.age.total_seconds() / 3600)
@@ -122,8 +122,8 @@ def _by_day_and_hour(past: list[PastHour]) -> FloatArray:
     return counts
 
 
-def _by_hour_and_cell(cells: list[Cell]) -> FloatArray:
-    """Counts (3, hours, cells of 30 s) of the last day, the hours that have any."""
+def _by_hour_and_cell(cells: list[DecisionCell]) -> FloatArray:
+    """DecisionCounts (3, hours, cells of 30 s) of the last day, the hours that have any."""
     hours = sorted({cell.start // 3600 for cell in cells})
     counts = np.zeros((3, max(1, len(hours)), _CELLS_PER_HOUR))
     for cell in cells:
