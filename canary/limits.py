@@ -86,7 +86,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Policy(msgspec.Struct, frozen=True):
-    """What the judge goes by while one bucket is absorbed or judged.
+    """The settings with which one bucket is absorbed or judged.
 
     percent:    the canary's share of traffic as routed, 0..100.
     dispersion: phi >= 1 of production's errors (`sequential.dispersion`); None: too little history, 1 is used.
@@ -99,5 +99,5 @@ class Policy(msgspec.Struct, frozen=True):
 
 
 def routed_percent(percent: float, limits: Limits) -> float:
-    """What a step's percentage routes: all of it, but for the holdback that the plan asks to keep."""
+    """Return the percentage that a step routes to the canary: all of it, less the holdback."""
     return min(percent, 100.0 - limits.holdback_percent)

@@ -213,22 +213,22 @@ def verify(product: str, as_json: bool) -> None:
         progress_bar("verdicts", MofNCompleteColumn(), shown=not as_json) as update,
     ):
         store.read_one_moment(connection)
-        found = replay(
+        result = replay(
             connection,
             _existing(connection, product),
             on_verdict=lambda done, total: update(completed=done, total=total),
         )
     if as_json:
-        print_json(found)
+        print_json(result)
     else:
-        _print_replayed(found)
-    sys.exit(1 if found.differences else 0)
+        _print_replayed(result)
+    sys.exit(1 if result.differences else 0)
 
 
-def _print_replayed(found: ReplayResult) -> None:
-    if not found.differences:
-        click.echo(f"{found.verdicts:,} verdicts follow from the stored evidence")
-    for difference in found.differences:
+def _print_replayed(result: ReplayResult) -> None:
+    if not result.differences:
+        click.echo(f"{result.verdicts:,} verdicts follow from the stored evidence")
+    for difference in result.differences:
         click.echo(f"tick {difference.tick} does not follow from its evidence: {', '.join(difference.names)}", err=True)
 
 

@@ -164,8 +164,8 @@ class Controller:
     def _connect(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = connect(self._database_url, name="tick", autocommit=True)
-            # A rollout locked by someone else must not block the others, and a controller whose host died
-            # in a tick must not block its successor.
+            # A rollout that another transaction has locked must not block the others, and a controller whose host
+            # died during a tick must not block its successor.
             self._connection.execute("SET lock_timeout = '2s'")
             self._connection.execute("SET idle_in_transaction_session_timeout = '10s'")
         return self._connection

@@ -113,11 +113,11 @@ DELETE FROM sira_canary_verdicts v USING (
     SELECT rollout_id, tick,
            (phase, verdict, action, dispersion) IS NOT DISTINCT FROM
                lag((phase, verdict, action, dispersion)) OVER ticks AS repeats,
-           date_bin('10 min', judged_at, 'epoch') = lag(date_bin('10 min', judged_at, 'epoch')) OVER ticks AS soon
+           date_bin('10 min', judged_at, 'epoch') = lag(date_bin('10 min', judged_at, 'epoch')) OVER ticks AS same_period
     FROM sira_canary_verdicts
     WHERE judged_at BETWEEN clock_timestamp() - interval '2 days' AND clock_timestamp() - interval '1 hour'
-    WINDOW ticks AS (PARTITION BY rollout_id ORDER BY tick)) AS seen
-WHERE (v.rollout_id, v.tick) = (seen.rollout_id, seen.tick) AND seen.repeats AND seen.soon;
+    WINDOW ticks AS (PARTITION BY rollout_id ORDER BY tick)) AS old
+WHERE (v.rollout_id, v.tick) = (old.rollout_id, old.tick) AND old.repeats AND old.same_period;
 
 -- name: drop_production_errors
 -- Delete production's error counts once the estimate of the dispersion no longer reads them.

@@ -71,11 +71,11 @@ def parse_csv(file: TextIO, now: datetime) -> list[Label]:
     for row in reader:
         try:
             label = _dated(read(LabelToAdd, {name: row[name] for name in COLUMNS}))
-            found = [Violation("/labelled_at", "is in the future")] if _future(label, now) else []
+            faults = [Violation("/labelled_at", "is in the future")] if _future(label, now) else []
             labels.append(label)
         except InputInvalid as invalid:
-            found = invalid.violations
-        violations += [Violation(f"line {reader.line_num}, {v.pointer[1:]}", v.detail) for v in found]
+            faults = invalid.violations
+        violations += [Violation(f"line {reader.line_num}, {v.pointer[1:]}", v.detail) for v in faults]
         if len(violations) > MAX_VIOLATIONS:
             break
     if violations:

@@ -61,8 +61,8 @@ ORDER BY amount DESC NULLS LAST, created_at DESC LIMIT 20;
 -- Consecutive verdicts of the same kind and action as one row, with the last reasons.
 SELECT phase, verdict, action, count(*) AS ticks, min(judged_at) AS first, max(judged_at) AS last,
        (array_agg(reasons ORDER BY tick DESC))[1] AS reasons
-FROM (SELECT *, place - row_number() OVER (PARTITION BY phase, verdict, action ORDER BY place) AS run
-      FROM (SELECT *, row_number() OVER (ORDER BY tick) AS place FROM sira_canary_verdicts
+FROM (SELECT *, number - row_number() OVER (PARTITION BY phase, verdict, action ORDER BY number) AS run
+      FROM (SELECT *, row_number() OVER (ORDER BY tick) AS number FROM sira_canary_verdicts
             WHERE rollout_id = %(rollout_id)s::uuid) AS numbered) AS grouped
 GROUP BY phase, verdict, action, run ORDER BY min(tick);
 
