@@ -1,42 +1,29 @@
 """One request in a straight line: slot -> arm -> row -> cache or model -> decision -> spool -> answer.
 
-Events that arrive while a batch is scored form the next one: there is no timer, and a lone request does not wait. If a
-canary raises, is late, or gives no probability, production answers in the same request.
+batching.py scores; this file decides who scores an event, and makes the answer durable.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from typing import Literal
 
 from canary.fuse import Fuse
 from canary.split import choose_arm
 from registry.feed import PayloadInvalid
-from registry.probability import is_probability
 from runtime.reading import InputInvalid, Violation
-from scoring.cache import ScoreCache, cache_key
+from scoring.batching import Batching
+from scoring.cache import ScoreCache
 from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.event import Event
 from scoring.job import Answer, AnswerReceiver, Job
 from scoring.lanes import Lanes
-from scoring.log.prediction import FuseTripRow, Outcome, Prediction, copy_text
+from scoring.log.prediction import FuseTripRow, Prediction, copy_text
 from scoring.log.spool import Spool, SpoolError
-from scoring.models.onnx_model import OnnxModel, Run
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
 from scoring.telemetry import Telemetry
 
 log = logging.getLogger("sira.scoring.scorer")
-
-MAX_ROWS_INLINE = 256
-
-_Fault = Literal["error", "timeout", "non_finite"]
-_CANARY_FAULTS: dict[_Fault, Outcome] = {
-    "error": "canary_error",
-    "timeout": "canary_timeout",
-    "non_finite": "canary_non_finite",
-}
 
 
 class Scorer:
@@ -56,13 +43,17 @@ class Scorer:
         self._slots = slots
         self._spool = spool
         self._telemetry = telemetry
-        self._cache = ScoreCache(cache_max_items)
         self._process = process
-        self._production_timeout_seconds = production_timeout_seconds
         self._lanes = Lanes()
         self._pairing = Pairing(self._lanes, spool, telemetry)
+        self._batching = Batching(
+            ScoreCache(cache_max_items),
+            self._lanes,
+            telemetry,
+            production_timeout_seconds=production_timeout_seconds,
+            settled=self._commit,
+        )
         self._fuses: dict[str, Fuse] = {}
-        self._arrived: list[Job] = []
 
     def submit(self, event: Event, reply: AnswerReceiver) -> None:
         """Score an event; `reply` receives the answer once its row is durable, or ScoringFailed or SpoolError.
@@ -77,7 +68,7 @@ class Scorer:
             if event.product in snapshot.waiting:
                 raise ModelNotLoaded(snapshot.waiting[event.product])
             raise ProductUnknown
-        self._enqueue(self._route(event, slot, reply))
+        self._batching.add(self._route(event, slot, reply))
 
     def close(self) -> None:
         self._pairing.close()
@@ -106,81 +97,6 @@ class Scorer:
         if fuse is None:
             fuse = self._fuses[rollout.rollout_id] = Fuse()
         return fuse
-
-    def _enqueue(self, job: Job) -> None:
-        if not self._arrived:
-            self._loop.call_soon(self._flush)
-        self._arrived.append(job)
-
-    def _flush(self) -> None:
-        """Score everything that has arrived since the last flush, in one run per model."""
-        jobs, self._arrived = self._arrived, []
-        settled: list[Job] = []
-        groups: dict[OnnxModel, list[Job]] = {}
-        for job in jobs:
-            job.key = cache_key(job.model.cache_key, job.row)
-            score = self._cache.get(job.key)
-            self._telemetry.cache(job.event.product, hit=score is not None)
-            if score is None:
-                groups.setdefault(job.model, []).append(job)
-            else:
-                job.settle(score, cached=True)
-                settled.append(job)
-        for model, group in groups.items():
-            if not model.inline:
-                self._dispatch(model, group)
-                continue
-            for first in range(0, len(group), MAX_ROWS_INLINE):
-                part = group[first : first + MAX_ROWS_INLINE]
-                settled += self._take(model, part, model.run([job.row for job in part]))
-        self._commit(settled)
-
-    def _dispatch(self, model: OnnxModel, group: list[Job]) -> None:
-        """Score off the event loop; a job without a score within its budget is a timeout."""
-
-        def returned(run: Run) -> None:
-            expiry.cancel()
-            self._commit(self._take(model, group, run))
-
-        def expired() -> None:
-            self._commit([job for job in group if _waits(job, model) and self._failed(job, "timeout")])
-
-        expiry = self._loop.call_later(self._budget(group[0]), expired)
-        self._lanes.submit(model, [job.row for job in group], returned)
-
-    def _budget(self, job: Job) -> float:
-        if job.variant == "canary" and job.rollout:
-            return job.rollout.timeout_seconds
-        return self._production_timeout_seconds
-
-    def _take(self, model: OnnxModel, group: Sequence[Job], run: Run) -> list[Job]:
-        """Hand a run's scores to the jobs that still wait for them; return the jobs that are now settled."""
-        first = group[0]
-        self._telemetry.model_run(first.event.product, first.variant, run.seconds)
-        late = first.variant == "canary" and run.seconds > self._budget(first)
-        model_seconds = run.seconds if run.steady else None
-        settled = []
-        keep = self._cache.put
-        for job, score in zip(group, run.scores, strict=True):
-            if not _waits(job, model):
-                continue
-            if score is not None and is_probability(score) and not late:
-                job.settle(score, model_seconds=model_seconds)
-                keep(job.key, score)
-                settled.append(job)
-            elif self._failed(job, "timeout" if late else "error" if score is None else "non_finite"):
-                settled.append(job)
-        return settled
-
-    def _failed(self, job: Job, fault: _Fault) -> bool:
-        """Return whether the job is settled: production answers after a failure of the canary, but not of its own."""
-        if job.variant == "canary":
-            job.fall_back(_CANARY_FAULTS[fault])
-            self._enqueue(job)
-            return False
-        job.outcome = fault
-        job.settle(None)
-        return True
 
     def _commit(self, jobs: list[Job]) -> None:
         """Make the rows durable, then answer."""
@@ -244,11 +160,6 @@ class Scorer:
                 )  # fmt: skip
             if job.rollout and row.outcome == "ok" and _is_paired(job, job.rollout):
                 self._pairing.add(job, row.prediction_id)
-
-
-def _waits(job: Job, model: OnnxModel) -> bool:
-    """Return False for a job that has timed out, fallen back or been answered since it was handed over."""
-    return not job.settled and job.model is model
 
 
 def _is_paired(job: Job, rollout: ServedRollout) -> bool:
