@@ -1,7 +1,7 @@
 """`python -m registry`."""
 
 from registry import RegistryError
-from registry.cli import check  # noqa: F401  Adds its command.
+from registry.cli import check, register  # noqa: F401  Each adds its command.
 from registry.cli.commands import registry
 from runtime.command import run
 

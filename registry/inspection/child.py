@@ -25,7 +25,7 @@ from registry.inspection.reference_inspection import ReferenceDiffers, check_row
 from registry.inspection.refusals import ModelUnfit, first_line
 from registry.inspection.trial import GraphFacts, try_model
 from registry.model_session import RUNTIME_VERSION, ModelSession, open_session
-from registry.signature import SignatureInvalid
+from registry.signature import ModelInputs, SignatureInvalid
 
 
 def inspect(path: Path, declared: ModelMetadata, reference: ReferenceRequest | None = None) -> Inspected:
@@ -40,14 +40,7 @@ def inspect(path: Path, declared: ModelMetadata, reference: ReferenceRequest | N
         raise ModelUnfit("not an ONNX model: the file cannot be read as one") from None
     if faults := safety_faults(model):
         raise ModelUnfit(*faults)
-    in_file, faults = read_metadata({entry.key: entry.value for entry in model.metadata_props})
-    metadata = declared.over(in_file)
-    try:
-        inputs = read_inputs(model, metadata)
-    except SignatureInvalid as invalid:
-        raise SignatureInvalid([*faults, *invalid.faults]) from None
-    if faults:
-        raise SignatureInvalid(faults)
+    metadata, inputs = _declared(model, declared)
     table = None
     if reference is not None:
         table = read_table(reference, inputs)
@@ -73,6 +66,19 @@ def inspect(path: Path, declared: ModelMetadata, reference: ReferenceRequest | N
         },
         reference=kept,
     )
+
+
+def _declared(model: onnx.ModelProto, declared: ModelMetadata) -> tuple[ModelMetadata, ModelInputs]:
+    """Return the metadata of caller and file together, and the inputs; raises SignatureInvalid with all faults."""
+    in_file, faults = read_metadata({entry.key: entry.value for entry in model.metadata_props})
+    metadata = declared.over(in_file)
+    try:
+        inputs = read_inputs(model, metadata)
+    except SignatureInvalid as invalid:
+        raise SignatureInvalid([*faults, *invalid.faults]) from None
+    if faults:
+        raise SignatureInvalid(faults)
+    return metadata, inputs
 
 
 def _producer(model: onnx.ModelProto) -> str:

@@ -8,6 +8,7 @@ import gc
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import UUID
@@ -120,6 +121,27 @@ class ModelSync:
         retry_failed = not self._loader.changed.is_set()
         self._loader.changed.clear()
         self._loader.want(wanted.versions, retry_failed=retry_failed)
+        snapshot = self._snapshot(wanted, from_registry=from_registry)
+        self._slots.swap(snapshot)
+        products = snapshot.products
+        serving = {slot.production.version.model_id for slot in products.values()}
+        self._loader.retain(serving | {version.model_id for version in wanted.versions})
+        self._publish(products, snapshot.waiting)
+        metrics.serving_last_served.set(not from_registry)
+        if from_registry:
+            self._last_served.record(
+                products[version.product].production.version if version.product in products else version
+                for version in wanted.versions
+                if version.status is Status.PRODUCTION
+            )
+        if not snapshot.waiting and not self.synced_once.is_set():
+            # These objects stay for the life of the process: exclude them from collections, which paused for 100 ms.
+            gc.collect()
+            gc.freeze()
+            self.synced_once.set()
+
+    def _snapshot(self, wanted: Wanted, *, from_registry: bool) -> Snapshot:
+        """Return what can be served of `wanted` with the models that are loaded now."""
         before = self._slots.current()
         rollouts = {rollout.product: rollout for rollout in wanted.rollouts}
         products: dict[str, ProductSlot] = {}
@@ -143,22 +165,7 @@ class ModelSync:
             if failure:
                 faults[product] = failure
             products[product] = ProductSlot(product, production, rollout)
-        self._slots.swap(Snapshot(products, waiting, faults, synced=from_registry))
-        serving = {slot.production.version.model_id for slot in products.values()}
-        self._loader.retain(serving | {version.model_id for version in wanted.versions})
-        self._publish(products, waiting)
-        metrics.serving_last_served.set(not from_registry)
-        if from_registry:
-            self._last_served.record(
-                products[version.product].production.version if version.product in products else version
-                for version in wanted.versions
-                if version.status is Status.PRODUCTION
-            )
-        if not waiting and not self.synced_once.is_set():
-            # These objects stay for the life of the process: exclude them from collections, which paused for 100 ms.
-            gc.collect()
-            gc.freeze()
-            self.synced_once.set()
+        return Snapshot(products, waiting, faults, synced=from_registry)
 
     def _stop_canaries(self) -> None:
         """Stop all canaries: after so long without the registry it is unknown whether anyone judges them."""
@@ -187,7 +194,7 @@ class ModelSync:
             same_fields=canary.version.signature.fields == production.version.signature.fields,
         )
 
-    def _publish(self, products: dict[str, ProductSlot], waiting: dict[str, str]) -> None:
+    def _publish(self, products: Mapping[str, ProductSlot], waiting: Mapping[str, str]) -> None:
         metrics.products_without_production.set(len(waiting))
         served = set()
         for slot in products.values():
