@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
 from registry.signature import Signature
-from scoring.errors import ModelNotLoaded, ProductUnknown, ScoringFailed
+from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.job import Answer
 from scoring.log.prediction import payload_sha256, prediction_id
 from scoring.log.spool import SpoolFull
@@ -394,7 +394,7 @@ def test_a_production_model_that_never_returns_fails_its_callers_in_time(tmp_pat
         waiting = asyncio.ensure_future(room.score(2))
         beside = await room.score(1, product="wallets")
         assert time.perf_counter() - started < 0.3, "another product does not wait for it"
-        with pytest.raises(ScoringFailed) as refused:
+        with pytest.raises(ModelTimedOut) as refused:
             await waiting
         return refused.value.outcome, time.perf_counter() - started, beside.score
 
