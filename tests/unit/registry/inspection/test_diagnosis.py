@@ -14,7 +14,11 @@ from registry.signature import Field, Signature
 
 SIGNATURE = Signature(
     "columns",
-    (Field("amount", "float", nullable=True), Field("age", "float", nullable=True), Field("country", "string")),
+    (
+        Field("amount", "float", nullable=True),
+        Field("age", "float", nullable=True),
+        Field("country", "string", nullable=True),
+    ),
     "p",
     "probability",
 )
@@ -22,13 +26,14 @@ TOLERANCE = 1e-4
 Model = Callable[[float, float, str], float]
 
 
-def rows(*, blank: float = 0.0, zero: float = 0.0) -> list[Row]:
+def rows(*, blank: float = 0.0, zero: float = 0.0, no_country: float = 0.0) -> list[Row]:
     rng = np.random.default_rng(5)
     found: list[Row] = []
     for _ in range(400):
         amount = 0.0 if rng.random() < zero else float(np.float32(rng.lognormal(3, 1)))
         age = math.nan if rng.random() < blank else float(rng.integers(1, 90))
-        found.append((amount, age, str(rng.choice(["FR", "SN", "CI", "US"]))))
+        country = str(rng.choice(["FR", "SN", "CI", "US"]))
+        found.append((amount, age, "" if no_country and rng.random() < no_country else country))
     return found
 
 
@@ -83,6 +88,36 @@ def test_zero_taken_as_missing() -> None:
     only(causes(trained, rows(zero=0.3)), "zero is taken as missing (amount)")
 
 
+def test_zero_taken_as_missing_in_some_fields_only() -> None:
+    """LightGBM #2274: a category of 0 is a category all the same."""
+    given: list[Row] = [(amount, age % 3, country) for amount, age, country in rows(zero=0.3)]
+
+    def trained(amount: float, age: float, country: str) -> float:
+        return served(math.nan if amount == 0.0 else amount, age, country)
+
+    def model(amount: float, age: float, country: str) -> float:
+        return served(amount, age, country)
+
+    only(causes(trained, given, model), "zero is taken as missing (amount)")
+
+
+def test_a_missing_text_that_the_converter_wrote_as_a_word() -> None:
+    def knows_nan(amount: float, age: float, country: str) -> float:
+        return served(amount, age, country) * (0.5 if country == "nan" else 1.0)
+
+    def trained(amount: float, age: float, country: str) -> float:
+        return knows_nan(amount, age, country or "nan")
+
+    only(causes(trained, rows(no_country=0.2), knows_nan), "give --default 'country=nan'")
+
+
+def test_a_missing_text_handled_otherwise() -> None:
+    def trained(amount: float, age: float, country: str) -> float:
+        return served(amount, age, country or "SN")
+
+    only(causes(trained, rows(no_country=0.2)), "every differing row has a missing text (country)")
+
+
 def test_a_missing_value_taken_as_zero() -> None:
     def trained(amount: float, age: float, country: str) -> float:
         return served(amount, 0.0 if age != age else age, country)
@@ -117,6 +152,26 @@ def test_a_step_that_float32_falls_on_the_other_side_of() -> None:
         return 0.2 + 0.3 * (amount >= split)
 
     only(causes(trained, given, stepped), "float32 steps")
+
+
+def test_a_step_inside_the_model_that_no_input_moves_a_row_across() -> None:
+    """Isotonic calibration: float32 rounds the model's own score across a step (sklearn-onnx #1151)."""
+    given = rows()
+
+    def stepped(amount: float, age: float, country: str) -> float:
+        return 0.1 * math.floor(10 * served(amount, age, country))
+
+    def trained(amount: float, age: float, country: str) -> float:
+        return stepped(amount, age, country) + (0.1 if age == 5.0 else 0.0)
+
+    only(causes(trained, given, stepped), "probably float32 puts a value inside the model on the other side of a step")
+
+
+def test_few_rows_that_differ_beside_others_that_do_not_agree_well_have_no_usual_cause() -> None:
+    def trained(amount: float, age: float, country: str) -> float:
+        return served(amount, age, country) + (0.01 if age == 5.0 else 0.5e-4)
+
+    assert causes(trained, rows()) == []
 
 
 def test_other_category_codes() -> None:
