@@ -14,7 +14,7 @@ from registry.signature import FLOATING, Signature
 
 # Scores of rows that may hold other values than the payloads had.
 Rescore = Callable[[Sequence[Row]], ScoreArray]
-Change = Callable[[Row], Row]
+RowChange = Callable[[Row], Row]
 
 # A step of float32 moves a few rows; what moves more is something else.
 _MAX_STEP_SHARE = 0.2
@@ -75,10 +75,10 @@ class _Case:
         """Which of the differing rows score as expected once changed."""
         return self._agree(changed, self._expected)
 
-    def share_explained(self, change: Change) -> float:
+    def share_explained(self, change: RowChange) -> float:
         return float(self.explained([change(row) for row in self.rows]).mean())
 
-    def explains(self, change: Change) -> bool:
+    def explains(self, change: RowChange) -> bool:
         """Return whether rows agree once changed: nearly all that differ, and nearly all that agreed before.
 
         A few differing rows alone are explained too easily: by any change that moves them far enough.
@@ -122,7 +122,7 @@ def _thinned(rows: Sequence[Row], expected: ScoreArray, chosen: NDArray[np.bool_
     return [rows[place] for place in places.tolist()], expected[places]
 
 
-def _with(places: Container[int], wanted: Callable[[Any], bool], stand_in: Any) -> Change:
+def _with(places: Container[int], wanted: Callable[[Any], bool], stand_in: Any) -> RowChange:
     """Return a change that puts `stand_in` in the place of wanted values of these fields."""
     return lambda row: tuple(stand_in if p in places and wanted(v) else v for p, v in enumerate(row))
 
@@ -183,7 +183,7 @@ def _unit(case: _Case) -> str | None:
     return None
 
 
-def _scaled(place: int, factor: float) -> Change:
+def _scaled(place: int, factor: float) -> RowChange:
     return lambda row: (*row[:place], row[place] * factor, *row[place + 1 :])
 
 

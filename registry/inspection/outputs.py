@@ -4,7 +4,7 @@ What a graph declares about its outputs is often wrong or missing (LightGBM's la
 this looks at the values of a trial run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,9 +33,8 @@ def choose_output(
     candidates = {name: value for name, value in outputs.items() if wanted in (None, name)}
     pairs = {name: value for name, value in candidates.items() if _is_pairs(value, rows)}
     singles = {name: value for name, value in candidates.items() if _is_singles(value, rows)}
-    if wanted is None and not pairs and labels and set(singles) == {f"i{label}" for label in labels}:
-        # skl2onnx with zipmap="columns": one output per class, named after it.
-        return ModelOutput(f"i{_positive_label(labels, positive)}", "probability", 1)
+    if wanted is None and not pairs and labels and (of_class := _class_outputs(singles, labels)):
+        return ModelOutput(of_class[_positive_label(labels, positive)], "probability", 1)
     found = pairs or singles
     if len(found) != 1:
         raise SignatureInvalid([_not_one(found, outputs, rows)])
@@ -45,6 +44,21 @@ def choose_output(
     if name in singles:
         return ModelOutput(name, "probability", 1)
     return ModelOutput(name, "probabilities", _positive_column(labels, positive, outputs))
+
+
+def _class_outputs(names: Iterable[str], labels: Sequence[ClassLabel]) -> dict[ClassLabel, str] | None:
+    """Return the output of each class as skl2onnx names them with zipmap="columns": i0 and i1, or sfraud and sgood.
+
+    Classes that were floats have names such as s1.0, and are whole numbers in the graph.
+    """
+    listed = set(names)
+    found = {
+        label: name
+        for label in labels
+        for name in (f"i{label}", f"s{label}", *([f"s{label:.1f}"] if isinstance(label, int) else []))
+        if name in listed
+    }
+    return found if set(found) == set(labels) and set(found.values()) == listed else None
 
 
 def _is_pairs(value: Any, rows: int) -> bool:

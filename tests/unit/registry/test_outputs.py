@@ -28,6 +28,12 @@ def maps(*labels: int | str) -> list[dict[int | str, float]]:
         ({"label": LABELS, "p": maps(-1, 1)}, None, ModelOutput("p", "zipmap", 1)),
         ({"label": NAMES, "p": maps("legitimate", "fraud")}, None, ModelOutput("p", "zipmap", "fraud")),
         ({"label": LABELS, "i0": PAIRS[:, 0], "i1": PAIRS[:, 1]}, (0, 1), ModelOutput("i1", "probability", 1)),
+        (
+            {"label": NAMES, "sfraud": PAIRS[:, 1], "slegitimate": PAIRS[:, 0]},
+            ("fraud", "legitimate"),
+            ModelOutput("sfraud", "probability", 1),
+        ),
+        ({"label": LABELS, "s0.0": PAIRS[:, 0], "s1.0": PAIRS[:, 1]}, (0, 1), ModelOutput("s1.0", "probability", 1)),
         ({"p": PAIRS[:, 1]}, None, ModelOutput("p", "probability", 1)),
         ({"p": PAIRS[:, 1:]}, None, ModelOutput("p", "probability", 1)),
         ({"label": LABELS, "margin": PAIRS[:, 1], "p": PAIRS}, None, ModelOutput("p", "probabilities", 1)),
@@ -67,6 +73,11 @@ def test_two_candidates_are_refused_until_one_is_named() -> None:
     outputs = {"raw": PAIRS, "calibrated": PAIRS}
     assert refusal(outputs) == "raw, calibrated may each be the probability: name one with --output, or sira.output"
     assert choose_output(outputs, rows=2, wanted="calibrated").name == "calibrated"
+
+
+def test_outputs_that_are_not_all_named_after_a_class_are_refused() -> None:
+    outputs = {"i0": PAIRS[:, 0], "i1": PAIRS[:, 1], "margin": PAIRS[:, 1]}
+    assert "i0, i1, margin may each be the probability" in refusal(outputs, labels=(0, 1))
 
 
 def test_an_output_that_is_not_there_cannot_be_wanted() -> None:

@@ -1,4 +1,4 @@
-"""Scores on another scale are told by the scores alone, and only when nearly all of them are."""
+"""Scores on another scale are recognised by the scores alone, and only when nearly all of them are on it."""
 
 import numpy as np
 import pytest
