@@ -3,18 +3,18 @@
 import numpy as np
 
 from scoring.reasons.graph.arithmetic import scaled_by, softmax_of_two
-from scoring.reasons.graph.call import Call, each
+from scoring.reasons.graph.node_call import NodeCall, each
 from scoring.reasons.graph.symbols import Symbolic, added, complement, is_symbolic, scaled, sigmoid
 
 # Matrix products of more multiplications than this become new columns: each one is a Python object.
 _MAX_PRODUCTS = 200_000
 
 
-def matmul(call: Call) -> Symbolic | None:
+def matmul(call: NodeCall) -> Symbolic | None:
     return _product(call.inputs[0], call.inputs[1])
 
 
-def gemm(call: Call) -> Symbolic | None:
+def gemm(call: NodeCall) -> Symbolic | None:
     left, right = call.inputs[0], call.inputs[1]
     given = call.attributes
     left = left.T if given.get("transA") else left
@@ -47,7 +47,7 @@ def _product(left: Symbolic, right: Symbolic) -> Symbolic | None:
     return found
 
 
-def _linear(call: Call, targets: int) -> Symbolic | None:
+def _linear(call: NodeCall, targets: int) -> Symbolic | None:
     """Scores of a linear model, before its post transform: (1, targets)."""
     weights = np.asarray(call.attributes["coefficients"], np.float64).reshape(targets, -1)
     scores = _product(call.inputs[0], weights.T)
@@ -55,13 +55,13 @@ def _linear(call: Call, targets: int) -> Symbolic | None:
     return None if scores is None else each(lambda *both: added(both), scores, intercepts[None, :])
 
 
-def linear_regressor(call: Call) -> Symbolic | None:
+def linear_regressor(call: NodeCall) -> Symbolic | None:
     if call.attributes.get("post_transform", "NONE") != "NONE":
         return None
     return _linear(call, int(call.attributes.get("targets", 1)))
 
 
-def linear_classifier_scores(call: Call) -> Symbolic | None:
+def linear_classifier_scores(call: NodeCall) -> Symbolic | None:
     """Return the second output of LinearClassifier; None when it has no shape of its own."""
     intercepts = len(call.attributes.get("intercepts", ())) or 1
     scores = _linear(call, intercepts)

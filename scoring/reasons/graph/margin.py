@@ -11,13 +11,13 @@ from onnx import numpy_helper
 from registry.signature import ModelInputs, ModelOutput
 from scoring.reasons.explanation import Scale
 from scoring.reasons.graph.arithmetic import softmax_of_two
-from scoring.reasons.graph.call import Attributes, Call, Probe, new_columns
 from scoring.reasons.graph.ensembles import OPERATORS, Ensemble, EnsembleUnreadable, read_ensemble
 from scoring.reasons.graph.linear import linear_classifier_scores
+from scoring.reasons.graph.node_call import Attributes, NodeCall, Probe, new_columns
 from scoring.reasons.graph.operators import interpret
 from scoring.reasons.graph.subgraph import read_by
 from scoring.reasons.graph.symbols import (
-    Element,
+    Expression,
     Symbolic,
     TreeSum,
     columns,
@@ -110,7 +110,7 @@ class _Reader:
         for node in model.graph.node:
             self._read_node(node)
 
-    def probability(self, output: ModelOutput) -> Element:
+    def probability(self, output: ModelOutput) -> Expression:
         """Return the element that holds the fraud probability."""
         place = int(output.positive) if output.layout == "probabilities" else 0
         if output.layout == "zipmap":
@@ -124,7 +124,7 @@ class _Reader:
             raise GraphUnreadable(f"nothing computes {output.name}")
         flat = value.reshape(-1)
         element = flat[place] if place < len(flat) else None
-        if not isinstance(element, Element):
+        if not isinstance(element, Expression):
             raise GraphUnreadable(f"{output.name} does not depend on the payload")
         return element
 
@@ -152,7 +152,7 @@ class _Reader:
     def _read_node(self, node: onnx.NodeProto) -> None:
         inputs = [self._value(name) for name in read_by(node)]
         attributes = _attributes(node)
-        call = Call(node, inputs, attributes, self._probe)
+        call = NodeCall(node, inputs, attributes, self._probe)
         if node.op_type == "ZipMap":
             labels = attributes.get("classlabels_int64s") or attributes.get("classlabels_strings")
             self._zipped[node.output[0]] = (inputs[0], list(labels or ()))
@@ -169,7 +169,7 @@ class _Reader:
                 first = output == 0 and not known and len(node.output) == 1
                 self._values[name] = interpret(call) if first else new_columns(call, output)
 
-    def _scores(self, call: Call) -> dict[str, Symbolic]:
+    def _scores(self, call: NodeCall) -> dict[str, Symbolic]:
         """What an ensemble or a linear classifier puts out, as far as it is a sum or the logistic function of one."""
         node = call.node
         if node.domain != _ML:
@@ -204,12 +204,12 @@ def _ensemble_scores(name: str, ensemble: Ensemble, inputs: Symbolic) -> Symboli
     share = 1.0 / ensemble.trees if ensemble.aggregate == "AVERAGE" else 1.0
     bases = ensemble.base_values if ensemble.base_values.size else np.zeros(ensemble.weights.shape[1])
     if ensemble.one_class:
-        return _one_class(Element(float(bases[-1]), {TreeSum(name, 0, owners): share}), ensemble)
+        return _one_class(Expression(float(bases[-1]), {TreeSum(name, 0, owners): share}), ensemble)
     raw = np.empty((1, ensemble.weights.shape[1]), dtype=object)
     if len(bases) != raw.shape[1]:
         return None
     for target in range(raw.shape[1]):
-        raw[0, target] = Element(float(bases[target]), {TreeSum(name, target, owners): share})
+        raw[0, target] = Expression(float(bases[target]), {TreeSum(name, target, owners): share})
     if ensemble.transform == "NONE":
         return raw
     if ensemble.transform == "LOGISTIC":
@@ -217,10 +217,10 @@ def _ensemble_scores(name: str, ensemble: Ensemble, inputs: Symbolic) -> Symboli
     return softmax_of_two(raw) if ensemble.transform == "SOFTMAX" and raw.shape[1] == 2 else None
 
 
-def _one_class(score: Element, ensemble: Ensemble) -> Symbolic | None:
+def _one_class(score: Expression, ensemble: Ensemble) -> Symbolic | None:
     """Both columns of a classifier that sums up one class only, as onnxruntime fills them."""
-    second: Element | None = score
-    first: Element | None
+    second: Expression | None = score
+    first: Expression | None
     if ensemble.transform == "LOGISTIC":
         second = sigmoid(score)
         first = None if second is None else complement(second)

@@ -1,11 +1,11 @@
 """The operators whose results this reader follows. Any other makes new columns of all that it reads."""
 
 from scoring.reasons.graph import arithmetic, linear, structure
-from scoring.reasons.graph.call import Call, Operator, new_columns
+from scoring.reasons.graph.node_call import NodeCall, Operator, new_columns
 from scoring.reasons.graph.symbols import Symbolic
 
 
-def interpret(call: Call) -> Symbolic:
+def interpret(call: NodeCall) -> Symbolic:
     """Return the value of a node's first output."""
     operator = _OPERATORS.get((call.node.domain or "ai.onnx", call.node.op_type))
     value = operator(call) if operator else None

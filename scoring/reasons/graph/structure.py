@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from scoring.reasons.graph.call import Call, elements
+from scoring.reasons.graph.node_call import NodeCall, elements
 from scoring.reasons.graph.symbols import Symbolic, columns, is_symbolic, owners_of
 
 
-def same(call: Call) -> Symbolic | None:
+def same(call: NodeCall) -> Symbolic | None:
     return call.inputs[0]
 
 
-def cast(call: Call) -> Symbolic | None:
+def cast(call: NodeCall) -> Symbolic | None:
     value = call.inputs[0]
     if not is_symbolic(value) or not call.is_floating():
         return None
@@ -18,38 +18,38 @@ def cast(call: Call) -> Symbolic | None:
     return value if source.dtype.kind in "biuf" else None
 
 
-def reshape(call: Call) -> Symbolic | None:
+def reshape(call: NodeCall) -> Symbolic | None:
     value = call.inputs[0]
     shape = call.shape()
     return value.reshape(shape) if value.size == np.prod(shape) else None
 
 
-def transpose(call: Call) -> Symbolic | None:
+def transpose(call: NodeCall) -> Symbolic | None:
     return np.transpose(call.inputs[0], call.attributes.get("perm"))
 
 
-def concat(call: Call) -> Symbolic | None:
+def concat(call: NodeCall) -> Symbolic | None:
     values = [elements(value) if value.dtype.kind in "biufO" else None for value in call.inputs]
     if any(value is None for value in values):
         return None
     return np.concatenate(values, axis=call.attributes.get("axis", -1))  # type: ignore[arg-type]
 
 
-def gather(call: Call) -> Symbolic | None:
+def gather(call: NodeCall) -> Symbolic | None:
     value, chosen = call.inputs
     if is_symbolic(chosen):
         return None
     return np.take(value, chosen.astype(np.int64), axis=call.attributes.get("axis", 0))
 
 
-def extract(call: Call) -> Symbolic | None:
+def extract(call: NodeCall) -> Symbolic | None:
     value, chosen = call.inputs
     if is_symbolic(chosen) or not is_symbolic(value):
         return None
     return np.take(value, np.ravel(chosen).astype(np.int64), axis=-1)
 
 
-def slice_(call: Call) -> Symbolic | None:
+def slice_(call: NodeCall) -> Symbolic | None:
     value, given = call.inputs[0], call.inputs[1:]
     if len(given) >= 2 and not any(is_symbolic(part) for part in given):
         starts, ends = np.ravel(given[0]), np.ravel(given[1])
@@ -66,7 +66,7 @@ def slice_(call: Call) -> Symbolic | None:
     return value[tuple(parts)]
 
 
-def one_hot(call: Call) -> Symbolic | None:
+def one_hot(call: NodeCall) -> Symbolic | None:
     owners = owners_of(call.inputs[0])
     shape = call.shape()
     if len(shape) == owners.ndim + 1:

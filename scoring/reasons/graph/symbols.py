@@ -8,13 +8,13 @@ import numpy as np
 
 # Weights that float32 arithmetic may have moved apart.
 _SAME = 1e-5
-# An object array of Element, shaped like the tensor for one row; or a numeric or text array for a constant.
+# An object array of Expression, shaped like the tensor for one row; or a numeric or text array for a constant.
 Symbolic = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Element `index` (flat) of a tensor's row. `owners` has bit i set when it depends on field i."""
+    """Expression `index` (flat) of a tensor's row. `owners` has bit i set when it depends on field i."""
 
     tensor: str
     index: int
@@ -39,7 +39,7 @@ Term = Column | TreeSum
 
 
 @dataclass(frozen=True, slots=True)
-class Element:
+class Expression:
     """A function of `intercept + sum(coefficient * term)`.
 
     `shape` is that function: affine (the sum itself), sigmoid, exp, or one_plus_exp.
@@ -62,26 +62,26 @@ class Element:
         return self.shape == "affine" and not self.terms
 
 
-def constant(value: float) -> Element:
-    return Element(intercept=float(value))
+def constant(value: float) -> Expression:
+    return Expression(intercept=float(value))
 
 
-def of_term(term: Term) -> Element:
-    return Element(terms={term: 1.0})
+def of_term(term: Term) -> Expression:
+    return Expression(terms={term: 1.0})
 
 
-def scaled(element: Element, factor: float) -> Element | None:
+def scaled(element: Expression, factor: float) -> Expression | None:
     """Return `factor * element`, or None when that has no shape of its own."""
     if factor == 1.0:
         return element
     if element.shape != "affine":
         return None
-    return Element(element.intercept * factor, {term: value * factor for term, value in element.terms.items()})
+    return Expression(element.intercept * factor, {term: value * factor for term, value in element.terms.items()})
 
 
-def added(elements: Iterable[Element]) -> Element | None:
+def added(elements: Iterable[Expression]) -> Expression | None:
     """Return the sum, or None when it has no shape of its own."""
-    intercept, terms, bent = 0.0, dict[Term, float](), list[Element]()
+    intercept, terms, bent = 0.0, dict[Term, float](), list[Expression]()
     for element in elements:
         if element.shape != "affine":
             bent.append(element)
@@ -91,7 +91,7 @@ def added(elements: Iterable[Element]) -> Element | None:
             terms[term] = terms.get(term, 0.0) + value
     terms = {term: value for term, value in terms.items() if value != 0.0}
     if not bent:
-        return Element(intercept, terms)
+        return Expression(intercept, terms)
     if terms:
         return None
     if len(bent) > 1:
@@ -99,19 +99,19 @@ def added(elements: Iterable[Element]) -> Element | None:
     if intercept == 0.0:
         return bent[0]
     if intercept == 1.0 and bent[0].shape == "exp":
-        return Element(bent[0].intercept, bent[0].terms, "one_plus_exp")
+        return Expression(bent[0].intercept, bent[0].terms, "one_plus_exp")
     return None
 
 
-def complement(element: Element) -> Element | None:
+def complement(element: Expression) -> Expression | None:
     """Return `1 - element`, or None when that has no shape of its own."""
     if element.shape == "sigmoid":
-        return Element(-element.intercept, negated(element).terms, "sigmoid")
+        return Expression(-element.intercept, negated(element).terms, "sigmoid")
     negative = scaled(element, -1.0)
     return None if negative is None else added((constant(1.0), negative))
 
 
-def are_complements(first: Element, second: Element) -> bool:
+def are_complements(first: Expression, second: Expression) -> bool:
     """Return whether two elements add up to one, as both probabilities of a binary classifier do."""
     other = complement(first)
     return (
@@ -123,14 +123,14 @@ def are_complements(first: Element, second: Element) -> bool:
     )
 
 
-def negated(element: Element) -> Element:
+def negated(element: Expression) -> Expression:
     """Return the affine part with its sign changed, as an affine element."""
-    return Element(-element.intercept, {term: -value for term, value in element.terms.items()})
+    return Expression(-element.intercept, {term: -value for term, value in element.terms.items()})
 
 
-def sigmoid(element: Element) -> Element | None:
+def sigmoid(element: Expression) -> Expression | None:
     """Return the logistic function of an affine element; None for any other."""
-    return Element(element.intercept, element.terms, "sigmoid") if element.shape == "affine" else None
+    return Expression(element.intercept, element.terms, "sigmoid") if element.shape == "affine" else None
 
 
 def columns(tensor: str, owners: np.ndarray[Any, Any]) -> Symbolic:
@@ -144,7 +144,7 @@ def columns(tensor: str, owners: np.ndarray[Any, Any]) -> Symbolic:
 
 def owners_of(value: Symbolic) -> np.ndarray[Any, Any]:
     """Return the owner bits of each element (object array); 0 for constants."""
-    if value.dtype != object or not value.size or not isinstance(value.reshape(-1)[0], Element):
+    if value.dtype != object or not value.size or not isinstance(value.reshape(-1)[0], Expression):
         owners = np.empty(value.shape, dtype=object)
         owners.fill(0)
         return owners
@@ -153,4 +153,4 @@ def owners_of(value: Symbolic) -> np.ndarray[Any, Any]:
 
 def is_symbolic(value: Symbolic) -> bool:
     """False for a constant."""
-    return value.dtype == object and value.size > 0 and isinstance(value.reshape(-1)[0], Element)
+    return value.dtype == object and value.size > 0 and isinstance(value.reshape(-1)[0], Expression)

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from scoring.reasons.graph.symbols import Element, Symbolic, columns, constant, is_symbolic, owners_of
+from scoring.reasons.graph.symbols import Expression, Symbolic, columns, constant, is_symbolic, owners_of
 
 Attributes = Mapping[str, Any]
 # What an operator's outputs looked like in a run on one row, by tensor name.
 Probe = Mapping[str, Any]
 
 
-class Call:
+class NodeCall:
     """One node with its inputs' symbolic values."""
 
     def __init__(self, node: onnx.NodeProto, inputs: Sequence[Symbolic], attributes: Attributes, probe: Probe) -> None:
@@ -30,10 +30,10 @@ class Call:
         return np.issubdtype(np.asarray(self.probe[self.node.output[output]]).dtype, np.floating)
 
 
-Operator = Callable[[Call], Symbolic | None]
+Operator = Callable[[NodeCall], Symbolic | None]
 
 
-def new_columns(call: Call, output: int = 0) -> Symbolic:
+def new_columns(call: NodeCall, output: int = 0) -> Symbolic:
     """Return columns that depend on the matching elements where the operator works element by element, else on all."""
     shape = call.shape(output)
     owners = np.empty(shape, dtype=object)
@@ -64,7 +64,7 @@ def elements(value: Symbolic) -> Symbolic:
     return np.asarray(np.frompyfunc(constant, 1, 1)(value), dtype=object)
 
 
-def each(combine: Callable[..., Element | None], *values: Any) -> Symbolic | None:
+def each(combine: Callable[..., Expression | None], *values: Any) -> Symbolic | None:
     """Apply `combine` element by element; None when one of the results has no shape of its own."""
     if any(value.dtype.kind not in "biufO" for value in values):
         return None
@@ -72,7 +72,7 @@ def each(combine: Callable[..., Element | None], *values: Any) -> Symbolic | Non
     return None if any(element is None for element in np.ravel(found)) else np.asarray(found, dtype=object)
 
 
-# Element i of the output depends on element i of the inputs alone, broadcast as usual.
+# Expression i of the output depends on element i of the inputs alone, broadcast as usual.
 ELEMENTWISE = frozenset({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "Binarizer", "Cast", "CastLike",
     "CategoryMapper", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp", "Floor", "Gelu",
