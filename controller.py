@@ -14,9 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from canary.controller.jobs import Controller, PeriodicJob
-from edge import api, openapi
+from edge import api
 from edge.control import control_app
-from edge.health import health_routes
 from edge.protocol import DirectProtocol
 from edge.routes import Resources
 from monitoring import store as monitoring_store
@@ -102,9 +101,8 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.require_reference,
         settings.ignores_alerts,
     )
-    routes = (*health_routes(health.not_ready_because, health.faults), *api.ROUTES)
     return control_app(
-        (*routes, *openapi.docs_routes(routes)),
+        api.control_routes(health.not_ready_because, health.faults),
         resources,
         Authenticator(settings),
         lambda route, status: metrics.http_requests.labels(route, str(status)).inc(),

@@ -6,9 +6,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge import api, openapi
+from edge import api, infer
 from edge.control import control_app
-from edge.health import health_routes
 from edge.http_body import header
 from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, send_problem
 from edge.protocol import STATE_KEY
@@ -43,11 +42,7 @@ class Edge:
         serving = Serving(settings)
         serving.start()
         await serving.until_ready(READY_SECONDS)
-        routes = (
-            *health_routes(serving.not_ready_because, serving.faults),
-            *api.ROUTES,
-        )
-        routes += openapi.docs_routes((*openapi.SCORING_ROUTES, *routes))
+        routes = api.control_routes(serving.not_ready_because, serving.faults, documented=infer.ROUTES)
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
         self._drain_seconds = settings.drain_seconds
         self._serving = serving

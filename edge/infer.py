@@ -3,27 +3,36 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from edge.http_body import check_declared_length, header, read_body
 from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
+from edge.routes import Access, Call, Reply, Route
 from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator
-from runtime.reading import InputInvalid, Violation
-from scoring.event import parse_event, parse_json, read_event
+from runtime.reading import read
+from scoring.event import EventToScore, parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
 BODY_LIMIT = MAX_BODY_BYTES
 BATCH_BODY_LIMIT = 1 << 20
-MOST_EVENTS = 1_000
+MAX_EVENTS = 1_000
 
 encode = msgspec.json.Encoder().encode
 _JSON = (b"content-type", b"application/json")
+_AnyEvent = Annotated[Any, Meta(extra_json_schema={"$ref": "#/components/schemas/EventToScore"})]
+
+
+class BatchToScore(msgspec.Struct, forbid_unknown_fields=True):
+    """Events that are read one by one: one that cannot be read is an error in its place."""
+
+    events: Annotated[list[_AnyEvent], Meta(min_length=1, max_length=MAX_EVENTS)]
 
 
 class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,6 +40,12 @@ class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
     answer: Answer | None = None
     error: Problem | None = None
+
+
+class BatchScored(msgspec.Struct):
+    """One result per event, in order: an answer or an error."""
+
+    results: list[BatchItem]
 
 
 class Cancellable(Protocol):
@@ -149,9 +164,8 @@ class InferEndpoint:
         return encode(await reply)
 
     async def _many(self, body: bytes) -> bytes:
-        waiting = [self._submit(event) for event in _events(parse_json(body))]
-        items = [await _outcome(item) for item in waiting]
-        return encode({"results": items})
+        waiting = [self._submit(event) for event in read(BatchToScore, parse_json(body)).events]
+        return encode(BatchScored([await _outcome(item) for item in waiting]))
 
     def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -173,17 +187,6 @@ class InferEndpoint:
         self._telemetry.http(scope["path"], status)
 
 
-def _events(body: object) -> list[object]:
-    if not isinstance(body, dict) or not isinstance(body.get("events"), list):
-        raise InputInvalid([Violation("/events", "must be a list of events")])
-    if extra := sorted(body.keys() - {"events"}):
-        raise InputInvalid([Violation(f"/{name[:128]}", "is not a field of a batch") for name in extra])
-    if not 1 <= len(body["events"]) <= MOST_EVENTS:
-        raise InputInvalid([Violation("/events", f"must hold 1 to {MOST_EVENTS} events")])
-    events: list[object] = body["events"]
-    return events
-
-
 async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
     if isinstance(waiting, Exception):
         return BatchItem(error=document(waiting))
@@ -191,3 +194,38 @@ async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
         return BatchItem(answer=await waiting)
     except Exception as error:
         return BatchItem(error=document(error))
+
+
+def _answered_before_any_route(call: Call) -> Reply:
+    raise AssertionError("InferEndpoint answers these paths")
+
+
+# For /openapi.json alone.
+ROUTES = (
+    Route(
+        "POST",
+        "/v1/infer",
+        Access.SERVICE,
+        _answered_before_any_route,
+        "Scoring",
+        "Score one event",
+        takes=EventToScore,
+        gives={200: Answer},
+        refuses=(404, 429, 500),
+        notes="Answered when its row is durable. The same event gives the same answer and prediction_id again.",
+        body_limit=BODY_LIMIT,
+    ),
+    Route(
+        "POST",
+        "/v1/infer/batch",
+        Access.SERVICE,
+        _answered_before_any_route,
+        "Scoring",
+        f"Score up to {MAX_EVENTS:,} events",
+        takes=BatchToScore,
+        gives={200: BatchScored},
+        refuses=(429,),
+        notes="An event that cannot be scored is an error in its place and does not affect the others.",
+        body_limit=BATCH_BODY_LIMIT,
+    ),
+)

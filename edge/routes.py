@@ -1,14 +1,18 @@
-"""What a control route is: a method, a path, who may call it, and a plain function from Call to Reply."""
+"""What a route is: a path, who may call it, the bodies it takes and gives, and a function from Call to Reply."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
 
 from registry.artifacts import ArtifactStore
 from runtime.auth import Caller, Role
 from runtime.postgres import Connection, connect
+
+Group = Literal["Scoring", "Models", "Canary", "Health"]
 
 
 class Access(Enum):
@@ -50,35 +54,35 @@ class Resources:
     ignore_alerts: bool = False
 
     def connect(self, *, autocommit: bool = False) -> Connection:
-        """A connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""
+        """Return a connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""
         return connect(self.database_url, name="control", autocommit=autocommit)
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a control route. `body` is the decoded JSON, None when there was none.
+    """One call of a control route.
 
-    `upload` is the form part `file`, `reference` the part of that name, each in a temporary file.
+    `body` and `query` are of the types that the route names; `upload` and `reference` are files of a form.
     """
 
     resources: Resources
     caller: Caller | None
     path: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
+    query: Any = None
     body: Any = None
     upload: Path | None = None
     reference: Path | None = None
 
     @property
     def actor(self) -> str:
-        """Whom the audit names; routes that write always have a caller."""
+        """The actor for the audit log; routes that write always have a caller."""
         assert self.caller is not None
         return self.caller.subject
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """`content` is anything msgspec encodes as JSON, or `text` of another media type."""
+    """`content` is of a type that the route gives for this status, or `text` is of another media type."""
 
     content: Any = None
     status: int = 200
@@ -87,16 +91,53 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
-    """`body_limit` is in bytes; `upload` says that multipart/form-data with a `file` part is taken too.
+class Text:
+    """A response that is not JSON."""
 
-    `local`: waits for nothing outside this process.
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One operation; /openapi.json is made from these.
+
+    gives:         by status, the type of the body or Text; a tuple of them are alternatives.
+    takes:         the type that the body is read into (`runtime.reading.read`); None for a route without a body.
+    body_required: whether a call without a body is refused; else it is read as `{}`.
+    query:         the struct that the query parameters are read into; None ignores them.
+    refuses:       statuses of problem documents, besides those that follow from the fields here.
+    body_limit:    in bytes.
+    upload:        whether multipart/form-data with a `file` part is taken too.
+    local:         whether the route waits for nothing outside this process.
     """
 
     method: str
     path: str
     access: Access
     handle: Callable[[Call], Reply]
+    group: Group
+    summary: str
+    gives: Mapping[int, Any]
+    takes: Any = None
+    body_required: bool = True
+    query: type[msgspec.Struct] | None = None
+    refuses: tuple[int, ...] = ()
+    notes: str = ""
     body_limit: int = 64 << 10
     upload: bool = False
     local: bool = False
+
+    def refusals(self) -> list[int]:
+        """Return all statuses of problem documents, in order."""
+        statuses = set(self.refuses)
+        if self.access is not Access.ANYONE:
+            statuses.add(401)
+        if self.access not in (Access.ANYONE, Access.OPTIONAL):
+            statuses.add(403)
+        if self.takes is not None:
+            statuses |= {400, 408, 413, 415, 422}
+        if self.query is not None or "{" in self.path:
+            statuses.add(422)
+        if not self.local:
+            statuses.add(503)
+        return sorted(statuses)

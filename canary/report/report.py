@@ -16,7 +16,7 @@ from canary.judge.latency import P95, quantile_bin
 from canary.judge.sequential import IntArray
 from canary.labels.store import LabelOutcome, label_outcomes
 from canary.rollout import store
-from canary.rollout.description import description
+from canary.rollout.description import CanaryDescription, description
 from canary.rollout.store import Phase, StoredRollout
 from runtime.postgres import Connection
 from runtime.queries import load_queries
@@ -135,10 +135,10 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The report. `rollout`: as `description.description` returns it, with the latest verdict."""
+    """The case for or against promotion of a rollout."""
 
     made_at: datetime
-    rollout: Mapping[str, Any]
+    rollout: CanaryDescription
     phases: tuple[Phase, ...]
     totals: tuple[ArmTotal, ...]
     latency: Mapping[str, Latency]

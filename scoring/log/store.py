@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
-from psycopg.rows import class_row
+from msgspec import Meta
+from psycopg.rows import dict_row
 
 from runtime.postgres import Connection
 from runtime.queries import load_queries
@@ -17,6 +18,10 @@ from scoring.log.spool_file import Target
 # Batches per copy.write(); each write also polls the socket.
 BATCHES_PER_WRITE = 32
 QUERIES = load_queries(Path(__file__).parent / "queries.sql")
+
+
+# Canonical JSON, byte for byte.
+Payload = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class StoredPrediction:
     product: str
     event_id: str
     routing_key: str
-    payload: str
+    payload: Payload
     payload_sha256: str
     model_id: str
     model_version: str
@@ -46,10 +51,6 @@ class StoredPrediction:
     latency_seconds: float
     model_seconds: float | None
     outcome: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; `payload` is the canonical JSON, byte for byte."""
-        return {**msgspec.to_builtins(self), "payload": msgspec.Raw(self.payload.encode())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,5 +91,6 @@ def find_prediction(connection: Connection, prediction_id: str) -> StoredPredict
         identity = UUID(prediction_id)
     except ValueError:
         return None
-    with connection.cursor(row_factory=class_row(StoredPrediction)) as cursor:
-        return cursor.execute(QUERIES["find_prediction"], {"prediction_id": identity}).fetchone()
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(QUERIES["find_prediction"], {"prediction_id": identity}).fetchone()
+    return None if row is None else StoredPrediction(**{**row, "payload": msgspec.Raw(row["payload"].encode())})

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from edge.operations import OPERATIONS
+from edge import api
 from edge.protocol import REST_SECONDS
 from lab.postgres import LocalPostgres
 from lab.procfs import open_descriptors, resident_mib
@@ -172,7 +172,7 @@ def test_a_batch_of_everything_wrong_is_an_error_each(target: Target) -> None:
     assert right["answer"]["decision"] == "review"
 
 
-POSTS = sorted(path for method, path in OPERATIONS if method == "POST" and not path.startswith("/v1/infer"))
+POSTS = sorted(route.path for route in api.ROUTES if route.method == "POST")
 
 
 @pytest.mark.parametrize("path", POSTS)

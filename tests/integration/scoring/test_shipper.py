@@ -75,8 +75,9 @@ def test_every_column_arrives_as_it_was_spooled(shipping: Connection) -> None:
     assert ship_rows(shipping, [row]) == 1
     stored = find_prediction(shipping, row.prediction_id)
     assert stored is not None
-    for name in set(Prediction.__struct_fields__) - {"created_at"}:
+    for name in set(Prediction.__struct_fields__) - {"created_at", "payload"}:
         assert getattr(stored, name) == getattr(row, name), name
+    assert bytes(stored.payload) == row.payload.encode()
     assert stored.created_at == datetime.fromtimestamp(row.created_at, UTC)
 
 
