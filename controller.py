@@ -31,12 +31,12 @@ from runtime.settings import Settings, SettingsInvalid
 log = logging.getLogger("sira.controller")
 
 DRAIN_SECONDS = 5
-# Ticks that may fail before someone should know.
+# Failed ticks before a fault is reported.
 LATE_TICKS = 4
 
 
-class Health:
-    """Ready once Postgres was reached: after that its absence is a fault that passes, not a reason to restart."""
+class Readiness:
+    """Ready once Postgres was reached: a later outage is a fault, not a reason to restart."""
 
     def __init__(self, controller: Controller, tick_seconds: float) -> None:
         self._controller = controller
@@ -70,7 +70,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    # uvicorn raises its signal again when it has stopped serving: that must not end the process before the jobs have.
+    # uvicorn raises its signal again after it has stopped; that must not end the process before the jobs do.
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda number, frame: None)
     metrics.record_build(running_build())
@@ -92,7 +92,7 @@ def monitoring_jobs() -> tuple[PeriodicJob, ...]:
 
 
 def _app(settings: Settings, controller: Controller) -> ASGIApp:
-    health = Health(controller, settings.canary_tick_seconds)
+    health = Readiness(controller, settings.canary_tick_seconds)
     resources = Resources(
         settings.database_url.get_secret_value(),
         open_store(settings.model_bucket),

@@ -1,6 +1,6 @@
 """The Bento service: BentoML's process model, with our edge in front of its application.
 
-Imported in the CLI's process and again in every worker: nothing here starts, connects or reads a setting.
+The CLI's process imports this, and so does every worker: nothing here starts, connects or reads a setting.
 """
 
 import os
@@ -23,13 +23,12 @@ EDGE = Edge()
 
 @attrs.define
 class EdgeService(bentoml.Service):
-    """A BentoML service that answers its hot routes before BentoML's middlewares, which halve the rate."""
+    """A BentoML service with our edge in front: BentoML's middlewares would halve the request rate."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        # uvicorn's own table of protocols: BentoML asks it for "auto".
+        # BentoML asks uvicorn for the protocol "auto" and for uvicorn.Server; neither can be passed to it.
         uvicorn.config.HTTP_PROTOCOLS["auto"] = "edge.protocol:DirectProtocol"
         uvicorn.Server = LeavingServer  # type: ignore[misc]
-        # attrs makes the class anew for its slots: super() without arguments would name the old one.
         inner = super().to_asgi(is_main)
         return EDGE.in_front_of(inner) if is_main else inner
 

@@ -1,1 +1,1 @@
-"""HTTP: the direct path of /v1/infer, the control routes, and what every answer looks like."""
+"""HTTP: the direct path of /v1/infer, the control routes, and the form of every response."""

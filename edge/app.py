@@ -29,7 +29,7 @@ class Edge:
         self._serving: Serving | None = None
         self._control: ASGIApp | None = None
         self._drain_seconds = 0.0
-        # The lifespan's state, through which a connection's protocol finds the scorer.
+        # The lifespan's state: a connection's protocol finds the endpoint there.
         self._state: MutableMapping[str, Any] | None = None
 
     def in_front_of(self, inner: ASGIApp) -> "Edge":
@@ -37,7 +37,7 @@ class Edge:
         return self
 
     async def start(self, settings: Settings) -> None:
-        """Returns when it can score, or when it is time to say why not: no connection is taken before."""
+        """Return once it can score, or after READY_SECONDS; no connection is accepted before."""
         configure_logs()
         serving = Serving(settings)
         serving.start()

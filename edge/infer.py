@@ -1,4 +1,4 @@
-"""POST /v1/infer and /v1/infer/batch: the direct path, before any framework."""
+"""POST /v1/infer and /v1/infer/batch: admission, and the answers to ASGI requests."""
 
 import asyncio
 import time
@@ -53,7 +53,7 @@ class Cancellable(Protocol):
 
 
 class InferEndpoint:
-    """Auth, limits, body, scorer, answer. Every wait here has an end: `sweep` ends what takes too long."""
+    """Authenticate, admit, read, score, answer. `sweep` ends requests that take too long."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class InferEndpoint:
         self._telemetry = telemetry
         self._max_concurrency = max_concurrency
         self._timeout_seconds = timeout_seconds
-        # Requests being answered, oldest first, and when each began.
+        # Start times of requests in flight, oldest first.
         self._in_flight: dict[Cancellable, float] = {}
 
     @property
@@ -84,7 +84,7 @@ class InferEndpoint:
         await self._answer(self._many, BATCH_BODY_LIMIT, scope, receive, send)
 
     def sweep(self, now: float) -> None:
-        """End requests that are over their time; `now` from time.monotonic()."""
+        """End requests that have run out of time; `now` is time.monotonic()."""
         for request, started in list(self._in_flight.items()):
             if now - started <= self._timeout_seconds:
                 break
@@ -106,14 +106,14 @@ class InferEndpoint:
         self._in_flight.pop(request, None)
 
     def submit(self, body: bytes, reply: AnswerReceiver) -> None:
-        """Score one event into `reply`; raises what the caller is to be told at once."""
+        """Score one event into `reply`. Raises BodyNotJson, InputInvalid, ProductUnknown and ModelNotLoaded."""
         self._scorer.submit(read_event(body), reply)
 
     def count(self, status: int) -> None:
         self._telemetry.http("/v1/infer", status)
 
     def out_of_time(self, *, arrived: bool) -> HttpError:
-        """The caller's fault while the body is on its way, ours from then on."""
+        """Return 408 while the body is on its way, 503 once it has arrived."""
         self._telemetry.rejected("timeout")
         if arrived:
             return HttpError(503, f"no answer within {self._timeout_seconds:g} s: try again")

@@ -28,7 +28,7 @@ CLOSE = (b"connection", b"close")
 _CONTENT = (b"content-type", CONTENT_TYPE.encode())
 _encode = msgspec.json.Encoder().encode
 
-# The status phrases, as RFC 9457 (4.2.1) wants them of a problem without a type of its own.
+# The status phrases: RFC 9457 (4.2.1) wants them as titles of problems without a type of their own.
 TITLES = {
     400: "Bad Request",
     401: "Unauthorized",
@@ -70,7 +70,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class HttpError(Exception):
-    """An error that is about HTTP itself."""
+    """An error of the HTTP request itself."""
 
     def __init__(self, status: int, detail: str, violations: Sequence[Violation] = ()) -> None:
         self.status = status
@@ -143,7 +143,7 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
 
 
 def map_error(error: Exception) -> tuple[Mapped, Problem] | None:
-    """What an error of ours is in HTTP; None for one that is not ours."""
+    """Return how an error appears in HTTP; None for an unexpected one."""
     if isinstance(error, HttpError):
         mapped = Mapped(error.status, 1 if error.status in (408, 429, 503) else None)
         return mapped, problem(error.status, str(error), error.violations)
@@ -170,22 +170,22 @@ def document(error: Exception) -> Problem:
 def problem_response(error: Exception) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and body of an error's problem document."""
     mapped = map_error(error)
-    told = mapped[1] if mapped else document(error)
-    body = _encode(told)
+    found = mapped[1] if mapped else document(error)
+    body = _encode(found)
     headers = [_CONTENT, (b"content-length", b"%d" % len(body))]
     if mapped and mapped[0].retry_after_seconds:
         headers.append((b"retry-after", b"%d" % mapped[0].retry_after_seconds))
-    if told.status == 401:
+    if found.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if told.status in (408, 413):
+    if found.status in (408, 413):
         headers.append(CLOSE)
-    return told.status, headers, body
+    return found.status, headers, body
 
 
 async def send_problem(send: Send, error: Exception) -> int:
-    """Answer with a problem document; gives its status."""
+    """Send a problem document; return its status."""
     status, headers, body = problem_response(error)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

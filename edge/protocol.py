@@ -250,7 +250,7 @@ class DirectProtocol(HttpToolsProtocol):
 
     @property
     def _leaving(self) -> bool:
-        """Whether the server is shutting down (LeavingServer): each connection closes with its next answer."""
+        """Return whether the server is shutting down (LeavingServer): each connection closes with its next answer."""
         return getattr(self.server_state, "leaving", False)
 
     def _idle(self) -> None:

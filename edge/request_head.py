@@ -30,7 +30,7 @@ class HostInvalid(HttpError):
 
 
 class HeaderRepeated(HttpError):
-    """A second value would leave open which of the two counts."""
+    """A repeated header is ambiguous: which value counts?"""
 
     def __init__(self, name: str) -> None:
         super().__init__(400, f"send the {name} header once")

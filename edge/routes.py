@@ -16,7 +16,7 @@ Group = Literal["Scoring", "Models", "Canary", "Health"]
 
 
 class Access(Enum):
-    """Who may call a route; the text is what a 403 says is needed."""
+    """The callers that a route admits; the text is what a 403 says is needed."""
 
     ANYONE = "nothing"  # a token is not even looked at
     OPTIONAL = "no token, or a valid one"

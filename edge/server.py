@@ -1,4 +1,4 @@
-"""uvicorn's server, with an end that fails no call."""
+"""uvicorn's server, with a shutdown that fails no call."""
 
 import asyncio
 import contextlib
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import uvicorn
 
-# Where the lifespan's state names the siblings.
+# Key of the siblings in the lifespan's state.
 SIBLINGS_KEY = "sira.siblings"
-# How long callers have to meet the end of their connection with an answer; what is idle then is closed.
+# How long open connections may wait for their next answer, which closes them; idle ones are closed after that.
 LEAVE_SECONDS = 2.0
 
 
 class Siblings:
-    """The workers that share a listening socket, each with a shared lock on one file: a dead one holds none."""
+    """The workers of one listening socket. Each holds a shared lock on a file, which its death releases."""
 
     def __init__(self, folder: Path) -> None:
         self._fd = os.open(folder / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._fd, fcntl.LOCK_SH)
 
     def leave(self) -> bool:
-        """Whether none is left. Of several that leave at once it is true for one at least."""
+        """Release the lock; return whether this was the last worker. Of several at once, at least one gets True."""
         fcntl.flock(self._fd, fcntl.LOCK_UN)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,14 +36,14 @@ class Siblings:
 
 
 class LeavingServer(uvicorn.Server):
-    """uvicorn closes idle connections at once, some of them under a request that is on its way."""
+    """Close connections with their next answer; uvicorn closes idle ones at once, even with a request on its way."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no new connections, close each open one with its next answer, then end as uvicorn does."""
         siblings: Siblings | None = self.lifespan.state.get(SIBLINGS_KEY)
         if siblings is not None and siblings.leave():
             for listening in sockets or []:
-                # Closing is not enough: BentoML's arbiter holds it too, and callers would queue there for nobody.
+                # BentoML's arbiter holds the socket too: if only closed here, callers would queue in its backlog.
                 with contextlib.suppress(OSError):
                     listening.shutdown(socket.SHUT_RDWR)
         for server in self.servers:

@@ -1,4 +1,4 @@
-"""Everything one serving process runs, started and stopped in order."""
+"""The parts of a serving process, started and stopped in order."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from scoring.telemetry import Telemetry
 log = logging.getLogger("sira.edge.serving")
 
 PUBLISH_SECONDS = 0.5
-# How long a starting process takes no connection because it could not score yet.
+# How long a starting process waits to be ready before it accepts connections.
 READY_SECONDS = 10.0
 
 
@@ -77,13 +77,13 @@ class Serving:
         self._ticking = loop.create_task(self._tick())
 
     async def until_ready(self, seconds: float) -> None:
-        """Wait, at most so long: a worker that takes connections before it has a model fails its share of the calls."""
+        """Wait until ready, for at most `seconds`: a worker without a model would fail its share of the calls."""
         deadline = time.monotonic() + seconds
         while self.not_ready_because() and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
 
     async def stop(self, *, drain_seconds: float) -> None:
-        """After the last answer: stop following the registry, ship what Postgres takes in time, close the spool."""
+        """Call after the last answer: stop the model sync, ship for up to `drain_seconds`, close the spool."""
         self._draining = True
         if self._ticking:
             self._ticking.cancel()
@@ -97,7 +97,7 @@ class Serving:
         log.info("stopped")
 
     def not_ready_because(self) -> list[str]:
-        """Reasons, none when ready. Once all models have been loaded, a new one that cannot be changes nothing here."""
+        """Return reasons for not being ready. After the first complete load, a model that cannot load is a fault."""
         reasons = []
         if self._draining:
             reasons.append("this process is stopping")
@@ -111,13 +111,15 @@ class Serving:
         return reasons
 
     def faults(self) -> list[str]:
-        """What does not keep this process from serving, but someone should know."""
+        """Return problems that do not prevent scoring but need attention."""
         snapshot = self._slots.current()
         found = {**snapshot.faults, **(snapshot.waiting if self._sync.synced_once.is_set() else {})}
-        told = [f"product {product}: {reason}" for product, reason in sorted(found.items())]
+        faults = [f"product {product}: {reason}" for product, reason in sorted(found.items())]
         if not snapshot.synced:
-            told.append("the registry has not been read since the start: what was served here last serves")
-        return told
+            faults.append(
+                "the registry has not been read since the start: the models that were served here last are in use"
+            )
+        return faults
 
     async def _tick(self) -> None:
         while True:
@@ -129,5 +131,5 @@ class Serving:
 
 
 def _log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """BentoML's logging configuration disables asyncio's own logger: what fails in a callback would leave no trace."""
+    """Log an error of a callback: BentoML's logging configuration disables asyncio's own logger."""
     log.error("callback_failed", exc_info=context.get("exception"))
