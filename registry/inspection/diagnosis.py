@@ -24,6 +24,8 @@ _MAX_CATEGORIES = 64
 # Leaving fields out one by one scores the rows again for each.
 _MAX_LEFT_OUT = 4
 _MAX_FIELDS_LEFT_OUT = 32
+# Several calibrators, each with steps, move more rows than one split.
+_MAX_INNER_STEP_SHARE = 1 / 3
 # What converters write for a missing text. Source: str() of None and of NaN, pandas.
 _MISSING_TEXTS = ("None", "nan", "NaN", "<NA>", "missing")
 # Rows that agree this well were computed alike.
@@ -231,11 +233,11 @@ def _category_codes(case: _Case) -> str | None:
 
 
 def _step_inside(expected: ScoreArray, scores: ScoreArray, differing: NDArray[np.bool_]) -> str | None:
-    """Few rows differ and the others agree as if computed alike; a pattern, not an experiment."""
+    """Some rows differ and the others agree as if computed alike; a pattern, not an experiment."""
     agreeing = np.abs(scores - expected)[~differing]
-    if differing.mean() > _MAX_STEP_SHARE or (agreeing <= _SAME_COMPUTATION).mean() < EXPLAINED:
+    if differing.mean() > _MAX_INNER_STEP_SHARE or (agreeing <= _SAME_COMPUTATION).mean() < EXPLAINED:
         return None
     return (
-        "few rows differ and the others agree to a millionth: probably float32 puts a value inside the model on the "
+        "the other rows agree to a millionth: probably float32 puts a value inside the model on the "
         "other side of a step (isotonic calibration, bins); accept it with --tolerance if so"
     )
