@@ -43,7 +43,7 @@ class Edge:
         serving.start()
         await serving.until_ready(READY_SECONDS)
         routes = api.control_routes(serving.not_ready_because, serving.faults, documented=infer.ROUTES)
-        self._control = control_app(routes, serving.resources, serving.authenticator, serving.telemetry.http)
+        self._control = control_app(routes, serving.resources, serving.authenticator, serving.counters.response)
         self._drain_seconds = settings.drain_seconds
         self._serving = serving
         if self._state is not None:

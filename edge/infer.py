@@ -10,6 +10,7 @@ from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from edge.http_body import check_declared_length, header, read_body
+from edge.http_counters import HttpCounters
 from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from edge.routes import Access, Call, Reply, Route
 from registry.signature import MAX_BODY_BYTES
@@ -18,7 +19,6 @@ from runtime.reading import read
 from scoring.event import EventToScore, parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
-from scoring.telemetry import Telemetry
 
 BODY_LIMIT = MAX_BODY_BYTES
 BATCH_BODY_LIMIT = 1 << 20
@@ -59,7 +59,7 @@ class InferEndpoint:
         self,
         scorer: Scorer,
         authenticator: Authenticator,
-        telemetry: Telemetry,
+        counters: HttpCounters,
         *,
         max_concurrency: int,
         timeout_seconds: float,
@@ -67,7 +67,7 @@ class InferEndpoint:
         self._scorer = scorer
         self._authenticator = authenticator
         self._accept = authenticator.service_tokens.accept
-        self._telemetry = telemetry
+        self._counters = counters
         self._max_concurrency = max_concurrency
         self._timeout_seconds = timeout_seconds
         # Start times of requests in flight, oldest first.
@@ -98,7 +98,7 @@ class InferEndpoint:
         """
         self._authorize(authorization)
         if len(self._in_flight) >= self._max_concurrency:
-            self._telemetry.rejected("concurrency")
+            self._counters.rejected("concurrency")
             raise TooManyRequests
         self._in_flight[request] = time.monotonic()
 
@@ -110,11 +110,11 @@ class InferEndpoint:
         self._scorer.submit(read_event(body), reply)
 
     def count(self, status: int) -> None:
-        self._telemetry.http("/v1/infer", status)
+        self._counters.response("/v1/infer", status)
 
     def out_of_time(self, *, arrived: bool) -> HttpError:
         """Return 408 while the body is on its way, 503 once it has arrived."""
-        self._telemetry.rejected("timeout")
+        self._counters.rejected("timeout")
         if arrived:
             return HttpError(503, f"no answer within {self._timeout_seconds:g} s: try again")
         return HttpError(408, f"no complete request within {self._timeout_seconds:g} s")
@@ -148,7 +148,7 @@ class InferEndpoint:
         if failed is not None:
             await self._refuse(scope, send, failed)
             return
-        self._telemetry.http(scope["path"], 200)
+        self._counters.response(scope["path"], 200)
         await send(
             {
                 "type": "http.response.start",
@@ -184,7 +184,7 @@ class InferEndpoint:
 
     async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
         status = await send_problem(send, error)
-        self._telemetry.http(scope["path"], status)
+        self._counters.response(scope["path"], status)
 
 
 async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:

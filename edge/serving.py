@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Any
 
+from edge.http_counters import HttpCounters
 from edge.infer import InferEndpoint
 from edge.routes import Resources
 from registry.artifacts import open_store
@@ -35,7 +36,8 @@ class Serving:
     def __init__(self, settings: Settings) -> None:
         database_url = settings.database_url.get_secret_value()
         artifacts = open_store(settings.model_bucket)
-        self.telemetry = Telemetry()
+        self.counters = HttpCounters()
+        self._telemetry = Telemetry()
         self.authenticator = Authenticator(settings)
         self.resources = Resources(
             database_url,
@@ -54,14 +56,14 @@ class Serving:
         self._scorer = Scorer(
             self._slots,
             self._spool,
-            self.telemetry,
+            self._telemetry,
             cache_max_items=settings.cache_max_items,
             process=f"{socket.gethostname()}/{os.getpid()}",
         )
         self.infer = InferEndpoint(
             self._scorer,
             self.authenticator,
-            self.telemetry,
+            self.counters,
             max_concurrency=settings.max_concurrency,
             timeout_seconds=settings.body_timeout_seconds,
         )
@@ -93,7 +95,7 @@ class Serving:
         await asyncio.to_thread(self._sync.stop, 1.0)
         await asyncio.to_thread(self._shipper.stop, drain_seconds)
         await asyncio.to_thread(self._spool.close)
-        self.telemetry.publish()
+        self._publish()
         log.info("stopped")
 
     def not_ready_because(self) -> list[str]:
@@ -121,13 +123,17 @@ class Serving:
             )
         return faults
 
+    def _publish(self) -> None:
+        self._telemetry.publish()
+        self.counters.publish()
+
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(PUBLISH_SECONDS)
             self.infer.sweep(time.monotonic())
             metrics.http_in_flight.set(self.infer.in_flight)
             metrics.workers_ready.set(not self.not_ready_because())
-            self.telemetry.publish()
+            self._publish()
 
 
 def _log_failed_callback(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -48,8 +48,6 @@ class Telemetry:
         self._misses: Counter[str] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
-        self._answers: Counter[tuple[str, int]] = Counter()
-        self._rejected: Counter[str] = Counter()
 
     def prediction(
         self, product: str, variant: str, decision: str, outcome: str, seconds: float, score: float | None = None
@@ -72,12 +70,6 @@ class Telemetry:
     def paired_dropped(self, product: str, times: int) -> None:
         self._dropped[product] += times
 
-    def http(self, route: str, status: int, times: int = 1) -> None:
-        self._answers[route, status] += times
-
-    def rejected(self, reason: str) -> None:
-        self._rejected[reason] += 1
-
     def publish(self) -> None:
         """Publish all counts and reset them."""
         # Both, so that a product without a hit has a series with 0 rather than none.
@@ -96,14 +88,10 @@ class Telemetry:
         for (product, reason), n in self._fallbacks.items():
             metrics.canary_fallbacks.labels(product, reason).inc(n)
         self._fallbacks.clear()
-        for (route, status), n in self._answers.items():
-            metrics.http_requests.labels(route, str(status)).inc(n)
-        self._answers.clear()
         for counter, by_name in (
             (metrics.cache_hits, self._hits),
             (metrics.cache_misses, self._misses),
             (metrics.canary_paired_dropped, self._dropped),
-            (metrics.http_rejected, self._rejected),
         ):
             for name, n in by_name.items():
                 counter.labels(name).inc(n)

@@ -386,3 +386,18 @@ def test_a_request_after_one_with_many_headers_starts_counting_again(port: int) 
         for _ in range(4):
             connection.sendall(get("/healthz", *headers))
             assert read(connection).status == 200
+
+
+def test_responses_of_every_door_are_counted(ports: Ports) -> None:
+    say(ports.serving, post("/v1/infer", EVENT, token=SERVICE_TOKEN))
+    say(ports.serving, post("/v1/infer/batch", b"{}", token=SERVICE_TOKEN))
+    say(ports.serving, get("/healthz"))
+    wanted = {("/v1/infer", "200"), ("/v1/infer/batch", "422"), ("/healthz", "200")}
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        text = say(ports.serving, get("/metrics")).body.decode()
+        counted = set(re.findall(r'sira_http_requests_total\{route="([^"]+)",status="(\d+)"\}', text))
+        if wanted <= counted:
+            break
+        time.sleep(0.1)
+    assert wanted <= counted

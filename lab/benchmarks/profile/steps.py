@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from edge.http_counters import HttpCounters
 from edge.infer import encode
 from lab.benchmarks.contender import EVENT_HEAD, event_tail
 from lab.benchmarks.model import PRODUCT, Workload
@@ -89,12 +90,12 @@ class _Request:
         yield Step("onnxruntime, 300 trees", whole.microseconds - feed.microseconds)
 
     def _counting(self, predictions: Sequence[Prediction]) -> Step:
-        telemetry = Telemetry()
+        telemetry, counters = Telemetry(), HttpCounters()
 
         def count(row: Prediction) -> None:
             telemetry.cache(row.product, hit=False)
             telemetry.prediction(row.product, row.variant, row.decision or "none", row.outcome, 0.002, row.score)
-            telemetry.http("/v1/infer", 200)
+            counters.response("/v1/infer", 200)
 
         return self._each("count for the metrics", count, predictions)
 

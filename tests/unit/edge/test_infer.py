@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from edge.http_counters import HttpCounters
 from edge.infer import BATCH_BODY_LIMIT, BODY_LIMIT, MAX_EVENTS, InferEndpoint
 from runtime.auth import Authenticator
 from runtime.settings import Settings
@@ -51,7 +52,7 @@ def at_the_endpoint(
         endpoint = InferEndpoint(
             room.scorer,
             AUTHENTICATOR,
-            room.telemetry,
+            HttpCounters(),
             max_concurrency=max_concurrency,
             timeout_seconds=timeout_seconds,
         )

@@ -84,8 +84,6 @@ PUBLISHED: list[tuple[Callable[[Telemetry], None], str, dict[str, str], float]] 
         1,
     ),
     (lambda t: t.paired_dropped("unit", 7), "sira_canary_paired_dropped_total", {"product": "unit"}, 7),
-    (lambda t: t.http("/unit", 429, 3), "sira_http_requests_total", {"route": "/unit", "status": "429"}, 3),
-    (lambda t: t.rejected("unit"), "sira_http_rejected_total", {"reason": "unit"}, 1),
 ]
 
 
