@@ -21,7 +21,7 @@ QUERIES = load_queries(Path(__file__).parent / "queries.sql")
 
 
 # Canonical JSON, byte for byte.
-Payload = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
+CanonicalPayload = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class StoredPrediction:
     product: str
     event_id: str
     routing_key: str
-    payload: Payload
+    payload: CanonicalPayload
     payload_sha256: str
     model_id: str
     model_version: str

@@ -44,7 +44,7 @@ def test_base_and_values_add_up_to_the_margin() -> None:
 
 
 def test_the_standard_errors_cover_the_true_values() -> None:
-    """Of 100 seeds, far over 68 % are within one standard error: it is stated too large rather than too small."""
+    """Far over 68 % of 100 seeds are within one standard error: it is stated too large rather than too small."""
     sampled = SampledShapley(score, BACKGROUND)
     _, expected = shapley(margin, EVENT, BACKGROUND)
     within = []
