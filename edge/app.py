@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge import api, infer
 from edge.control import control_app
 from edge.http_body import header
+from edge.open_inference.endpoint import PREFIX as OPEN_INFERENCE
 from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, send_problem
 from edge.protocol import STATE_KEY
 from edge.server import SIBLINGS_KEY, Siblings
@@ -67,6 +68,9 @@ class Edge:
                     await serving.infer.infer(scope, receive, send)
                 else:
                     await serving.infer.batch(scope, receive, send)
+                return
+            if path == OPEN_INFERENCE or path.startswith(OPEN_INFERENCE + "/"):
+                await serving.open_inference(scope, receive, send)
                 return
             if (path == "/" or path.startswith(CONTROL_PREFIXES)) and self._control:
                 await self._control(scope, receive, send)

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
@@ -14,7 +14,7 @@ from edge.http_counters import HttpCounters
 from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
 from edge.routes import Access, Call, Reply, Route
 from registry.signature import MAX_BODY_BYTES
-from runtime.auth import Authenticator
+from runtime.auth import Authenticator, Caller
 from runtime.reading import read
 from scoring.event import EventToScore, parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
@@ -25,7 +25,7 @@ BATCH_BODY_LIMIT = 1 << 20
 MAX_EVENTS = 1_000
 
 encode = msgspec.json.Encoder().encode
-_JSON = (b"content-type", b"application/json")
+JSON_CONTENT = (b"content-type", b"application/json")
 _AnyEvent = Annotated[Any, Meta(extra_json_schema={"$ref": "#/components/schemas/EventToScore"})]
 
 
@@ -48,6 +48,13 @@ class BatchScored(msgspec.Struct):
     results: list[BatchItem]
 
 
+class Scored(NamedTuple):
+    """The body of an answer with status 200, and its headers without the length."""
+
+    body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = (JSON_CONTENT,)
+
+
 class Cancellable(Protocol):
     def cancel(self) -> object: ...
 
@@ -67,7 +74,7 @@ class InferEndpoint:
         self._scorer = scorer
         self._authenticator = authenticator
         self._accept = authenticator.service_tokens.accept
-        self._counters = counters
+        self.counters = counters
         self._max_concurrency = max_concurrency
         self._timeout_seconds = timeout_seconds
         # Start times of requests in flight, oldest first.
@@ -78,10 +85,10 @@ class InferEndpoint:
         return len(self._in_flight)
 
     async def infer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(self._one, BODY_LIMIT, scope, receive, send)
+        await self.answer(self._one, BODY_LIMIT, scope["path"], scope, receive, send)
 
     async def batch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._answer(self._many, BATCH_BODY_LIMIT, scope, receive, send)
+        await self.answer(self._many, BATCH_BODY_LIMIT, scope["path"], scope, receive, send)
 
     def sweep(self, now: float) -> None:
         """End requests that have run out of time; `now` is time.monotonic()."""
@@ -98,7 +105,7 @@ class InferEndpoint:
         """
         self._authorize(authorization)
         if len(self._in_flight) >= self._max_concurrency:
-            self._counters.rejected("concurrency")
+            self.counters.rejected("concurrency")
             raise TooManyRequests
         self._in_flight[request] = time.monotonic()
 
@@ -110,25 +117,34 @@ class InferEndpoint:
         self._scorer.submit(read_event(body), reply)
 
     def count(self, status: int) -> None:
-        self._counters.response("/v1/infer", status)
+        self.counters.response("/v1/infer", status)
 
     def out_of_time(self, *, arrived: bool) -> HttpError:
         """Return 408 while the body is on its way, 503 once it has arrived."""
-        self._counters.rejected("timeout")
+        self.counters.rejected("timeout")
         if arrived:
             return HttpError(503, f"no answer within {self._timeout_seconds:g} s: try again")
         return HttpError(408, f"no complete request within {self._timeout_seconds:g} s")
 
-    async def _answer(
-        self, score: Callable[[bytes], Awaitable[bytes]], limit: int, scope: Scope, receive: Receive, send: Send
+    async def answer(
+        self,
+        score: Callable[[bytes], Awaitable[Scored]],
+        limit: int,
+        route: str,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        refuse: Callable[[Send, Exception], Awaitable[int]] = send_problem,
     ) -> None:
+        """Authorize, read at most `limit` bytes, score and answer; `refuse` answers an error and returns its status."""
         task = asyncio.current_task()
         assert task is not None
         try:
             check_declared_length(scope["headers"], limit)
             self.admit(task, header(scope["headers"], b"authorization"))
         except Exception as error:
-            await self._refuse(scope, send, error)
+            self.counters.response(route, await refuse(send, error))
             return
         started = self._in_flight[task]
         arrived = False
@@ -146,26 +162,31 @@ class InferEndpoint:
         finally:
             del self._in_flight[task]
         if failed is not None:
-            await self._refuse(scope, send, failed)
+            self.counters.response(route, await refuse(send, failed))
             return
-        self._counters.response(scope["path"], 200)
+        self.counters.response(route, 200)
         await send(
             {
                 "type": "http.response.start",
                 "status": 200,
-                "headers": [_JSON, (b"content-length", b"%d" % len(answer))],
+                "headers": [*answer.headers, (b"content-length", b"%d" % len(answer.body))],
             }
         )
-        await send({"type": "http.response.body", "body": answer})
+        await send({"type": "http.response.body", "body": answer.body})
 
-    async def _one(self, body: bytes) -> bytes:
+    async def _one(self, body: bytes) -> Scored:
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.submit(body, reply)
-        return encode(await reply)
+        return Scored(encode(await reply))
 
-    async def _many(self, body: bytes) -> bytes:
-        waiting = [self._submit(event) for event in read(BatchToScore, parse_json(body)).events]
-        return encode(BatchScored([await _outcome(item) for item in waiting]))
+    async def _many(self, body: bytes) -> Scored:
+        outcomes = await self.outcomes(read(BatchToScore, parse_json(body)).events)
+        return Scored(encode(BatchScored([_item(outcome) for outcome in outcomes])))
+
+    async def outcomes(self, events: Sequence[object]) -> list[Answer | Exception]:
+        """Score decoded bodies of events together; return the answer or the error of each, in order."""
+        waiting = [self._submit(event) for event in events]
+        return [await _outcome(item) for item in waiting]
 
     def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -182,18 +203,22 @@ class InferEndpoint:
             return
         raise Forbidden("a service token: people's tokens do not score")
 
-    async def _refuse(self, scope: Scope, send: Send, error: Exception) -> None:
-        status = await send_problem(send, error)
-        self._counters.response(scope["path"], status)
+    def identify(self, authorization: bytes | None) -> Caller:
+        """Return the caller, a service or a person; raises TokenRefused."""
+        return self._authenticator.identify(authorization)
 
 
-async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> BatchItem:
+async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> Answer | Exception:
     if isinstance(waiting, Exception):
-        return BatchItem(error=document(waiting))
+        return waiting
     try:
-        return BatchItem(answer=await waiting)
+        return await waiting
     except Exception as error:
-        return BatchItem(error=document(error))
+        return error
+
+
+def _item(outcome: Answer | Exception) -> BatchItem:
+    return BatchItem(error=document(outcome)) if isinstance(outcome, Exception) else BatchItem(answer=outcome)
 
 
 def _answered_before_any_route(call: Call) -> Reply:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge.http_counters import HttpCounters
 from edge.infer import InferEndpoint
+from edge.open_inference.endpoint import OpenInference
 from edge.routes import Resources
 from registry.artifacts import open_store
 from runtime import metrics
@@ -67,6 +68,7 @@ class Serving:
             max_concurrency=settings.max_concurrency,
             timeout_seconds=settings.body_timeout_seconds,
         )
+        self.open_inference = OpenInference(self.infer, self._slots, self.not_ready_because)
         self._ticking: asyncio.Task[None] | None = None
         self._draining = False
 

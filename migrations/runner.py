@@ -13,7 +13,7 @@ from runtime.queries import load_queries
 FOLDER = Path(__file__).parent
 _SQL = load_queries(FOLDER / "queries.sql")
 
-State = Literal["pending", "applied", "changed", "unknown"]
+MigrationState = Literal["pending", "applied", "changed", "unknown"]
 
 
 class MigrationError(Exception):
@@ -41,7 +41,7 @@ class Migration:
     """One migration; `sha256` is the file's digest, None for a version that has no file in this checkout."""
 
     version: str
-    state: State
+    state: MigrationState
     sha256: str | None
     applied_at: datetime | None
 
@@ -89,7 +89,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _state(digest: str | None, applied: bool, recorded_digest: str | None) -> State:
+def _state(digest: str | None, applied: bool, recorded_digest: str | None) -> MigrationState:
     if digest is None:
         return "unknown"
     if not applied:

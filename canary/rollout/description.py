@@ -12,7 +12,7 @@ from canary.plan import Gate, Plan
 from canary.rollout.next_action import RolloutStatus
 from canary.rollout.store import StoredRollout, StoredVerdict
 
-State = Literal[RolloutStatus, "none"]
+CanaryState = Literal[RolloutStatus, "none"]
 
 
 class CanarySummary(msgspec.Struct):
@@ -20,7 +20,7 @@ class CanarySummary(msgspec.Struct):
 
     product: str
     canary_percent: float
-    state: State
+    state: CanaryState
 
 
 class CanaryVerdict(msgspec.Struct):
@@ -40,7 +40,7 @@ class CanaryDescription(msgspec.Struct):
 
     product: str
     canary_percent: float
-    state: State
+    state: CanaryState
     rollout_id: str
     canary_model_id: str
     production_model_id: str
