@@ -78,7 +78,8 @@ def test_any_other_model_is_explained_by_sampling_within_its_standard_errors(nam
 
 
 def test_a_converter_that_writes_another_model_is_explained_as_the_model_that_serves(tmp_path: Path) -> None:
-    trained = WRONGLY_CONVERTED["LightGBM, random forest"]()
+    train, _ = WRONGLY_CONVERTED["LightGBM, random forest"]
+    trained = train()
     opened = open_trained(trained, tmp_path)
     impacts = opened.explainer(opened.rows[:BACKGROUND]).explain(opened.rows[20:21], ["seed"])
     assert impacts.method == "sampled"
