@@ -18,6 +18,7 @@ from registry.signature import ModelInputs, ModelOutput, Signature
 _SAME_SCORE = 1e-5
 _ROWS_TOGETHER = 256
 _ROWS_ALONE = 64
+_RANDOM_REPEATS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,9 @@ def try_model(
     feed = InputFeed(inputs)
     first = [probe for probe in probes if probe.area == "zeros and ones"]
     outputs = _run(session, feed, first)
-    if not _same_outputs(outputs, _run(session, feed, first)):
+    # A random operator may draw the same values twice.
+    repeats = _RANDOM_REPEATS if facts.random_operators else 1
+    if not all(_same_outputs(outputs, _run(session, feed, first)) for _ in range(repeats)):
         raise refusals.random(facts.random_operators)
     output = choose_output(outputs, len(first), labels=facts.labels, positive=facts.positive, wanted=facts.output)
     trial = _Trial(session, feed, output, [name for name in outputs if name != output.name])
