@@ -136,8 +136,8 @@ def test_a_default_stands_in_for_an_absent_field(
 @pytest.mark.parametrize(
     ("declared", "pointer", "detail"),
     [
-        ({"default": "{"}, "/default", "must be a json object"),
-        ({"rename": "[1]"}, "/rename", "expected `object`, got `array`"),
+        ({"default": "{"}, "/default", "must be an object"),
+        ({"rename": "[1]"}, "/rename", "must be an object"),
         ({"rename": '{"x": "y"}'}, "", "rename names y, which the model does not take"),
         ({"nullable": "x,y"}, "", "nullable names x, y, which the model does not take"),
         ({"default": '{"Amount__EUR_": "much"}'}, "", "the default of Amount__EUR_ is not a valid float"),
