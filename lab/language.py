@@ -21,8 +21,6 @@ EXCLUDED = {
     "migrations/001_sira_inference.sql",
     "docs/licences.md",
 }
-# Folders that are still being rewritten.
-PENDING = ("tests/unit/edge/",)
 
 # Names are read as words: a test's name is a sentence.
 _JOINED = re.compile(r"(?<=[a-z0-9])_(?=[a-z0-9])")
@@ -144,11 +142,7 @@ def faults(path: str, text: str) -> Iterator[Fault]:
 
 def in_scope(path: str) -> bool:
     """Return whether the file's wording is ours to choose."""
-    return (
-        (Path(path).suffix in SUFFIXES or Path(path).name in NAMES)
-        and path not in EXCLUDED
-        and not path.startswith(PENDING)
-    )
+    return (Path(path).suffix in SUFFIXES or Path(path).name in NAMES) and path not in EXCLUDED
 
 
 def main() -> None:
