@@ -172,6 +172,8 @@ sira_canary_label_evidence    INSERT UPDATE
 sira_label_progress           INSERT UPDATE
 sira_prediction_hours         INSERT UPDATE
 sira_production_errors        INSERT UPDATE DELETE
+sira_production_decisions     INSERT DELETE
+sira_production_guard         INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
 """
 
