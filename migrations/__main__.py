@@ -6,7 +6,7 @@ import click
 from rich.table import Table
 
 from migrations import runner
-from runtime.command import as_json_option, console, example, print_json, run
+from runtime.command import as_json_option, console, example, print_json, run, utc_text
 from runtime.postgres import connect
 from runtime.settings import DatabaseSettings
 
@@ -43,7 +43,7 @@ def status(as_json: bool) -> None:
         return
     table = Table("version", "state", "applied at", "sha256")
     for migration in found:
-        applied_at = migration.applied_at.strftime("%Y-%m-%d %H:%M:%S %Z") if migration.applied_at else "-"
+        applied_at = utc_text(migration.applied_at) if migration.applied_at else "-"
         table.add_row(migration.version, migration.state, applied_at, (migration.sha256 or "-")[:12])
     console().print(table)
 

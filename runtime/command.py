@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ def example(command: str) -> str:
 def console() -> Console:
     """Return a console for stdout that is wide enough for ids even in a pipe."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def utc_text(at: datetime) -> str:
+    """Return a time as the tables print it: UTC, to the second."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def print_json(value: Any) -> None:

@@ -1,7 +1,7 @@
 """Tables and cards for the terminal."""
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.text import Text
 from canary.report.report import ARMS, Report
 from canary.rollout.next_action import BEFORE_PLAN
 from canary.rollout.store import StoredRollout, StoredVerdict
+from runtime.command import utc_text
 
 _STYLES: Mapping[str, str] = {
     "running": "green",
@@ -34,7 +35,7 @@ def rollouts_table(rollouts: Iterable[StoredRollout]) -> Table:
             _word(rollout.status),
             f"{rollout.canary_percent:g} %",
             _step(rollout),
-            _time(rollout.created_at),
+            utc_text(rollout.created_at),
             rollout.created_by,
             Text(rollout.canary_model_id, no_wrap=True),
             Text(rollout.rollout_id, no_wrap=True),
@@ -49,12 +50,12 @@ def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> Rende
         "percent": f"{rollout.canary_percent:g} %, step {_step(rollout)}",
         "canary": rollout.canary_model_id,
         "production": rollout.production_model_id,
-        "started": f"{_time(rollout.created_at)} by {rollout.created_by}",
+        "started": f"{utc_text(rollout.created_at)} by {rollout.created_by}",
         "rollout": rollout.rollout_id,
         "mode": rollout.mode,
     }
     if rollout.ended_at:
-        shown["ended"] = _time(rollout.ended_at)
+        shown["ended"] = utc_text(rollout.ended_at)
     for name, value in shown.items():
         facts.add_row(Text(name, style="dim"), value)
     parts: list[RenderableType] = [Text(rollout.product, style="bold"), facts, "", _plan_table(rollout)]
@@ -99,7 +100,9 @@ def _history_table(report: Report) -> Table:
     table = Table("phase", "from", "to", "verdict", "action", "last reasons", box=None)
     for run in report.verdicts:
         reasons = "; ".join(run.reasons)
-        table.add_row(str(run.phase), _time(run.first), _time(run.last), _word(run.verdict), _word(run.action), reasons)
+        table.add_row(
+            str(run.phase), utc_text(run.first), utc_text(run.last), _word(run.verdict), _word(run.action), reasons
+        )
     return table
 
 
@@ -121,7 +124,7 @@ def _measurements_table(verdict: StoredVerdict) -> Table:
 
 def _verdict_line(verdict: StoredVerdict) -> Text:
     reasons = "; ".join(verdict.reasons)
-    return Text.assemble(_word(verdict.verdict), f" at {_time(verdict.judged_at)}: {reasons}")
+    return Text.assemble(_word(verdict.verdict), f" at {utc_text(verdict.judged_at)}: {reasons}")
 
 
 def _step(rollout: StoredRollout) -> str:
@@ -135,7 +138,3 @@ def _word(word: str) -> Text:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

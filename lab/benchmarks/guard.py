@@ -18,6 +18,7 @@ from rich.progress import track
 from rich.table import Table
 
 from canary.judge.sequential import FloatArray
+from lab.benchmarks.canary.figures import Figure
 from monitoring import guard
 from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
 
@@ -35,18 +36,6 @@ class Traffic:
 
     phi: float
     day_sigma: float
-
-
-@dataclass(frozen=True)
-class GuardFigure:
-    case: str
-    what: str
-    measured: float
-    limit: float
-
-    @property
-    def reached(self) -> bool:
-        return self.measured <= self.limit
 
 
 @dataclass(frozen=True)
@@ -138,17 +127,17 @@ def delays(traffic: Traffic, products: int, hour: int, jump: float = 3.0) -> NDA
     return np.asarray(buckets * BUCKET_SECONDS, dtype=np.float64)
 
 
-def figures(*, quick: bool) -> Iterator[GuardFigure]:
+def figures(*, quick: bool) -> Iterator[Figure]:
     """The figures, at the peak hour of 200 requests a second and 0.5 to 1.3 % of blocks."""
     products, days = (40, 20) if quick else (200, 150)
     for phi in (1.0, 3.0):
         traffic = Traffic(phi, 0.05)
         measured = false_alarms(traffic, products, days)
-        yield GuardFigure(f"healthy, phi {phi:g}", f"false alarms a year, {products} x {days} days", measured, 1.0)
+        yield Figure(f"healthy, phi {phi:g}", f"false alarms a year, {products} x {days} days", measured, 1.0)
         found = delays(traffic, products, hour=13)
-        yield GuardFigure(f"block share x 3, phi {phi:g}", "seconds, median", float(np.median(found)), 60.0)
+        yield Figure(f"block share x 3, phi {phi:g}", "seconds, median", float(np.median(found)), 60.0)
         p95 = float(np.percentile(found, 95, method="higher"))
-        yield GuardFigure(f"block share x 3, phi {phi:g}", "seconds, p95", p95, 180.0)
+        yield Figure(f"block share x 3, phi {phi:g}", "seconds, p95", p95, 180.0)
 
 
 _ERRORS = Console(stderr=True)

@@ -1,7 +1,6 @@
 """Tables and cards for the terminal."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -13,6 +12,7 @@ from registry.model_version import ModelVersion, Status
 from registry.recheck import VersionCheck
 from registry.signature import Field
 from registry.store import VersionPage
+from runtime.command import utc_text
 
 _LAYOUTS = {
     "columns": "one input per field",
@@ -39,7 +39,7 @@ def versions_table(page: VersionPage) -> RenderableType:
             _status(version.status),
             f"{version.thresholds.review:g}",
             f"{version.thresholds.block:g}",
-            _time(version.created_at),
+            utc_text(version.created_at),
             Text(version.model_id, no_wrap=True),
         )
     footer = f"{len(page.versions)} of {page.total}"
@@ -53,7 +53,7 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
     shown: dict[str, str | Text] = {
         "model_id": version.model_id,
         "status": _status(version.status),
-        "registered": f"{_time(version.created_at)} by {version.created_by}",
+        "registered": f"{utc_text(version.created_at)} by {version.created_by}",
         "artifact": f"{version.storage_s3_key} ({version.size_bytes:,} bytes)",
         "sha256": version.sha256,
         "thresholds": f"review from {version.thresholds.review:g}, block from {version.thresholds.block:g}",
@@ -76,7 +76,7 @@ def history_table(rows: Iterable[AuditRow]) -> Table:
     table = Table("seq", "at", "actor", "action", "subject", "change", "reason", box=None)
     for row in rows:
         change = f"{_state(row.before)} -> {_state(row.after)}"
-        table.add_row(str(row.seq), _time(row.at), row.actor, row.action, row.subject, change, row.reason or "")
+        table.add_row(str(row.seq), utc_text(row.at), row.actor, row.action, row.subject, change, row.reason or "")
     return table
 
 
@@ -107,10 +107,6 @@ def _state(value: object) -> str:
 
 def _status(status: Status) -> Text:
     return Text(status, style=_STYLES.get(status, ""))
-
-
-def _time(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def checks_table(checks: list[VersionCheck]) -> RenderableType:
