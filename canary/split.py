@@ -17,7 +17,7 @@ _SCALE = 2.0**-53
 
 
 class Split(msgspec.Struct, frozen=True):
-    """How one rollout divides traffic. `salt` (1..64 bytes) is drawn once per rollout and never changes."""
+    """The division of traffic by one rollout. `salt` (1..64 bytes) is drawn once per rollout and never changes."""
 
     rollout_id: str
     salt: bytes

@@ -44,7 +44,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What control routes work on."""
+    """The stores and settings that control routes work on."""
 
     database_url: str
     artifacts: ArtifactStore

@@ -16,7 +16,7 @@ Result = Literal["passed", "differs", "failed", "no reference"]
 
 
 class VersionCheck(msgspec.Struct, frozen=True):
-    """How one version scored its kept rows on this runtime; `detail` is why it failed."""
+    """The result of scoring one version's kept rows on this runtime; `detail` is the reason of a failure."""
 
     model_id: str
     product: str

@@ -23,7 +23,7 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class Reference(msgspec.Struct, frozen=True):
-    """What the registry keeps of a version's reference check: the kept rows' artifact, and how the check went.
+    """The registry's record of a version's reference check: the kept rows' artifact, and the result.
 
     `rows` were checked, `kept` of them are stored under `key`; `max_difference` is the largest of all.
     """

@@ -40,7 +40,7 @@ class RegistrationRefused(RegistryError):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What the caller declares about a version; the rest is read from the file. Each overrides the file's metadata.
+    """The caller's declarations about a version; the rest is read from the file. Each overrides the file's metadata.
 
     `features` name a tensor's columns, `positive` is the class label that means fraud, `output` the output that holds
     the probability. `review` and `block` are the thresholds. `nullable` fields may be null or absent, those with a

@@ -79,7 +79,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class ModelInputs:
-    """What a model takes.
+    """The inputs of a model.
 
     `layout` columns: one input per field, shape (n, 1) or (n,). `layout` tensor: one input `input_name` of shape
     (n, len(fields)) and type `input_type`, fields in column order. `layout` mixed: every field names its `input`;
@@ -130,7 +130,7 @@ class ModelInputs:
 
 @dataclass(frozen=True, slots=True)
 class ModelOutput:
-    """Where a model's fraud probability is: in output `name`.
+    """The place of a model's fraud probability: output `name`.
 
     `layout` probabilities: a tensor (n, 2), column `positive`; zipmap: n maps from class label to probability, key
     `positive`; probability: a tensor (n,) or (n, 1), the fraud probability itself, `positive` unused.
@@ -152,7 +152,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What one model version takes and answers, as it is stored: the fields of ModelInputs and of ModelOutput."""
+    """The inputs and the output of one model version, as stored: the fields of ModelInputs and of ModelOutput."""
 
     layout: Literal["columns", "tensor", "mixed"]
     fields: tuple[Field, ...]

@@ -24,7 +24,7 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 @dataclass(frozen=True, slots=True)
 class RolloutContext:
-    """What matters around a rollout. `now`: Postgres's clock in epoch seconds, the only clock of a tick.
+    """The surroundings of a rollout. `now`: Postgres's clock in epoch seconds, the only clock of a tick.
 
     `production_now`: the product's production version, which may have changed; None when there is none.
     """

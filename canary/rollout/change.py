@@ -7,7 +7,7 @@ CONTROLLER = "controller"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the audit log records of a change besides its before and after."""
+    """The actor and the reason of a change, for the audit log."""
 
     actor: str
     reason: str | None = None

@@ -42,6 +42,6 @@ class CanaryToStart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WithReason(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Why, for the audit log."""
+    """A reason for the audit log."""
 
     reason: Reason | None = None

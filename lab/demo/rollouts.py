@@ -51,7 +51,7 @@ class DemoFailed(LabError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a rollout ended. `seconds`: from its start, or from when the canary turned bad, to its last request."""
+    """The end of a rollout. `seconds`: from its start, or from when the canary turned bad, to its last request."""
 
     title: str
     state: str
@@ -62,7 +62,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Demo:
-    """What every rollout of the demo uses."""
+    """The processes and addresses that every rollout of the demo uses."""
 
     run: MakeRun
     connection: Connection

@@ -33,7 +33,7 @@ DEFAULT_PORT, DEFAULT_CONTROL_PORT = 8080, 3000
 
 
 class RunError(LabError):
-    """What keeps `make run` from serving, in one line that says what to do."""
+    """A reason why `make run` cannot serve, in one line that says what to do."""
 
 
 @dataclass(frozen=True)

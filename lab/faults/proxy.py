@@ -15,7 +15,7 @@ CONNECT_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the proxy does to the bytes it forwards.
+    """The proxy's treatment of the bytes it forwards.
 
     `refuse`: every connection is closed. `hang`: connections are accepted and nothing is forwarded.
     `bytes_per_second` and `max_bytes` limit the answers of one connection; past `max_bytes` it is closed.

@@ -70,7 +70,7 @@ class Outcome:
 
 @dataclass
 class ScenarioRun:
-    """What a scenario is given. `show(done, of, action)` moves its progress bar."""
+    """The means of a scenario. `show(done, of, action)` moves its progress bar."""
 
     folder: Path
     background: Background

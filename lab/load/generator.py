@@ -13,7 +13,7 @@ DEFAULT_CONNECTIONS = 32
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go and what they carry: `head`, then an event id, then a line of the file `bodies`."""
+    """The requests' address and contents: `head`, then an event id, then a line of the file `bodies`."""
 
     url: str
     head: str

@@ -51,7 +51,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Recording:
-    """What became of each request; request i was due at i / rate.
+    """The result of each request; request i was due at i / rate.
 
     `latency`, (n,): seconds from when the request was due to its 2xx answer, NaN if none came.
     `lateness`, (n,): seconds from when it was due until it was sent, for lack of a free connection or of CPU time of

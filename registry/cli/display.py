@@ -125,7 +125,7 @@ def checks_table(checks: list[VersionCheck]) -> RenderableType:
 
 
 def differences_table(differences: Differences) -> RenderableType:
-    """How served scores differ from the trainer's: the five worst rows, and the usual cause."""
+    """Lay out the differences from the trainer's scores: the five worst rows, and the usual cause."""
     table = Table("row", "difference", "blank fields", "zero fields", box=None)
     for row in differences.worst:
         off = "no probability" if row.difference is None else f"{row.difference:.3g}"

@@ -74,7 +74,7 @@ class _Case:
         self._agreeing = _thinned(rows, expected, ~differing)
 
     def explained(self, changed: Sequence[Row]) -> NDArray[np.bool_]:
-        """Which of the differing rows score as expected once changed."""
+        """Return, for each differing row, whether it scores as expected once changed."""
         return self._agree(changed, self._expected)
 
     def share_explained(self, change: RowChange) -> float:

@@ -84,7 +84,7 @@ class InspectionRequest:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What the child read.
+    """The child's findings.
 
     `thresholds` holds `review`, `block` or both, as they were written. `metadata` names producer and runtime, and
     lists `warnings` about rows that the model cannot score.

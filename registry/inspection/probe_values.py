@@ -40,7 +40,7 @@ _Columns = list[_Column | None]  # None: not the copy of a field
 
 @dataclass
 class _Trace:
-    """What is known after the nodes seen so far. Tensors that are absent from `columns` have an unknown width."""
+    """The facts known after the nodes seen so far. Tensors that are absent from `columns` have an unknown width."""
 
     columns: dict[str, _Columns]
     constants: dict[str, onnx.TensorProto]

@@ -25,7 +25,7 @@ class WorstRow(msgspec.Struct, frozen=True):
 
 
 class Differences(msgspec.Struct, frozen=True):
-    """How served scores differ from expected ones; no value of a payload is in it.
+    """The differences between served and expected scores, without any value of a payload.
 
     A difference of None stands for a row that got no probability at all.
     """

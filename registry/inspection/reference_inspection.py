@@ -37,7 +37,7 @@ def read_table(request: ReferenceRequest, inputs: ModelInputs) -> ReferenceTable
 
 
 def declared_by(table: ReferenceTable, inputs: ModelInputs) -> ModelMetadata:
-    """What the rows say of the model: original headers of renamed inputs, and fields that may be blank.
+    """Facts about the model that its rows show: original headers of renamed inputs, and fields that may be blank.
 
     A header renames a field when it is the only one that differs from the field's name in nothing but case, spaces and
     signs.
@@ -96,7 +96,7 @@ def bare_name(name: str) -> str:
 
 
 def _payloads(table: ReferenceTable, signature: Signature) -> list[dict[str, Value | None]]:
-    """What a caller would send for each row; raises ReferenceInvalid when a field has no column."""
+    """Return the payload that a caller would send for each row; raises ReferenceInvalid when a field has no column."""
     missing = sorted(f.name for f in signature.fields if f.required and f.name not in table.columns)
     if missing:
         unused = sorted(table.columns.keys() - {field.name for field in signature.fields})

@@ -23,7 +23,7 @@ _RANDOM_REPEATS = 8
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
-    """What is known about the output before the trial. `labels` are the graph's classes in column order."""
+    """The facts known about the output before the trial. `labels` are the graph's classes in column order."""
 
     labels: tuple[int | str, ...] | None
     positive: str | None

@@ -55,7 +55,7 @@ class StoredPrediction:
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """How many rows were new to Postgres."""
+    """The numbers of rows that were new to Postgres."""
 
     predictions: int
     paired: int

@@ -35,7 +35,7 @@ class ProductSlot:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What this process serves.
+    """The models and splits that this process serves.
 
     `waiting`: products whose production model has never been loaded here, with the reason.
     `faults`: products that still serve an older model than the registry says, with the reason.

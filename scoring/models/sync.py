@@ -39,7 +39,7 @@ LOAD_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What should be served, according to the registry."""
+    """The models and splits to serve, according to the registry."""
 
     versions: tuple[ModelVersion, ...]
     rollouts: tuple[RunningRollout, ...]

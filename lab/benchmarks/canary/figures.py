@@ -16,7 +16,7 @@ _DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Size:
-    """How much is simulated: replicas and seconds of the healthy cases, replicas of the failing ones, fuses."""
+    """The extent of a simulation: replicas and seconds of the healthy cases, replicas of the failing ones, fuses."""
 
     healthy_replicas: int
     healthy_seconds: int

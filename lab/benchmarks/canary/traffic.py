@@ -42,7 +42,7 @@ Counts = NDArray[np.signedinteger[Any]]
 
 @dataclass(frozen=True)
 class Traffic:
-    """How the canary differs from production; a healthy one has 1 everywhere. Factors apply from the start.
+    """The canary's difference from production; a healthy one has 1 everywhere. Factors apply from the start.
 
     `burst`: mean errors per burst; bursts of geometric size S have dispersion phi = E[S^2]/E[S] = 2 * burst - 1.
     `paired`: probabilities of (both, canary only, production only, neither) blocking.
