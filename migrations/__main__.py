@@ -3,10 +3,9 @@
 from collections.abc import Callable
 
 import click
-from rich.table import Table
 
 from migrations import runner
-from runtime.command import as_json_option, console, example, print_json, run, utc_text
+from runtime.command import as_json_option, console, example, plain_table, print_json, run, utc_text
 from runtime.postgres import connect
 from runtime.settings import DatabaseSettings
 
@@ -41,7 +40,7 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    table = Table("version", "state", "applied at", "sha256")
+    table = plain_table("version", "state", "applied at", "sha256")
     for migration in found:
         applied_at = utc_text(migration.applied_at) if migration.applied_at else "-"
         table.add_row(migration.version, migration.state, applied_at, (migration.sha256 or "-")[:12])
@@ -56,5 +55,7 @@ def _database_url() -> str:
     return DatabaseSettings.load().database_url.get_secret_value()
 
 
+EXPECTED = (runner.MigrationError,)
+
 if __name__ == "__main__":
-    run(migrations, runner.MigrationError)
+    run(migrations, *EXPECTED)

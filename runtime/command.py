@@ -16,6 +16,7 @@ import msgspec
 import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn
+from rich.table import Table
 
 from runtime.postgres import Connection, connect
 from runtime.settings import DatabaseSettings, SettingsInvalid
@@ -23,6 +24,8 @@ from runtime.settings import DatabaseSettings, SettingsInvalid
 _DEVELOPMENT_SETTINGS = Path(".sira/dev.env")
 # A pipe has no width of its own, and ids must not be cut there.
 _PIPE_WIDTH = 220
+# From this width, tables of versions and rollouts show ids of 36 characters.
+WIDE = 140
 
 
 def login() -> str:
@@ -48,6 +51,14 @@ def example(command: str) -> str:
 def console() -> Console:
     """Return a console for stdout that is wide enough for ids even in a pipe."""
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+def plain_table(*headings: str) -> Table:
+    """Return a table without lines; a cell that is too long is folded, never cut."""
+    table = Table(box=None)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
 
 
 def utc_text(at: datetime) -> str:
@@ -81,11 +92,11 @@ def database_connection(
         yield connection
 
 
-def run(group: click.Group, *expected: type[Exception]) -> None:
+def run(group: click.Group, *expected: type[Exception], prog_name: str | None = None) -> None:
     """Run `python -m <group>`; print an expected error, or one of settings, Postgres or the system, on one line."""
     reported: tuple[type[Exception], ...] = (*expected, SettingsInvalid, psycopg.Error, OSError)
     try:
-        group(prog_name=f"python -m {group.name}")
+        group(prog_name=prog_name or f"python -m {group.name}")
     except reported as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         click.echo(f"{group.name}: {line}{_advice(error)}", err=True)

@@ -1,9 +1,8 @@
-"""The commands of `python -m canary`: start, show, change and verify canaries, and import labels."""
+"""The commands of `python -m canary`: start, show, change and verify canaries."""
 
 import json
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from rich.progress import MofNCompleteColumn
 
 from canary.cli.display import report_tables, rollout_card, rollouts_table
 from canary.controller.replay import ReplayResult, replay
-from canary.labels.parsing import parse_csv
-from canary.labels.store import insert_labels
 from canary.report.page import render
 from canary.report.report import make_report
 from canary.rollout import operations, store
@@ -24,6 +21,7 @@ from canary.rollout.request import CanaryToStart
 from canary.rollout.store import StoredRollout
 from registry.store import resolve
 from runtime.command import (
+    WIDE,
     actor_option,
     as_json_option,
     console,
@@ -37,7 +35,6 @@ from runtime.postgres import Connection
 from runtime.reading import InputInvalid, Violation, read
 from runtime.settings import CanarySettings
 
-MAX_LABELS_PER_STATEMENT = 5_000
 MAX_STATEMENT_MS = 120_000
 
 canary_connection = partial(database_connection, "canary", statement_timeout_ms=MAX_STATEMENT_MS)
@@ -62,7 +59,8 @@ def list_command(product: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json({"rollouts": [description(rollout, None) for rollout in rollouts]})
     else:
-        console().print(rollouts_table(rollouts))
+        terminal = console()
+        terminal.print(rollouts_table(rollouts, wide=terminal.width >= WIDE))
 
 
 @canary.command(epilog=example("canary show fraud_score"))
@@ -170,37 +168,6 @@ def report(product: str, html: Path | None, as_json: bool) -> None:
         click.echo(f"wrote {html}")
     else:
         console().print(report_tables(made))
-
-
-@canary.group()
-def labels() -> None:
-    """Import labels: whether events were fraud or legitimate."""
-
-
-@labels.command("import", epilog=example("canary labels import chargebacks.csv"))
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@actor_option
-@as_json_option
-def import_command(file: Path, actor: str, as_json: bool) -> None:
-    """Import a CSV file with the columns product, event_id, label, source, labelled_at. Safe to repeat.
-
-    The whole file is checked before its first label is stored.
-    """
-    with file.open(newline="", encoding="utf-8-sig") as lines:
-        parsed = parse_csv(lines, datetime.now(UTC))
-    new = 0
-    with (
-        canary_connection() as connection,
-        progress_bar("labels", MofNCompleteColumn(), shown=not as_json) as update,
-    ):
-        for first in range(0, len(parsed), MAX_LABELS_PER_STATEMENT):
-            part = parsed[first : first + MAX_LABELS_PER_STATEMENT]
-            new += insert_labels(connection, part, actor=actor)
-            update(completed=first + len(part), total=len(parsed))
-    if as_json:
-        print_json({"received": len(parsed), "new": new})
-    else:
-        click.echo(f"{len(parsed):,} labels, {new:,} of them new")
 
 
 @canary.command(epilog=example("canary verify fraud_score"))

@@ -10,7 +10,7 @@ from rich.text import Text
 from canary.report.report import ARMS, Report
 from canary.rollout.next_action import BEFORE_PLAN
 from canary.rollout.store import StoredRollout, StoredVerdict
-from runtime.command import utc_text
+from runtime.command import plain_table, utc_text
 
 _STYLES: Mapping[str, str] = {
     "running": "green",
@@ -27,18 +27,20 @@ _STYLES: Mapping[str, str] = {
 }
 
 
-def rollouts_table(rollouts: Iterable[StoredRollout]) -> Table:
-    table = Table("product", "state", "percent", "step", "started", "by", "canary", "rollout", box=None)
+def rollouts_table(rollouts: Iterable[StoredRollout], *, wide: bool) -> Table:
+    """Lay out one row per rollout; the ids only where there is room for them."""
+    table = plain_table(
+        "product", "state", "percent", "step", "started", "by", *(("canary", "rollout") if wide else ())
+    )
     for rollout in rollouts:
         table.add_row(
             rollout.product,
-            _word(rollout.status),
+            word(rollout.status),
             f"{rollout.canary_percent:g} %",
             _step(rollout),
             utc_text(rollout.created_at),
             rollout.created_by,
-            Text(rollout.canary_model_id, no_wrap=True),
-            Text(rollout.rollout_id, no_wrap=True),
+            *((rollout.canary_model_id, rollout.rollout_id) if wide else ()),
         )
     return table
 
@@ -46,7 +48,7 @@ def rollouts_table(rollouts: Iterable[StoredRollout]) -> Table:
 def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     shown: dict[str, str | Text] = {
-        "state": _word(rollout.status),
+        "state": word(rollout.status),
         "percent": f"{rollout.canary_percent:g} %, step {_step(rollout)}",
         "canary": rollout.canary_model_id,
         "production": rollout.production_model_id,
@@ -60,7 +62,7 @@ def rollout_card(rollout: StoredRollout, verdict: StoredVerdict | None) -> Rende
         facts.add_row(Text(name, style="dim"), value)
     parts: list[RenderableType] = [Text(rollout.product, style="bold"), facts, "", _plan_table(rollout)]
     if verdict:
-        parts += ["", _verdict_line(verdict), _measurements_table(verdict)]
+        parts += ["", verdict_line(verdict), measurements_table(verdict)]
     return Group(*parts)
 
 
@@ -70,7 +72,7 @@ def report_tables(report: Report) -> RenderableType:
 
 
 def _arms_table(report: Report) -> Table:
-    table = Table("arm", "requests", "errors", "error rate", "blocked", "p50", "p95", "p99", box=None)
+    table = plain_table("arm", "requests", "errors", "error rate", "blocked", "p50", "p95", "p99")
     for arm in ARMS:
         totals = [total for total in report.totals if total.arm == arm]
         requests, errors = (sum(getattr(total, name) for total in totals) for name in ("requests", "errors"))
@@ -97,17 +99,17 @@ def _decisions_line(report: Report) -> str:
 
 
 def _history_table(report: Report) -> Table:
-    table = Table("phase", "from", "to", "verdict", "action", "last reasons", box=None)
+    table = plain_table("phase", "from", "to", "verdict", "action", "last reasons")
     for run in report.verdicts:
         reasons = "; ".join(run.reasons)
         table.add_row(
-            str(run.phase), utc_text(run.first), utc_text(run.last), _word(run.verdict), _word(run.action), reasons
+            str(run.phase), utc_text(run.first), utc_text(run.last), word(run.verdict), word(run.action), reasons
         )
     return table
 
 
 def _plan_table(rollout: StoredRollout) -> Table:
-    table = Table("", "percent", "bakes", "gate", box=None)
+    table = plain_table("", "percent", "bakes", "gate")
     for number, step in enumerate(rollout.plan.steps):
         mark = "->" if rollout.live and number == rollout.step else ""
         bake = str(timedelta(seconds=step.bake_seconds))
@@ -115,16 +117,16 @@ def _plan_table(rollout: StoredRollout) -> Table:
     return table
 
 
-def _measurements_table(verdict: StoredVerdict) -> Table:
-    table = Table("measurement", "outcome", "value", "limit", "reason", box=None)
+def measurements_table(verdict: StoredVerdict) -> Table:
+    table = plain_table("measurement", "outcome", "value", "limit", "reason")
     for m in verdict.measurements:
-        table.add_row(m.name, _word(m.outcome), _number(m.value), _number(m.limit), m.reason)
+        table.add_row(m.name, word(m.outcome), _number(m.value), _number(m.limit), m.reason)
     return table
 
 
-def _verdict_line(verdict: StoredVerdict) -> Text:
+def verdict_line(verdict: StoredVerdict) -> Text:
     reasons = "; ".join(verdict.reasons)
-    return Text.assemble(_word(verdict.verdict), f" at {utc_text(verdict.judged_at)}: {reasons}")
+    return Text.assemble(word(verdict.verdict), f" at {utc_text(verdict.judged_at)}: {reasons}")
 
 
 def _step(rollout: StoredRollout) -> str:
@@ -132,7 +134,7 @@ def _step(rollout: StoredRollout) -> str:
     return f"before the plan's {steps}" if rollout.step == BEFORE_PLAN else f"{rollout.step + 1} of {steps}"
 
 
-def _word(word: str) -> Text:
+def word(word: str) -> Text:
     return Text(word, style=_STYLES.get(word, ""))
 
 

@@ -12,6 +12,7 @@ from registry.cli.display import history_table, version_card, versions_table
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from runtime.auth import Role, mint_token
 from runtime.command import (
+    WIDE,
     actor_option,
     console,
     database_connection,
@@ -49,7 +50,8 @@ def list_command(product: str | None, status: str | None, limit: int, cursor: st
         models = [version.to_json() for version in page.versions]
         print_json({"models": models, "total": page.total, "next_cursor": page.next_cursor})
     else:
-        console().print(versions_table(page))
+        terminal = console()
+        terminal.print(versions_table(page, wide=terminal.width >= WIDE))
 
 
 @registry.command(epilog=example("registry show fraud_score/gradient/1"))

@@ -12,7 +12,7 @@ from registry.model_version import ModelVersion, Status
 from registry.recheck import VersionCheck
 from registry.signature import Field
 from registry.store import VersionPage
-from runtime.command import utc_text
+from runtime.command import plain_table, utc_text
 
 _LAYOUTS = {
     "columns": "one input per field",
@@ -29,8 +29,10 @@ _STYLES = {
 _RESULT_STYLES = {"passed": "green", "differs": "bold red", "failed": "bold red", "no reference": "yellow"}
 
 
-def versions_table(page: VersionPage) -> RenderableType:
-    table = Table("product", "name", "version", "status", "review", "block", "registered", "model_id", box=None)
+def versions_table(page: VersionPage, *, wide: bool) -> RenderableType:
+    """Lay out one row per version; its id only where there is room for it."""
+    headings = ("product", "name", "version", "status", "review", "block", "registered")
+    table = plain_table(*headings, *(("model_id",) if wide else ()))
     for version in page.versions:
         table.add_row(
             version.product,
@@ -40,7 +42,7 @@ def versions_table(page: VersionPage) -> RenderableType:
             f"{version.thresholds.review:g}",
             f"{version.thresholds.block:g}",
             utc_text(version.created_at),
-            Text(version.model_id, no_wrap=True),
+            *((version.model_id,) if wide else ()),
         )
     footer = f"{len(page.versions)} of {page.total}"
     if page.next_cursor:
@@ -65,23 +67,33 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
     for name, value in shown.items():
         facts.add_row(Text(name, style="dim"), value)
     title = Text(f"{version.product}/{version.name}/{version.version}", style="bold")
-    return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history))
+    return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history, of_one=True))
 
 
 def _fact(value: object) -> str:
     return "\n".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def history_table(rows: Iterable[AuditRow]) -> Table:
-    table = Table("seq", "at", "actor", "action", "subject", "change", "reason", box=None)
+def history_table(rows: Iterable[AuditRow], *, of_one: bool = False) -> Table:
+    """Lay out one row per change; `of_one`: all are of one subject, which is not repeated."""
+    subject = () if of_one else ("subject",)
+    table = plain_table("seq", "at", "actor", "action", *subject, "change", "reason")
     for row in rows:
         change = f"{_state(row.before)} -> {_state(row.after)}"
-        table.add_row(str(row.seq), utc_text(row.at), row.actor, row.action, row.subject, change, row.reason or "")
+        table.add_row(
+            str(row.seq),
+            utc_text(row.at),
+            row.actor,
+            row.action,
+            *(() if of_one else (row.subject,)),
+            change,
+            row.reason or "",
+        )
     return table
 
 
 def _fields_table(fields: Iterable[Field]) -> Table:
-    table = Table("field", "model input", "type", "required", "null", "when absent", box=None)
+    table = plain_table("field", "model input", "type", "required", "null", "when absent")
     for field in fields:
         absent = "" if field.required else repr(field.missing)
         required, null = ("yes" if answer else "no" for answer in (field.required, field.nullable))
@@ -110,7 +122,7 @@ def _status(status: Status) -> Text:
 
 
 def checks_table(checks: list[VersionCheck]) -> RenderableType:
-    table = Table("version", "status", "result", "rows", "largest difference", box=None)
+    table = plain_table("version", "status", "result", "rows", "largest difference")
     parts: list[RenderableType] = [table]
     for check in checks:
         largest = "" if check.max_difference is None else f"{check.max_difference:.2g}"
@@ -126,7 +138,7 @@ def checks_table(checks: list[VersionCheck]) -> RenderableType:
 
 def differences_table(differences: Differences) -> RenderableType:
     """Lay out the differences from the trainer's scores: the five worst rows, and the usual cause."""
-    table = Table("row", "difference", "blank fields", "zero fields", box=None)
+    table = plain_table("row", "difference", "blank fields", "zero fields")
     for row in differences.worst:
         off = "no probability" if row.difference is None else f"{row.difference:.3g}"
         table.add_row(str(row.row), off, _names(row.blank), _names(row.zero))
