@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from lab.ports import free_port
 from lab.process import Process
@@ -29,6 +30,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip("pip cannot fetch setuptools, which builds the wheel")
     assert done.returncode == 0, done.stderr
     return target
+
+
+def files(folder: Path, tops: list[str]) -> set[str]:
+    """Return the relative paths of these files, and of all files in these folders, without compiled ones."""
+    found = [path for top in tops for path in (folder / top, *(folder / top).rglob("*"))]
+    return {str(path.relative_to(folder)) for path in found if path.is_file() and path.suffix != ".pyc"}
+
+
+def test_the_wheel_holds_every_file_of_the_bento(installed: Path) -> None:
+    included = yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]
+    tops = [pattern.strip("/").removesuffix("/**") for pattern in included]
+    assert files(installed, tops) == files(ROOT, tops)
 
 
 @pytest.fixture
