@@ -134,7 +134,7 @@ def tables_command() -> None:
 @main.command()
 def lock() -> None:
     """Resolve every contender's requirements.in into its requirements.lock (needs uv)."""
-    others.lock()
+    others.lock_all()
 
 
 def _store(section: str, content: Mapping[str, object]) -> None:

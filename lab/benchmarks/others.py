@@ -1,10 +1,7 @@
 """The other contenders: each has a folder under contenders/, a lock and a virtual environment of its own."""
 
-import hashlib
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +10,7 @@ from typing import Any
 
 from lab.benchmarks.contender import EVENT, EVENT_HEAD, SERVER_CORE, Contender, Running, Scored, Wire, event_tail
 from lab.benchmarks.model import PRODUCT, Row, Workload
+from lab.environments import lock, virtual_environment
 from lab.load.generator import Target, write_bodies
 from lab.ports import free_port
 from lab.process import Process
@@ -35,7 +33,12 @@ class Other:
 
     @contextmanager
     def start(self, workload: Workload, folder: Path) -> Iterator[Running]:
-        ports = {"port": free_port(), "port2": free_port(), "port3": free_port(), "bin": virtual_environment(self.name)}
+        ports = {
+            "port": free_port(),
+            "port2": free_port(),
+            "port3": free_port(),
+            "bin": virtual_environment(CONTENDERS / self.name, VENVS / self.name),
+        }
         environment = os.environ | {name: value.format_map(ports) for name, value in self.environment.items()}
         environment |= {
             "MODEL_PATH": str(workload.model_path),
@@ -56,25 +59,10 @@ class Other:
             yield Running(process, Target(base + self.path, self.wire.head, bodies))
 
 
-def virtual_environment(name: str) -> Path:
-    """Return the bin folder of .venvs/NAME; install it first if the contender's lock is new or has changed."""
-    lock, venv = CONTENDERS / name / "requirements.lock", VENVS / name
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    stamp = venv / "lock.sha256"
-    if not stamp.exists() or stamp.read_text() != digest:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
-        install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
-        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True)
-        stamp.write_text(digest)
-    return venv / "bin"
-
-
-def lock() -> None:
+def lock_all() -> None:
     """Resolve every contender's requirements.in again; needs uv on the PATH."""
-    options = ["--quiet", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
-    options += ["--custom-compile-command", "python -m lab.benchmarks lock", "--output-file", "requirements.lock"]
     for folder in sorted(path.parent for path in CONTENDERS.glob("*/requirements.in")):
-        subprocess.run(["uv", "pip", "compile", "requirements.in", *options], cwd=folder, check=True)
+        lock(folder, "python -m lab.benchmarks lock")
 
 
 def _tensor_tail(payload: Row) -> str:

@@ -1,0 +1,1 @@
+"""Clients of the Open Inference Protocol that nobody here wrote, each in a virtual environment of its own."""

@@ -1,0 +1,29 @@
+"""Virtual environments of programs that nobody here wrote: each has a folder with a lock, and packages of its own."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+
+def virtual_environment(folder: Path, venv: Path) -> Path:
+    """Return the bin folder of `venv`; install `folder`/requirements.lock first if it is new or has changed.
+
+    Raises subprocess.CalledProcessError when pip cannot install it.
+    """
+    lock = folder / "requirements.lock"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    stamp = venv / "lock.sha256"
+    if not stamp.exists() or stamp.read_text() != digest:
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
+        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True)
+        stamp.write_text(digest)
+    return venv / "bin"
+
+
+def lock(folder: Path, command: str) -> None:
+    """Resolve `folder`/requirements.in again, by `command`; needs uv on the PATH."""
+    options = ["--quiet", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
+    options += ["--custom-compile-command", command, "--output-file", "requirements.lock"]
+    subprocess.run(["uv", "pip", "compile", "requirements.in", *options], cwd=folder, check=True)
