@@ -100,6 +100,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.alertmanager_url,
         settings.require_reference,
         settings.ignores_alerts,
+        settings.reasons_background_rows,
     )
     return control_app(
         api.control_routes(health.not_ready_because, health.faults),

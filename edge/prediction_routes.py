@@ -1,16 +1,29 @@
-"""GET /v1/predictions/{prediction_id}: why was this payment blocked?"""
+"""GET /v1/predictions/{prediction_id} and its reasons: why was this payment blocked?"""
 
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
+from runtime.postgres import Connection
 from scoring.log.store import StoredPrediction, find_prediction
+from scoring.reasons.description import PredictionReasons
+from scoring.reasons.recomputed import explain_prediction
 
 
 def show(call: Call) -> Reply:
     with call.resources.connect() as connection:
-        found = find_prediction(connection, call.path["prediction_id"])
+        return Reply(_find(connection, call))
+
+
+def show_reasons(call: Call) -> Reply:
+    resources = call.resources
+    with resources.connect(autocommit=True) as connection:
+        return Reply(explain_prediction(connection, resources.explainers, _find(connection, call)))
+
+
+def _find(connection: Connection, call: Call) -> StoredPrediction:
+    found = find_prediction(connection, call.path["prediction_id"])
     if found is None:
         raise HttpError(404, "no such prediction; one answered less than a second ago may still be on its way")
-    return Reply(found)
+    return found
 
 
 ROUTES = (
@@ -23,5 +36,17 @@ ROUTES = (
         "Show a stored prediction, with everything that is needed to recompute it",
         gives={200: StoredPrediction},
         refuses=(404,),
+    ),
+    Route(
+        "GET",
+        "/v1/predictions/{prediction_id}/reasons",
+        Access.AUDITOR,
+        show_reasons,
+        "Scoring",
+        "Say why a prediction came out as it did",
+        gives={200: PredictionReasons},
+        refuses=(404, 409, 500),
+        notes="Recomputed with the artifact that scored it: the same answer on every call. 409 while its model version "
+        "has no background to compare with, and for an event that no model scored.",
     ),
 )

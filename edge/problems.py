@@ -18,8 +18,16 @@ from registry.signature import SignatureInvalid
 from registry.store import CursorInvalid, ModelNotFound, StatusChangeRefused, VersionExists
 from runtime.auth import TokenRefused
 from runtime.reading import InputInvalid, Violation
-from scoring.errors import BodyNotJson, ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
+from scoring.errors import (
+    BodyNotJson,
+    ModelNotLoaded,
+    ModelTimedOut,
+    ProductUnknown,
+    ReasonsUnavailable,
+    ScoringFailed,
+)
 from scoring.log.spool import SpoolError, SpoolFull
+from scoring.reasons.explanation import NotAdditive
 
 log = logging.getLogger("sira.edge.problems")
 
@@ -124,6 +132,8 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (ModelTimedOut, Mapped(503, 1, "urn:sira:problem:model-timed-out", "Model Timed Out")),
     # Not 503: the same event fails again, and a caller that retries a 503 would do so without end.
     (ScoringFailed, Mapped(500, None, "urn:sira:problem:model-failed", "Model Failed")),
+    (ReasonsUnavailable, Mapped(409)),
+    (NotAdditive, Mapped(500, None, "urn:sira:problem:reasons-not-additive", "Reasons Not Additive")),
     (SpoolFull, Mapped(503, 5)),
     (SpoolError, Mapped(503, 1)),
     (ModelNotFound, Mapped(404)),

@@ -11,6 +11,7 @@ import msgspec
 from registry.artifacts import ArtifactStore
 from runtime.auth import Caller, Role
 from runtime.postgres import Connection, connect
+from scoring.reasons.explainers import DEFAULT_ROWS, Explainers
 
 Group = Literal["Scoring", "Models", "Canary", "Health"]
 
@@ -52,6 +53,11 @@ class Resources:
     alertmanager_url: str | None = None
     require_reference: bool = False
     ignore_alerts: bool = False
+    background_rows: int = DEFAULT_ROWS
+    explainers: Explainers = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "explainers", Explainers(self.artifacts, rows=self.background_rows))
 
     def connect(self, *, autocommit: bool = False) -> Connection:
         """Return a connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""

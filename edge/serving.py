@@ -47,6 +47,7 @@ class Serving:
             settings.alertmanager_url,
             settings.require_reference,
             settings.ignores_alerts,
+            settings.reasons_background_rows,
         )
         self._slots = ModelSlots()
         self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)

@@ -19,6 +19,7 @@ LATENCY_EDGES = (
     0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.007, 0.008, 0.009, 0.010, 0.0115, 0.013, 0.015, 0.017,
     0.0195, 0.0225, 0.026, 0.030, 0.034, 0.039, 0.045, 0.052, 0.060, 0.080, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0,
 )  # fmt: skip
+REASONS_EDGES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0)
 SCORE_EDGES = tuple(n / 20 for n in range(1, 20))
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -110,6 +111,17 @@ log_newest_row = Gauge(
 log_shipped = Counter("sira_log_shipped_total", "Rows shipped to Postgres.")
 log_ship_failures = Counter("sira_log_ship_failures_total", "Failed attempts to ship rows.")
 log_refused = Counter("sira_log_refused_total", "Rows that Postgres refused; they are set aside in the spool.")
+reasons_seconds = Histogram(
+    "sira_reasons_seconds",
+    "Time to explain one event, or its share of a batch.",
+    ["product", "method"],
+    buckets=REASONS_EDGES,
+)
+reasons_not_additive = Counter(
+    "sira_reasons_not_additive_total",
+    "Explanations that were not given because they did not add up to the score.",
+    ["product"],
+)
 model_info = Gauge(
     "sira_model_info",
     "1 for each model that is served.",

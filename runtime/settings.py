@@ -92,6 +92,7 @@ class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings
     body_timeout_seconds: float = Field(default=5.0, gt=0)
     drain_seconds: float = Field(default=5.0, ge=0)
     sync_poll_seconds: float = Field(default=3.0, gt=0)
+    reasons_background_rows: int = Field(default=128, ge=16, le=1_000)
 
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://")
     canary_tick_seconds: float = Field(default=5.0, gt=0)

@@ -53,5 +53,12 @@ class ScoringFailed(ScoringError):
         super().__init__(_REASONS[outcome])
 
 
+class ReasonsUnavailable(ScoringError):
+    """The reasons of a prediction cannot be computed yet, or ever; the message says what is missing."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"there are no reasons for this prediction: {reason}")
+
+
 class ModelTimedOut(ScoringFailed):
     """The production model took too long: the only failure of a model that a retry may not meet again."""

@@ -19,6 +19,12 @@ _PROBABILITY_STEP = 2.0**-22
 class NotAdditive(Exception):
     """The impacts do not add up to the score, so that no explanation is given."""
 
+    def __init__(self) -> None:
+        super().__init__(
+            f"the impacts do not add up to the logged score within {MAX_GAP:g}, so that they are not given;"
+            " sira_reasons_not_additive_total counts this"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Impacts:

@@ -26,6 +26,7 @@ GET  /openapi.json                           in      in       in       in      i
 POST /v1/infer                               401     401      in       403     403      403
 POST /v1/infer/batch                         401     401      in       403     403      403
 GET  /v1/predictions/{prediction_id}         401     401      403      403     in       in
+GET  /v1/predictions/{prediction_id}/reasons 401     401      403      403     in       in
 GET  /v1/models                              401     401      403      in      in       in
 POST /v1/models                              401     401      403      403     403      in
 POST /v1/models/{model_id}/promote           401     401      403      403     403      in

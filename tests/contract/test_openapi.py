@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any
 from uuid import uuid4
@@ -136,6 +137,7 @@ def as_described(document: dict[str, Any]) -> Callable[[str, httpx.Response], An
 
 
 PRODUCT = "described"
+DEMO_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
 CANARY = "/v1/canary/{product}"
 PROMOTE = "/v1/models/{model_id}/promote"
 Check = Callable[[str, httpx.Response], Any]
@@ -178,6 +180,12 @@ def test_every_scoring_answer_is_described_to_its_last_field(
     as_described("/v1/infer/batch", client.post("/v1/infer/batch", json=batch, headers=service))
     stored = f"/v1/predictions/{answer['prediction_id']}"
     as_described("/v1/predictions/{prediction_id}", once_there(lambda: client.get(stored, headers=person)))
+    reasons = "/v1/predictions/{prediction_id}/reasons"
+    as_described(reasons, client.get(f"{stored}/reasons", headers=person))
+    demo = {"event_id": f"described-{uuid4()}", "product": "fraud_score", "payload": DEMO_PAYLOAD}
+    explained = client.post("/v1/infer", json=demo, headers=service).json()["prediction_id"]
+    ask = partial(client.get, f"/v1/predictions/{explained}/reasons", headers=person)
+    assert as_described(reasons, once_there(ask))["background"]["source"] == "reference"
     label = {"event_id": event["event_id"], "product": PRODUCT, "label": "fraud", "source": "review"}
     labels = [{**label, "labelled_at": LABELLED_AT}]
     as_described("/v1/labels", client.post("/v1/labels", json=labels, headers=service))

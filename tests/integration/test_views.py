@@ -142,7 +142,14 @@ def test_old_days_are_dropped_and_the_last_thirty_never(connection: Connection) 
         connection.execute("SELECT sira_drop_partitions(%s)", ((today - timedelta(days=29)).date(),))
 
 
-LOGS = ("sira_predictions", "sira_paired_predictions", "sira_audit_log", "sira_canary_rollback_log", "sira_labels")
+LOGS = (
+    "sira_predictions",
+    "sira_paired_predictions",
+    "sira_audit_log",
+    "sira_canary_rollback_log",
+    "sira_labels",
+    "sira_prediction_reasons",
+)
 
 
 @pytest.mark.parametrize("table", LOGS)
@@ -162,6 +169,10 @@ sira_paired_predictions       INSERT
 sira_audit_log                INSERT
 sira_canary_rollback_log      INSERT
 sira_labels                   INSERT
+sira_reasons_backgrounds      INSERT
+sira_model_backgrounds        INSERT
+sira_prediction_reasons       INSERT
+sira_model_importance         INSERT UPDATE
 sira_canary_phases            INSERT
 sira_canary_fuse_trips        INSERT
 sira_canary_verdicts          INSERT DELETE

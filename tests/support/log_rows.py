@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from runtime.postgres import connect
 from scoring.log.prediction import PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
 from scoring.log.spool import Spool, SpoolError
 from scoring.log.spool_file import Target
+from scoring.log.store import prepare_shipping, ship
 
 MODEL_ID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 
@@ -61,6 +63,14 @@ def paired(row: Prediction, **values: Any) -> PairedPrediction:
         "production_decision": "allow",
     }
     return PairedPrediction(**{**known, **values})
+
+
+def ship_rows(database_url: str, rows: Sequence[Prediction]) -> None:
+    """Insert rows as the shipper does."""
+    with connect(database_url, name="tests", autocommit=True) as shipping:
+        prepare_shipping(shipping)
+        with shipping.transaction():
+            ship(shipping, {"predictions": [copy_text(rows)]})
 
 
 def append(spool: Spool, rows: Sequence[Any], target: Target = "predictions") -> None:

@@ -69,6 +69,9 @@ ACCESS = {
         reads={"sira_canary_config"},
         calls={"sira_histogram_add", "sira_latency_bin"},
     ),
+    "scoring/reasons": Access(
+        writes={"sira_reasons_backgrounds", "sira_model_backgrounds"}, reads={"sira_predictions"}
+    ),
     "scoring/models": Access(reads={"sira_canary_config"}),
 }
 # The shipper counts evidence together with the rows, which makes it exactly once (ADR 13). A rollout also starts with

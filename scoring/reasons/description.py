@@ -1,0 +1,130 @@
+"""What callers get as the reasons of a prediction: its fields by absolute impact."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from registry.signature import Value
+from scoring.reasons.background import Source, ValueClass
+from scoring.reasons.explanation import Impacts, Method, Scale, to_log_odds, to_probability
+
+Direction = Literal["raises", "lowers", "none"]
+# Below this the score is that of the background, and the slope between two points is not known.
+_SAME = 1e-9
+
+
+class FieldReason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One field's part in a score.
+
+    `log_odds` and `probability` are its impact, from the background's mean score to this one; each adds up over the
+    fields. `log_odds` is null where it is infinite. `value_class` is where the value lies within the background.
+    """
+
+    rank: int
+    field: str
+    value_class: ValueClass
+    direction: Direction
+    log_odds: float | None
+    probability: float
+    standard_error: float | None = None
+
+
+class BaseValue(msgspec.Struct, frozen=True):
+    """What the model answers to the background: the score without any of the event's fields."""
+
+    log_odds: float | None
+    probability: float
+
+
+class LoggedField(FieldReason, frozen=True, omit_defaults=True, kw_only=True):
+    """A field's part in a score, with the value that was logged; null also stands for an absent field."""
+
+    value: Value | None
+
+
+class BackgroundUsed(msgspec.Struct, frozen=True):
+    """The frozen sample of ordinary events that the impacts are relative to."""
+
+    sha256: str
+    rows: int
+    source: Source
+
+
+class PredictionReasons(msgspec.Struct, frozen=True):
+    """Why a prediction came out as it did: the Shapley values of its payload fields, the largest first.
+
+    `scale` is the one on which base and impacts add up to the model's own margin; the other is in proportion.
+    """
+
+    prediction_id: str
+    product: str
+    model_id: str
+    model_version: str
+    artifact_sha256: str
+    score: float
+    decision: str
+    method: Method
+    scale: Scale
+    base: BaseValue
+    background: BackgroundUsed
+    fields: list[LoggedField]
+
+
+def base_value(base: float, scale: Scale) -> BaseValue:
+    probability = _probability(base, scale)
+    return BaseValue(_finite(to_log_odds(probability) if scale == "probability" else base), probability)
+
+
+def field_reasons(
+    impacts: Impacts, event: int, names: Sequence[str], classes: Sequence[ValueClass]
+) -> list[FieldReason]:
+    """Return the reasons of one event of `impacts`, the largest absolute impact first."""
+    values: list[float] = impacts.values[event].tolist()
+    errors: list[float | None] = [None] * len(values) if impacts.errors is None else impacts.errors[event].tolist()
+    as_log_odds, as_probability = _slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
+    order = sorted(range(len(values)), key=lambda place: (-abs(values[place]), place))
+    return [
+        FieldReason(
+            rank,
+            names[place],
+            classes[place],
+            _direction(values[place]),
+            _finite(values[place] * as_log_odds),
+            values[place] * as_probability,
+            errors[place],
+        )
+        for rank, place in enumerate(order, 1)
+    ]
+
+
+def with_value(reason: FieldReason, value: Any) -> LoggedField:
+    return LoggedField(**msgspec.structs.asdict(reason), value=value)
+
+
+def _slopes(base: float, margin: float, scale: Scale) -> tuple[float, float]:
+    """Return what one unit of impact is in log odds and in probability: in proportion on the scale it is not on."""
+    low, high = _probability(base, scale), _probability(margin, scale)
+    same = abs(margin - base) < _SAME
+    spread = high * (1 - high)
+    if scale == "log_odds":
+        return 1.0, spread if same else (high - low) / (margin - base)
+    if same:
+        return (1 / spread if spread else math.inf), 1.0
+    return (to_log_odds(high) - to_log_odds(low)) / (margin - base), 1.0
+
+
+def _probability(margin: float, scale: Scale) -> float:
+    # A forest's float32 sums leave [0, 1] by about 1e-7.
+    return min(max(float(to_probability(margin, scale)), 0.0), 1.0)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _direction(value: float) -> Direction:
+    if value == 0.0:
+        return "none"
+    return "raises" if value > 0 else "lowers"

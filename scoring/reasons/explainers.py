@@ -1,0 +1,100 @@
+"""The explainers of model versions: each opened once, with the version's frozen background."""
+
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.artifacts import ArtifactStore
+from registry.feed import Feed, Row
+from registry.model_version import ModelVersion
+from registry.reference import REFERENCE_SUFFIX, ReferenceRows
+from runtime.postgres import Connection
+from scoring.errors import ReasonsUnavailable
+from scoring.reasons import store
+from scoring.reasons.background import Background, ValueClasses, from_log, from_reference
+from scoring.reasons.explainer import Explainer
+
+DEFAULT_ROWS = 128
+# Tables of a few MB each.
+MAX_OPEN = 8
+# Logged payloads that are looked at for each row of a background: a new version may take fields that few have.
+_LOOKED_AT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedVersion:
+    """A version with all that its explanations need."""
+
+    version: ModelVersion
+    background: Background
+    rows: Sequence[Row]
+    feed: Feed
+    explainer: Explainer
+    classes: ValueClasses
+
+    @property
+    def names(self) -> list[str]:
+        return [field.name for field in self.version.signature.fields]
+
+
+class Explainers:
+    """Opens explainers on first use and keeps the ones used last. Safe to share between threads."""
+
+    def __init__(self, artifacts: ArtifactStore, *, rows: int = DEFAULT_ROWS) -> None:
+        self._artifacts = artifacts
+        self._rows = rows
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, ExplainedVersion] = OrderedDict()
+
+    def of(self, connection: Connection, version: ModelVersion) -> ExplainedVersion:
+        """Return the version's explainer. `connection` is in autocommit mode: the first call freezes its background.
+
+        Raises ReasonsUnavailable without a background, ArtifactError, and what onnxruntime raises.
+        """
+        with self._lock:
+            found = self._open.get(version.model_id)
+            if found is None:
+                found = self._opened(version, self._background(connection, version))
+                self._open[version.model_id] = found
+                if len(self._open) > MAX_OPEN:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(version.model_id)
+            return found
+
+    def _background(self, connection: Connection, version: ModelVersion) -> Background:
+        if not store.reasons_exist(connection):
+            raise ReasonsUnavailable("the database lacks migration 003: run `python -m migrations up`")
+        if frozen := store.find_background(connection, version.model_id):
+            return frozen
+        background = self._from_reference(version)
+        if background is None:
+            payloads = store.allowed_payloads(connection, version.product, _LOOKED_AT * self._rows)
+            background = from_log(payloads, version.signature, self._rows)
+        if background is None:
+            raise ReasonsUnavailable(
+                f"the version has no background yet: it is taken from its reference rows, or from {self._rows} events"
+                " that production allowed"
+            )
+        with connection.transaction():
+            return store.freeze_background(connection, version.model_id, background)
+
+    def _from_reference(self, version: ModelVersion) -> Background | None:
+        kept = version.reference
+        if kept is None:
+            return None
+        with tempfile.TemporaryDirectory(prefix="sira-reasons-") as folder:
+            path = self._artifacts.fetch(kept.key, kept.sha256, kept.size_bytes, Path(folder), suffix=REFERENCE_SUFFIX)
+            rows = ReferenceRows.from_bytes(path.read_bytes())
+        return from_reference(rows, version.thresholds, version.signature, self._rows)
+
+    def _opened(self, version: ModelVersion, background: Background) -> ExplainedVersion:
+        signature, rows = version.signature, background.rows(version.signature)
+        with tempfile.TemporaryDirectory(prefix="sira-reasons-") as folder:
+            path = self._artifacts.fetch(version.storage_s3_key, version.sha256, version.size_bytes, Path(folder))
+            artifact = path.read_bytes()
+        explainer = Explainer(signature, artifact, rows)
+        classes = ValueClasses(signature, rows)
+        return ExplainedVersion(version, background, rows, Feed(signature), explainer, classes)

@@ -1,0 +1,27 @@
+-- Statements of scoring/reasons/store.py.
+
+-- name: reasons_exist
+-- Tells if migration 003 has run.
+SELECT to_regclass('sira_prediction_reasons') IS NOT NULL
+
+-- name: find_background
+-- The frozen background of a version.
+SELECT b.sha256, m.source, b.payloads FROM sira_model_backgrounds m JOIN sira_reasons_backgrounds b USING (sha256)
+WHERE m.model_id = %(model_id)s::uuid
+
+-- name: insert_background
+-- Keep a background, unless another version has the same one.
+INSERT INTO sira_reasons_backgrounds (sha256, rows, payloads) VALUES (%(sha256)s, %(rows)s, %(payloads)s)
+ON CONFLICT (sha256) DO NOTHING
+
+-- name: freeze_background
+-- Make a background that of a version; the first one stays.
+INSERT INTO sira_model_backgrounds (model_id, sha256, source) VALUES (%(model_id)s::uuid, %(sha256)s, %(source)s)
+ON CONFLICT (model_id) DO NOTHING
+
+-- name: allowed_payloads
+-- Payloads that production allowed within a week. Ids are hashes, so that the lowest are a random sample.
+SELECT payload::text FROM sira_predictions
+WHERE day >= (now() AT TIME ZONE 'UTC')::date - 7 AND product = %(product)s AND variant = 'production'
+  AND decision = 'allow' AND outcome = 'ok'
+ORDER BY prediction_id LIMIT %(limit)s

@@ -1,0 +1,45 @@
+"""Backgrounds in Postgres. The caller owns the transaction."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+from scoring.reasons.background import Background
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+
+def reasons_exist(connection: Connection) -> bool:
+    """Return whether migration 003 has run."""
+    row = connection.execute(QUERIES["reasons_exist"]).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def find_background(connection: Connection, model_id: str) -> Background | None:
+    """Return the frozen background of a version, or None."""
+    row = connection.execute(QUERIES["find_background"], {"model_id": model_id}).fetchone()
+    return None if row is None else Background(*row)
+
+
+def freeze_background(connection: Connection, model_id: str, background: Background) -> Background:
+    """Make a background that of a version for good; return the one it has, which may be another process's."""
+    content = background.content
+    rows = content.count("\n") + 1
+    connection.execute(QUERIES["insert_background"], {"sha256": background.sha256, "rows": rows, "payloads": content})
+    connection.execute(
+        QUERIES["freeze_background"],
+        {"model_id": model_id, "sha256": background.sha256, "source": background.source},
+    )
+    frozen = find_background(connection, model_id)
+    assert frozen is not None
+    return frozen
+
+
+def allowed_payloads(connection: Connection, product: str, limit: int) -> list[dict[str, Any]]:
+    """Return payloads that production allowed within a week, a random sample."""
+    rows = connection.execute(QUERIES["allowed_payloads"], {"product": product, "limit": limit})
+    return [msgspec.json.decode(text) for (text,) in rows]

@@ -1,0 +1,44 @@
+"""Reasons as callers get them: ranked, with a direction, and adding up on both scales."""
+
+import numpy as np
+import pytest
+
+from scoring.reasons.description import base_value, field_reasons
+from scoring.reasons.explanation import Impacts, to_log_odds, to_probability
+
+NAMES, CLASSES = ("a", "b", "c"), ("low", "high", "rare")
+
+
+def reasons(*values: float, scale: str = "log_odds", base: float = -2.0):  # type: ignore[no-untyped-def]
+    impacts = Impacts("exact", scale, base, np.array([values]))  # type: ignore[arg-type]
+    return field_reasons(impacts, 0, NAMES, CLASSES)  # type: ignore[arg-type]
+
+
+def test_fields_are_ranked_by_absolute_impact_and_ties_keep_the_fields_order() -> None:
+    found = reasons(0.5, -2.0, 0.5)
+    assert [(r.rank, r.field, r.direction) for r in found] == [
+        (1, "b", "lowers"),
+        (2, "a", "raises"),
+        (3, "c", "raises"),
+    ]
+    assert reasons(0.0, 0.0, 0.0)[0].direction == "none"
+
+
+@pytest.mark.parametrize("values", [(1.0, -0.25, 3.0), (1.0, -1.0, 0.0), (0.0, 0.0, 0.0), (30.0, 20.0, -1.0)])
+def test_both_scales_add_up_to_the_score(values: tuple[float, ...]) -> None:
+    found = reasons(*values)
+    score = float(to_probability(-2.0 + sum(values), "log_odds"))
+    assert base_value(-2.0, "log_odds").probability + sum(r.probability for r in found) == pytest.approx(score)
+    assert sum(r.log_odds for r in found) == pytest.approx(sum(values))
+
+
+def test_a_forests_impacts_are_probabilities_and_their_log_odds_add_up_too() -> None:
+    found = reasons(0.3, -0.05, 0.1, scale="probability", base=0.2)
+    assert [r.probability for r in found] == [0.3, 0.1, -0.05]
+    assert sum(r.log_odds for r in found) == pytest.approx(to_log_odds(0.55) - to_log_odds(0.2))
+
+
+def test_log_odds_that_are_infinite_are_null() -> None:
+    found = reasons(0.7, 0.1, 0.0, scale="probability", base=0.2)
+    assert [r.log_odds for r in found][:2] == [None, None]
+    assert base_value(0.0, "probability").log_odds is None
