@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge import api, infer
 from edge.control import control_app
 from edge.http_body import header
+from edge.open_inference import bodies
 from edge.open_inference.endpoint import PREFIX as OPEN_INFERENCE
 from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, send_problem
 from edge.protocol import STATE_KEY
@@ -43,7 +44,9 @@ class Edge:
         serving = Serving(settings)
         serving.start()
         await serving.until_ready(READY_SECONDS)
-        routes = api.control_routes(serving.not_ready_because, serving.faults, documented=infer.ROUTES)
+        routes = api.control_routes(
+            serving.not_ready_because, serving.faults, documented=(*infer.ROUTES, *bodies.ROUTES)
+        )
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.counters.response)
         self._drain_seconds = settings.drain_seconds
         self._serving = serving

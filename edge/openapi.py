@@ -19,6 +19,7 @@ _PERSON: _Security = {"person": []}
 _SECURITY: dict[Access, list[_Security]] = {
     Access.ANYONE: [],
     Access.OPTIONAL: [{}, _PERSON],
+    Access.ANY_TOKEN: [_SERVICE, _PERSON],
     Access.VIEWER: [_PERSON],
     Access.AUDITOR: [_PERSON],
     Access.ML_OPS: [_PERSON],
@@ -61,7 +62,7 @@ def document(routes: Iterable[Route]) -> dict[str, Any]:
 
 def _types(route: Route) -> list[Any]:
     given = [kind for status in route.gives for kind in _alternatives(route, status) if not isinstance(kind, Text)]
-    return given if route.takes is None else [*given, route.takes]
+    return [*given, *(kind for kind in (route.takes, route.refusal_body) if kind is not None)]
 
 
 def _alternatives(route: Route, status: int) -> tuple[Any, ...]:
@@ -140,7 +141,10 @@ def _answers(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refusals(route: Route, schemas: Mapping[str, Any]) -> dict[str, Any]:
-    content = {CONTENT_TYPE: {"schema": schemas[repr(Problem)]}}
+    if route.refusal_body is None:
+        content = {CONTENT_TYPE: {"schema": schemas[repr(Problem)]}}
+    else:
+        content = {"application/json": {"schema": schemas[repr(route.refusal_body)]}}
     return {
         str(status): {"description": TITLES[status], "content": content, **_headers(status)}
         for status in route.refusals()

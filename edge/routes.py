@@ -13,7 +13,7 @@ from runtime.auth import Caller, Role
 from runtime.postgres import Connection, connect
 from scoring.reasons.explainers import DEFAULT_ROWS, Explainers
 
-Group = Literal["Scoring", "Models", "Canary", "Health"]
+Group = Literal["Scoring", "Open Inference", "Models", "Canary", "Health"]
 
 
 class Access(Enum):
@@ -21,6 +21,7 @@ class Access(Enum):
 
     ANYONE = "nothing"  # a token is not even looked at
     OPTIONAL = "no token, or a valid one"
+    ANY_TOKEN = "a service token, or a token of any role"
     VIEWER = "the role viewer, auditor or ml_ops"
     AUDITOR = "the role auditor or ml_ops"
     ML_OPS = "the role ml_ops"
@@ -32,6 +33,8 @@ class Access(Enum):
             return True
         if caller is None:
             return False
+        if self is Access.ANY_TOKEN:
+            return True
         if caller.role is None:
             return self in (Access.SERVICE, Access.SERVICE_OR_ML_OPS)
         needed = {
@@ -114,6 +117,7 @@ class Route:
     refuses:       statuses of problem documents, besides those that follow from the fields here.
     body_limit:    in bytes.
     upload:        whether multipart/form-data with a `file` part is taken too.
+    refusal_body:  the type of refusals' bodies, which are JSON; None for problem documents.
     local:         whether the route waits for nothing outside this process.
     """
 
@@ -131,6 +135,7 @@ class Route:
     notes: str = ""
     body_limit: int = 64 << 10
     upload: bool = False
+    refusal_body: Any = None
     local: bool = False
 
     def refusals(self) -> list[int]:
@@ -138,7 +143,7 @@ class Route:
         statuses = set(self.refuses)
         if self.access is not Access.ANYONE:
             statuses.add(401)
-        if self.access not in (Access.ANYONE, Access.OPTIONAL):
+        if self.access not in (Access.ANYONE, Access.OPTIONAL, Access.ANY_TOKEN):
             statuses.add(403)
         if self.takes is not None:
             statuses |= {400, 408, 413, 415, 422}

@@ -10,13 +10,24 @@ from starlette.types import Receive, Scope, Send
 
 from edge.http_body import header
 from edge.infer import BATCH_BODY_LIMIT, JSON_CONTENT, InferEndpoint, Scored
+from edge.open_inference.bodies import (
+    InferenceError,
+    InferenceResponse,
+    ModelMetadata,
+    ModelReady,
+    ResponseParameters,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    TensorMetadata,
+)
 from edge.open_inference.events import read_events
 from edge.open_inference.tensors import (
     InferenceRequest,
     OutputTensor,
     TensorsInvalid,
     read_request,
-    write_response,
+    write_outputs,
 )
 from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, problem_response
 from registry.feed import PayloadInvalid
@@ -75,7 +86,7 @@ class OpenInference:
 
     def _describe(
         self, matched: re.Match[str] | None, path: str, method: str, authorization: bytes | None
-    ) -> tuple[int, dict[str, Any]]:
+    ) -> tuple[int, msgspec.Struct]:
         """Return the status and body of a route that scores nothing."""
         if matched:
             _check_method(method, "GET")
@@ -84,18 +95,18 @@ class OpenInference:
             model = self._model(product, matched["version"])
             if matched["action"] == "ready":
                 # The specification names this value `ready`; a widely used client reads `live`.
-                return 200, {"name": product, "ready": True, "live": True}
+                return 200, ModelReady(product, ready=True, live=True)
             return 200, metadata(product, model)
         known = {"/v2", "/v2/health/live", "/v2/health/ready"}
         if path not in known:
             raise NoSuchPath
         _check_method(method, "GET")
         if path == "/v2":
-            return 200, {"name": NAME, "version": running_build().version, "extensions": ["binary_tensor_data"]}
+            return 200, ServerMetadata(NAME, running_build().version, ["binary_tensor_data"])
         if path == "/v2/health/live":
-            return 200, {"live": True}
+            return 200, ServerLive(live=True)
         ready = not self._not_ready_because()
-        return 200 if ready else 503, {"live": True, "ready": ready}
+        return 200 if ready else 503, ServerReady(live=True, ready=ready)
 
     async def _score(self, product: str, version: str | None, scope: Scope, receive: Receive, send: Send) -> None:
         length = header(scope["headers"], HEADER_LENGTH)
@@ -127,18 +138,17 @@ class OpenInference:
         return slot.production
 
 
-def metadata(product: str, model: OnnxModel) -> dict[str, Any]:
+def metadata(product: str, model: OnnxModel) -> ModelMetadata:
     """Return a model's metadata: one input of shape [rows] per payload field, and the outputs."""
-    return {
-        "name": product,
-        "versions": [model.version.version],
-        "platform": "onnxruntime_onnx",
-        "inputs": [
-            {"name": field.name, "datatype": _DATATYPES[field.kind], "shape": [-1]}
-            for field in model.version.signature.inputs.fields
+    return ModelMetadata(
+        name=product,
+        versions=[model.version.version],
+        platform="onnxruntime_onnx",
+        inputs=[
+            TensorMetadata(field.name, _DATATYPES[field.kind], [-1]) for field in model.version.signature.inputs.fields
         ],
-        "outputs": [{"name": name, "datatype": datatype, "shape": [-1]} for name, datatype in OUTPUTS.items()],
-    }
+        outputs=[TensorMetadata(name, datatype, [-1]) for name, datatype in OUTPUTS.items()],
+    )
 
 
 def _read(
@@ -174,23 +184,23 @@ def _write(
     *,
     generated: bool,
 ) -> Scored:
-    head: dict[str, Any] = {"model_name": product, "model_version": model.version.version}
-    if request.id:
-        head["id"] = request.id
-    if generated:
-        head["parameters"] = {"event_id_generated": True, "event_id": [event["event_id"] for event in events]}
+    ids = ResponseParameters(event_id_generated=True, event_id=[event["event_id"] for event in events])
     outputs = [
         OutputTensor(name, datatype, [getattr(answer, name) for answer in answers])
         for name, datatype in OUTPUTS.items()
     ]
-    body, length = write_response(outputs, request, head)
+    described, tail = write_outputs(outputs, request)
+    head = InferenceResponse(product, model.version.version, described, request.id, ids if generated else None)
+    body, length = _encode(head), None
+    if tail:
+        body, length = body + tail, len(body)
     if length is None:
         return Scored(body)
     return Scored(body, ((b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % length)))
 
 
 def _check_method(method: str, allowed: str) -> None:
-    if method != allowed:
+    if method != allowed and (method, allowed) != ("HEAD", "GET"):
         raise MethodNotAllowed([allowed])
 
 
@@ -205,7 +215,7 @@ async def _send_error(send: Send, error: Exception) -> int:
     problem = msgspec.json.decode(body)
     faults = [f"{fault['pointer']}: {fault['detail']}" for fault in problem.get("errors", ())]
     kept = [pair for pair in headers if pair[0] not in (b"content-type", b"content-length")]
-    await _send(send, status, [JSON_CONTENT, *kept], _encode({"error": "; ".join(faults) or problem["detail"]}))
+    await _send(send, status, [JSON_CONTENT, *kept], _encode(InferenceError("; ".join(faults) or problem["detail"])))
     return status
 
 

@@ -81,11 +81,10 @@ class Tensor(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(InferenceRequest).decode
-_encode = msgspec.json.Encoder().encode
 
 
 def read_request(body: bytes, header_length: int | None) -> tuple[InferenceRequest, list[Tensor]]:
-    """A request and its decoded inputs. `header_length` is the JSON head's size in bytes, None when all is JSON.
+    """Return a request and its decoded inputs. `header_length` is the JSON head's size in bytes, None when all is JSON.
 
     Raises TensorsInvalid, which never quotes a value.
     """
@@ -198,7 +197,7 @@ def _texts(raw: memoryview) -> Iterator[str]:
 
 
 def pack(datatype: str, values: Sequence[Any]) -> bytes:
-    """Output values in the binary tensor extension's form: little-endian, BYTES with a length before each."""
+    """Return output values in the binary tensor extension's form: little-endian, BYTES with a length before each."""
     if datatype == "BYTES":
         encoded = [str(value).encode() for value in values]
         return b"".join(struct.pack("<I", len(part)) + part for part in encoded)
@@ -213,30 +212,39 @@ class OutputTensor(msgspec.Struct, frozen=True):
     values: Sequence[Any]
 
 
-def write_response(
-    outputs: Sequence[OutputTensor], request: InferenceRequest, head: dict[str, Any]
-) -> tuple[bytes, int | None]:
-    """The body of an answer, and the length of its JSON head when tensors follow it in binary form, else None.
+class OutputParameters(msgspec.Struct, frozen=True):
+    """The size of an output whose bytes follow the JSON head."""
 
-    An output is binary when the request asks for that output so (`binary_data`), or for all (`binary_data_output`).
-    Raises TensorsInvalid for an output that does not exist.
+    binary_data_size: int
+
+
+class InferenceOutput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output of an answer, with `data` or with the size of its bytes."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
+    parameters: OutputParameters | None = None
+
+
+def write_outputs(outputs: Sequence[OutputTensor], request: InferenceRequest) -> tuple[list[InferenceOutput], bytes]:
+    """Return the outputs that the request asks for, and the bytes of those that are binary.
+
+    Without a wish all are returned. An output is binary when the request asks for that output so (`binary_data`), or
+    for all (`binary_data_output`).
     """
     wanted = {output.name: output.parameters for output in request.outputs}
-    if unknown := sorted(wanted.keys() - {output.name for output in outputs}):
-        names = ", ".join(output.name for output in outputs)
-        raise TensorsInvalid([f"no output {', '.join(unknown)}: the outputs are {names}"])
     all_binary = request.parameters.get("binary_data_output") is True
     described, tail = [], []
     for output in outputs:
         if wanted and output.name not in wanted:
             continue
-        one: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": [len(output.values)]}
+        head = (output.name, output.datatype, [len(output.values)])
         if wanted.get(output.name, {}).get("binary_data", all_binary) is True:
             raw = pack(output.datatype, output.values)
-            one["parameters"] = {"binary_data_size": len(raw)}
+            described.append(InferenceOutput(*head, parameters=OutputParameters(len(raw))))
             tail.append(raw)
         else:
-            one["data"] = list(output.values)
-        described.append(one)
-    body = _encode({**head, "outputs": described})
-    return (body + b"".join(tail), len(body)) if tail else (body, None)
+            described.append(InferenceOutput(*head, data=list(output.values)))
+    return described, b"".join(tail)

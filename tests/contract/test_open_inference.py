@@ -132,6 +132,20 @@ def test_another_method_is_refused(client: httpx.Client) -> None:
     error(client.post(MODEL), 405)
 
 
+def test_a_head_request_has_the_answer_of_a_get_without_its_body(client: httpx.Client) -> None:
+    answered = client.head(MODEL)
+    assert (answered.status_code, answered.content) == (200, b"")
+
+
+def test_a_product_name_may_be_percent_encoded(client: httpx.Client) -> None:
+    assert client.get("/v2/models/%63ards").json()["name"] == "cards"
+
+
+def test_an_event_id_given_twice_is_one_prediction(client: httpx.Client) -> None:
+    found = outputs(infer(client, amounts(1, 1), parameters={"event_id": ["twice", "twice"]}))
+    assert len(set(found["prediction_id"])) == 1
+
+
 def test_models_and_scores_need_the_token(client: httpx.Client) -> None:
     for method, path in (("GET", MODEL), ("GET", f"{MODEL}/ready"), ("POST", f"{MODEL}/infer")):
         error(httpx.request(method, client.base_url.join(path)), 401)
