@@ -4,6 +4,7 @@ The CLI's process imports this, and so does every worker: nothing here starts, c
 """
 
 import os
+from typing import Any
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the imports they govern
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
@@ -45,6 +46,13 @@ class SiraInference:
             Settings.load().make_folders()
         except SettingsInvalid as invalid:
             raise SystemExit(str(invalid)) from None
+
+    @bentoml.api(route="/v1/infer")
+    async def infer(
+        self, event_id: str, product: str, payload: dict[str, Any], routing_key: str | None = None
+    ) -> dict[str, Any]:
+        """Score one event; see /docs. Declared for BentoML's clients: the edge answers this path before BentoML."""
+        raise AssertionError("the edge answers /v1/infer")
 
     @bentoml.on_startup
     async def start(self) -> None:

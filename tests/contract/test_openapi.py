@@ -140,6 +140,7 @@ def as_described(document: dict[str, Any]) -> Callable[[str, httpx.Response], An
 
 PRODUCT = "described"
 DEMO_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
+OPEN_INFER = "/v2/models/{product}/infer"
 CANARY = "/v1/canary/{product}"
 PROMOTE = "/v1/models/{model_id}/promote"
 Check = Callable[[str, httpx.Response], Any]
@@ -180,6 +181,8 @@ def test_every_scoring_answer_is_described_to_its_last_field(
     as_described("/v1/infer", client.post("/v1/infer", json={"event_id": ""}, headers=service))
     batch = {"events": [event, {**event, "payload": {}}]}
     as_described("/v1/infer/batch", client.post("/v1/infer/batch", json=batch, headers=service))
+    rows = {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP32", "data": [1]}]}
+    as_described(OPEN_INFER, client.post(OPEN_INFER.format(product=PRODUCT), json=rows, headers=service))
     stored = f"/v1/predictions/{answer['prediction_id']}"
     as_described("/v1/predictions/{prediction_id}", once_there(lambda: client.get(stored, headers=person)))
     reasons = "/v1/predictions/{prediction_id}/reasons"
