@@ -46,7 +46,7 @@ class TensorMetadata(msgspec.Struct, frozen=True):
     shape: list[int]
 
 
-class ModelMetadata(msgspec.Struct, frozen=True):
+class ServedModelMetadata(msgspec.Struct, frozen=True):
     """A product's production model: one input per payload field, in the model's order."""
 
     name: str
@@ -107,7 +107,12 @@ ROUTES = (
         for path in (_MODEL, _VERSION)
         for route in (
             _route(
-                "GET", path, Access.ANY_TOKEN, "Describe a product's production model", ModelMetadata, refuses=(404,)
+                "GET",
+                path,
+                Access.ANY_TOKEN,
+                "Describe a product's production model",
+                ServedModelMetadata,
+                refuses=(404,),
             ),
             _route("GET", f"{path}/ready", Access.ANY_TOKEN, "Show whether it can score", ModelReady, refuses=(404,)),
             _route(

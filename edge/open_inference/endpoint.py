@@ -13,9 +13,9 @@ from edge.infer import BATCH_BODY_LIMIT, JSON_CONTENT, InferEndpoint, Scored
 from edge.open_inference.bodies import (
     InferenceError,
     InferenceResponse,
-    ModelMetadata,
     ModelReady,
     ResponseParameters,
+    ServedModelMetadata,
     ServerLive,
     ServerMetadata,
     ServerReady,
@@ -138,9 +138,9 @@ class OpenInference:
         return slot.production
 
 
-def metadata(product: str, model: OnnxModel) -> ModelMetadata:
+def metadata(product: str, model: OnnxModel) -> ServedModelMetadata:
     """Return a model's metadata: one input of shape [rows] per payload field, and the outputs."""
-    return ModelMetadata(
+    return ServedModelMetadata(
         name=product,
         versions=[model.version.version],
         platform="onnxruntime_onnx",
