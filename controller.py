@@ -27,6 +27,7 @@ from runtime.auth import Authenticator
 from runtime.build import running_build
 from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsInvalid
+from scoring.reasons import store as reasons_store
 
 log = logging.getLogger("sira.controller")
 
@@ -62,7 +63,7 @@ def main() -> None:
         listening = socket.create_server((settings.controller_host, settings.control_port), backlog=256)
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
-    controller = Controller(settings, monitoring_jobs())
+    controller = Controller(settings, (*monitoring_jobs(), *reasons_jobs(settings.retention_days)))
     config = uvicorn.Config(
         _app(settings, controller),
         http=DirectProtocol,
@@ -88,6 +89,16 @@ def monitoring_jobs() -> tuple[PeriodicJob, ...]:
     return (
         PeriodicJob("watch_decisions", BUCKET_SECONDS, Watch().look, first=5),
         PeriodicJob("drop_decisions", 3600, monitoring_store.drop_decisions, first=120),
+    )
+
+
+def reasons_jobs(retention_days: int) -> tuple[PeriodicJob, ...]:
+    """The jobs that maintain the tables of reasons."""
+    return (
+        PeriodicJob("make_reasons_partitions", 3600, reasons_store.make_partitions),
+        PeriodicJob(
+            "drop_reasons_partitions", 3600, lambda c: reasons_store.drop_partitions(c, retention_days), first=60
+        ),
     )
 
 

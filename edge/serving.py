@@ -21,6 +21,8 @@ from scoring.log.shipper import Shipper
 from scoring.log.spool import Spool
 from scoring.models.slots import ModelSlots
 from scoring.models.sync import ModelSync
+from scoring.reasons.queue import ReasonsQueue
+from scoring.reasons.shares import Shares
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
@@ -55,12 +57,16 @@ class Serving:
         self._sync = ModelSync(
             self._slots, artifacts, settings.model_dir, database_url, poll_seconds=settings.sync_poll_seconds
         )
+        self._reasons = ReasonsQueue(
+            self.resources.explainers, self._spool, database_url, Shares(settings.reasons_shares)
+        )
         self._scorer = Scorer(
             self._slots,
             self._spool,
             self._telemetry,
             cache_max_items=settings.cache_max_items,
             process=f"{socket.gethostname()}/{os.getpid()}",
+            reasons=self._reasons,
         )
         self.infer = InferEndpoint(
             self._scorer,
@@ -79,6 +85,7 @@ class Serving:
         metrics.record_build(running_build())
         self._shipper.start()
         self._sync.start()
+        self._reasons.start()
         self._ticking = loop.create_task(self._tick())
 
     async def until_ready(self, seconds: float) -> None:
@@ -95,6 +102,7 @@ class Serving:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._ticking
         self._scorer.close()
+        await asyncio.to_thread(self._reasons.stop, 1.0)
         await asyncio.to_thread(self._sync.stop, 1.0)
         await asyncio.to_thread(self._shipper.stop, drain_seconds)
         await asyncio.to_thread(self._spool.close)

@@ -117,6 +117,11 @@ reasons_seconds = Histogram(
     ["product", "method"],
     buckets=REASONS_EDGES,
 )
+reasons_dropped = Counter(
+    "sira_reasons_dropped_total",
+    "Predictions whose reasons were wanted and not stored, because of a full queue or spool, or a fault.",
+    ["product", "reason"],
+)
 reasons_not_additive = Counter(
     "sira_reasons_not_additive_total",
     "Explanations that were not given because they did not add up to the score.",
@@ -153,6 +158,8 @@ def begin_at_zero(product: str, variant: str) -> None:
     inference_latency.labels(product, variant)
     cache_hits.labels(product)
     cache_misses.labels(product)
+    reasons_not_additive.labels(product)
+    reasons_dropped.labels(product, "queue_full")
 
 
 def record_build(build: Build) -> None:

@@ -1,6 +1,8 @@
 """Settings: the only code that reads the environment, as a frozen model that is built once per process."""
 
+import re
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
@@ -8,6 +10,9 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32
+_SHARE = re.compile(
+    r"(?:(?P<product>[a-z0-9][a-z0-9_.-]{0,63})/)?(?P<decision>allow|review|block)=(?P<share>\d*\.?\d+)"
+)
 _SECRETS = ("jwt_secret", "internal_service_token", "internal_service_token_previous")
 
 
@@ -17,6 +22,15 @@ class SettingsInvalid(Exception):
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
         super().__init__("settings: " + "; ".join(faults))
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonsShare:
+    """The share of one decision's predictions that are explained; `product` None: of every product."""
+
+    product: str | None
+    decision: str
+    share: float
 
 
 class _Environment(BaseSettings):
@@ -93,6 +107,7 @@ class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings
     drain_seconds: float = Field(default=5.0, ge=0)
     sync_poll_seconds: float = Field(default=3.0, gt=0)
     reasons_background_rows: int = Field(default=128, ge=16, le=1_000)
+    reasons_share: str = "review=1,block=1"
 
     prometheus_url: str | None = Field(default=None, pattern=r"^https?://")
     canary_tick_seconds: float = Field(default=5.0, gt=0)
@@ -100,6 +115,17 @@ class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings
     retention_days: int = Field(default=400, ge=31)
     controller_host: str = "127.0.0.1"
     control_port: int = Field(default=3000, ge=1, le=65535)
+
+    @field_validator("reasons_share")
+    @classmethod
+    def _is_shares(cls, value: str) -> str:
+        _shares(value)
+        return value
+
+    @property
+    def reasons_shares(self) -> tuple[ReasonsShare, ...]:
+        """The shares of predictions that are explained, as REASONS_SHARE lists them."""
+        return _shares(self.reasons_share)
 
     @model_validator(mode="after")
     def _secrets_differ(self) -> Self:
@@ -119,6 +145,18 @@ class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings
                 faults.append(f"{name} {folder} cannot be written: {error.strerror}")
         if faults:
             raise SettingsInvalid(faults)
+
+
+def _shares(text: str) -> tuple[ReasonsShare, ...]:
+    found = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        matched = _SHARE.fullmatch(part)
+        if matched is None or not 0 <= float(matched["share"]) <= 1:
+            raise ValueError(
+                "must list shares from 0 to 1 by decision, some for one product: review=1,block=1,cards/block=0.1"
+            )
+        found.append(ReasonsShare(matched["product"], matched["decision"], float(matched["share"])))
+    return tuple(found)
 
 
 def _fault(error: object) -> str:

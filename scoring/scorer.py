@@ -21,6 +21,7 @@ from scoring.log.prediction import FuseTripRow, Prediction, copy_text
 from scoring.log.spool import Spool, SpoolError
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
+from scoring.reasons.queue import ReasonsQueue
 from scoring.telemetry import Telemetry
 
 log = logging.getLogger("sira.scoring.scorer")
@@ -38,12 +39,14 @@ class Scorer:
         cache_max_items: int,
         process: str,
         production_timeout_seconds: float = 1.0,
+        reasons: ReasonsQueue | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._slots = slots
         self._spool = spool
         self._telemetry = telemetry
         self._process = process
+        self._reasons = reasons
         self._lanes = Lanes()
         self._pairing = Pairing(self._lanes, spool, telemetry)
         self._batching = Batching(
@@ -158,6 +161,8 @@ class Scorer:
                         row.cached,
                     )
                 )  # fmt: skip
+            if self._reasons is not None:
+                self._reasons.offer(job.model.version, job.row, row)
             if job.rollout and row.outcome == "ok" and _is_paired(job, job.rollout):
                 self._pairing.add(job, row.prediction_id)
 

@@ -97,7 +97,28 @@ class FuseTripRow(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def copy_text(rows: Iterable[Prediction | PairedPrediction | FuseTripRow]) -> bytes:
+class ReasonsRow(msgspec.Struct, frozen=True, gc=False):
+    """A row of sira_prediction_reasons: why a prediction came out as it did. `reasons` is JSON."""
+
+    prediction_id: str
+    created_at: float
+    product: str
+    model_id: str
+    decision: Decision
+    background_sha256: str
+    method: str
+    scale: str
+    base: float
+    reasons: str
+
+    def copy_line(self) -> str:
+        return (
+            f"{self.prediction_id}\t{self.created_at!r}\t{self.product}\t{self.model_id}\t{self.decision}\t"
+            f"{self.background_sha256}\t{self.method}\t{self.scale}\t{self.base!r}\t{_text(self.reasons)}\n"
+        )
+
+
+def copy_text(rows: Iterable[Prediction | PairedPrediction | FuseTripRow | ReasonsRow]) -> bytes:
     """Return rows of one table as COPY text. The spool holds these bytes, and the shipper sends them unchanged."""
     return "".join([row.copy_line() for row in rows]).encode()
 

@@ -13,7 +13,10 @@ CREATE TEMP TABLE IF NOT EXISTS staged_paired (
     ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS staged_trips (
     rollout_id uuid, process text, tripped_at float8, requests bigint, errors bigint, production_failing boolean)
-    ON COMMIT DELETE ROWS
+    ON COMMIT DELETE ROWS;
+CREATE TEMP TABLE IF NOT EXISTS staged_reasons (
+    prediction_id uuid, created_at float8, product text, model_id uuid, decision text, background_sha256 text,
+    method text, scale text, base float8, reasons jsonb) ON COMMIT DELETE ROWS
 
 -- name: lock_rollouts
 -- A tick that seals evidence and this transaction wait for each other, so that no row enters a sealed bucket.
@@ -158,6 +161,15 @@ SELECT count(*) FROM inserted
 -- Insert the fuses that opened; repeated rows are ignored.
 INSERT INTO sira_canary_fuse_trips (rollout_id, process, tripped_at, requests, errors, production_failing)
 SELECT rollout_id, process, to_timestamp(tripped_at), requests, errors, production_failing FROM staged_trips
+ON CONFLICT DO NOTHING
+
+-- name: ship_reasons
+-- Insert reasons that are not stored yet; those of a repeated event are the same.
+INSERT INTO sira_prediction_reasons
+    (prediction_id, day, created_at, product, model_id, decision, background_sha256, method, scale, base, reasons)
+SELECT prediction_id, (to_timestamp(created_at) AT TIME ZONE 'UTC')::date, to_timestamp(created_at), product, model_id,
+       decision, background_sha256, method, scale, base, reasons
+FROM staged_reasons
 ON CONFLICT DO NOTHING
 
 -- name: find_prediction

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
 """
 
-Target = Literal["predictions", "paired", "trips"]
+Target = Literal["predictions", "paired", "trips", "reasons"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shi
     paired = connection.execute(QUERIES["ship_paired"]).fetchone() if "paired" in lines else (0,)
     if "trips" in lines:
         connection.execute(QUERIES["ship_fuse_trips"])
+    if "reasons" in lines:
+        connection.execute(QUERIES["ship_reasons"])
     assert predictions is not None
     assert paired is not None
     return Shipment(predictions[0], paired[0])

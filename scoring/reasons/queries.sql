@@ -25,3 +25,12 @@ SELECT payload::text FROM sira_predictions
 WHERE day >= (now() AT TIME ZONE 'UTC')::date - 7 AND product = %(product)s AND variant = 'production'
   AND decision = 'allow' AND outcome = 'ok'
 ORDER BY prediction_id LIMIT %(limit)s
+
+-- name: make_reasons_partitions
+-- Create the partitions of reasons for yesterday, today and the coming days.
+SELECT sira_make_reasons_partitions((now() AT TIME ZONE 'UTC')::date - 1,
+                                    (now() AT TIME ZONE 'UTC')::date + %(days)s::int)
+
+-- name: drop_reasons_partitions
+-- Drop the days of reasons that are older than the retention.
+SELECT sira_drop_reasons_partitions((now() AT TIME ZONE 'UTC')::date - %(days)s::int)

@@ -1,4 +1,4 @@
-"""Backgrounds in Postgres. The caller owns the transaction."""
+"""Backgrounds in Postgres, and upkeep of the tables of reasons. The caller owns the transaction."""
 
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from runtime.postgres import Connection
 from runtime.queries import load_queries
 from scoring.reasons.background import Background
 
+DAYS_AHEAD = 7
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 
@@ -43,3 +44,21 @@ def allowed_payloads(connection: Connection, product: str, limit: int) -> list[d
     """Return payloads that production allowed within a week, a random sample."""
     rows = connection.execute(QUERIES["allowed_payloads"], {"product": product, "limit": limit})
     return [msgspec.json.decode(text) for (text,) in rows]
+
+
+def make_partitions(connection: Connection) -> int:
+    """Create the partitions of the coming days; return how many were new, 0 before migration 003."""
+    return _count(connection, "make_reasons_partitions", DAYS_AHEAD)
+
+
+def drop_partitions(connection: Connection, retention_days: int) -> int:
+    """Drop whole days of reasons older than the retention; return the number of partitions."""
+    return _count(connection, "drop_reasons_partitions", retention_days)
+
+
+def _count(connection: Connection, query: str, days: int) -> int:
+    if not reasons_exist(connection):
+        return 0
+    row = connection.execute(QUERIES[query], {"days": days}).fetchone()
+    assert row is not None
+    return int(row[0])

@@ -14,6 +14,7 @@ from scoring.log.prediction import Prediction
 from scoring.log.spool import Spool
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
+from scoring.reasons.queue import ReasonsQueue
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
@@ -89,12 +90,14 @@ def in_room(
     cache_max_items: int = 1000,
     spool_max_bytes: int = 1 << 26,
     production_timeout_seconds: float = 2.0,
+    reasons: Callable[[Spool], ReasonsQueue] | None = None,
 ) -> T:
     """What `do` gives, done on a fresh event loop with everything closed after it."""
 
     async def run() -> T:
         slots, telemetry = ModelSlots(), Telemetry()
         spool = Spool.open(folder / "spool", limit_bytes=spool_max_bytes)
+        queue = reasons(spool) if reasons else None
         scorer = Scorer(
             slots,
             spool,
@@ -102,11 +105,14 @@ def in_room(
             cache_max_items=cache_max_items,
             process="tests/1",
             production_timeout_seconds=production_timeout_seconds,
+            reasons=queue,
         )
         try:
             return await do(Room(slots, spool, telemetry, scorer))
         finally:
             scorer.close()
+            if queue:
+                queue.stop(10)
             await asyncio.to_thread(spool.close)
 
     return asyncio.run(run())

@@ -65,12 +65,15 @@ ACCESS = {
             "sira_canary_evidence",
             "sira_canary_paired_evidence",
             "sira_canary_fuse_trips",
+            "sira_prediction_reasons",
         },
         reads={"sira_canary_config"},
         calls={"sira_histogram_add", "sira_latency_bin"},
     ),
     "scoring/reasons": Access(
-        writes={"sira_reasons_backgrounds", "sira_model_backgrounds"}, reads={"sira_predictions"}
+        writes={"sira_reasons_backgrounds", "sira_model_backgrounds"},
+        reads={"sira_predictions"},
+        calls={"sira_make_reasons_partitions", "sira_drop_reasons_partitions"},
     ),
     "scoring/models": Access(reads={"sira_canary_config"}),
 }

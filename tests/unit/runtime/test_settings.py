@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.settings import ArtifactSettings, DatabaseSettings, Settings, SettingsInvalid, TokenSettings
+from runtime.settings import ArtifactSettings, DatabaseSettings, ReasonsShare, Settings, SettingsInvalid, TokenSettings
 
 GOOD = {
     "DATABASE_URL": "postgresql://sira:hunter2hunter2@db/sira",
@@ -45,6 +45,27 @@ def test_four_variables_are_enough_and_the_rest_has_the_contract_s_defaults(envi
     assert settings.canary_tick_seconds == 5.0
     assert settings.control_port == 3000
     assert settings.internal_service_token_previous is None
+
+
+def test_reviews_and_blocks_are_explained_by_default(environment: Environment) -> None:
+    environment()
+    assert Settings.load().reasons_shares == (ReasonsShare(None, "review", 1.0), ReasonsShare(None, "block", 1.0))
+
+
+def test_a_share_may_be_one_products_own_and_an_empty_list_is_none(environment: Environment) -> None:
+    environment(REASONS_SHARE="allow=.01, cards.eu/block=0")
+    assert Settings.load().reasons_shares == (
+        ReasonsShare(None, "allow", 0.01),
+        ReasonsShare("cards.eu", "block", 0.0),
+    )
+    environment(REASONS_SHARE="")
+    assert Settings.load().reasons_shares == ()
+
+
+@pytest.mark.parametrize("wrong", ["block", "block=1.1", "block=-1", "deny=1", "block=1;review=1", "Cards/block=1"])
+def test_a_share_that_cannot_be_read_is_a_fault(environment: Environment, wrong: str) -> None:
+    environment(REASONS_SHARE=wrong)
+    assert [fault.partition(" must list")[0] for fault in faults()] == ["REASONS_SHARE"]
 
 
 def test_every_missing_variable_is_named_at_once(environment: Environment) -> None:
