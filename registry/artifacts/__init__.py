@@ -8,9 +8,10 @@ from registry.artifacts.backend import (
     ArtifactNotWritten,
     ArtifactStoreUnreachable,
     ArtifactTooLarge,
+    Backend,
     Progress,
 )
-from registry.artifacts.store import ArtifactStore, open_store, sha256_of
+from registry.artifacts.store import ArtifactStore, open_backend, open_store, sha256_of
 
 __all__ = [
     "AccessDenied",
@@ -21,7 +22,9 @@ __all__ = [
     "ArtifactStore",
     "ArtifactStoreUnreachable",
     "ArtifactTooLarge",
+    "Backend",
     "Progress",
+    "open_backend",
     "open_store",
     "sha256_of",
 ]

@@ -42,6 +42,12 @@ class FolderBackend:
         except OSError as failed:
             raise ArtifactNotWritten(key, self._root, failed.strerror or type(failed).__name__) from None
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys of all files below a folder, in order."""
+        for path in sorted(self._path(prefix).rglob("*")):
+            if path.is_file():
+                yield str(path.relative_to(self._root))
+
     def _path(self, key: str) -> Path:
         path = (self._root / key).resolve()
         if not path.is_relative_to(self._root):  # a key may come from a request

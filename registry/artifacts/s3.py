@@ -53,6 +53,13 @@ class S3Backend:
         with self._named_errors(key):
             self._client.upload_file(str(path), self._bucket, key, Callback=progress, Config=transfer)
 
+    def keys(self, prefix: str) -> Iterator[str]:
+        """Yield the keys that begin with `prefix`, in order."""
+        with self._named_errors(prefix):
+            for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix):
+                for found in page.get("Contents", ()):
+                    yield found["Key"]
+
     @contextlib.contextmanager
     def _named_errors(self, key: str) -> Iterator[None]:
         try:

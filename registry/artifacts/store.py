@@ -97,10 +97,15 @@ class ArtifactStore:
 
 def open_store(model_bucket: str) -> ArtifactStore:
     """Return the store at `s3://bucket/prefix` or `file:///folder` (MODEL_BUCKET)."""
+    return ArtifactStore(open_backend(model_bucket))
+
+
+def open_backend(model_bucket: str) -> Backend:
+    """Return the bytes by key at `s3://bucket/prefix` or `file:///folder`."""
     parts = urlsplit(model_bucket)
     if parts.scheme == "s3":
-        return ArtifactStore(S3Backend(parts.netloc, parts.path.strip("/")))
-    return ArtifactStore(FolderBackend(Path(unquote(parts.path))))
+        return S3Backend(parts.netloc, parts.path.strip("/"))
+    return FolderBackend(Path(unquote(parts.path)))
 
 
 def sha256_of(path: Path) -> str:

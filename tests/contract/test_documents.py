@@ -14,7 +14,9 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 # Paths inside a container, a Bento or a bucket, and files that a run creates, start otherwise.
-OUR_PATH = re.compile(r"(?:\.ci|canary|docs|edge|grafana|k8s|lab|migrations|registry|runtime|scoring|tests)/[\w./-]*")
+OUR_PATH = re.compile(
+    r"(?:\.ci|archive|canary|docs|edge|grafana|k8s|lab|migrations|registry|runtime|scoring|tests)/[\w./-]*"
+)
 
 
 def documents() -> list[Path]:

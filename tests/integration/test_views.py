@@ -186,6 +186,8 @@ sira_production_errors        INSERT UPDATE DELETE
 sira_production_decisions     INSERT DELETE
 sira_production_guard         INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
+sira_archive_days             INSERT UPDATE
+sira_shipped_hours            INSERT UPDATE DELETE
 """
 
 

@@ -20,6 +20,18 @@ class Access:
 
 
 ACCESS = {
+    "archive": Access(
+        writes={"sira_archive_days"},
+        reads={
+            "siramodel_registry",
+            "sira_predictions",
+            "sira_paired_predictions",
+            "sira_labels",
+            "sira_prediction_reasons",
+            "sira_prediction_hours",
+        },
+        calls={"sira_drop_archived_day"},
+    ),
     "canary/controller": Access(
         writes={"sira_controller_lease", "sira_canary_verdicts", "sira_production_errors"},
         reads={

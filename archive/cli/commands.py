@@ -1,0 +1,119 @@
+"""The commands of `python -m archive`: archive closed days, list them, verify them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, date, datetime
+from functools import partial
+
+import click
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
+
+from archive import closing, store
+from archive.bucket import ArchiveBucket
+from archive.cli.display import checks_table, days_table, written_table
+from archive.errors import ArchiveNotMigrated
+from archive.manifest import Folder
+from archive.verification import FolderCheck, verify_day
+from registry.artifacts import open_backend
+from runtime.command import as_json_option as as_json
+from runtime.command import console, database_connection, example, print_json, progress_bar
+from runtime.postgres import Connection, connect
+from runtime.settings import ArtifactSettings, DatabaseSettings
+
+archive_connection = partial(database_connection, "archive", statement_timeout_ms=60_000)
+# A part of 2,000,000 rows takes half a minute; a slow disk or a busy Postgres may take much longer.
+LONG_STATEMENT_MS = 3_600_000
+
+
+class _ArchiveSettings(DatabaseSettings, ArtifactSettings):
+    pass
+
+
+def _day(context: click.Context, option: click.Parameter, value: datetime | None) -> date | None:
+    return None if value is None else value.date()
+
+
+_DAY = click.DateTime(["%Y-%m-%d"])
+from_option = click.option("--from", "since", type=_DAY, callback=_day, help="First day (UTC).  [default: the oldest]")
+to_option = click.option("--to", "until", type=_DAY, callback=_day, help="Last day (UTC).  [default: the newest]")
+
+
+@click.group()
+def archive() -> None:
+    """Keep closed days of the prediction log as Parquet in MODEL_BUCKET."""
+
+
+@archive.command(epilog=example("archive status --product fraud_score --from 2026-11-01"))
+@click.option("--product")
+@from_option
+@to_option
+@as_json
+def status(product: str | None, since: date | None, until: date | None, as_json: bool) -> None:
+    """List the archived days, and the closed days that are not."""
+    with archive_connection() as connection:
+        if not store.is_migrated(connection):
+            raise ArchiveNotMigrated
+        days = store.recorded_days(connection, product=product, since=since, until=until)
+        behind = store.days_behind(connection, closing.newest_closed(datetime.now(UTC)))
+    if as_json:
+        print_json({"days": days, "not_archived": behind})
+    else:
+        console().print(days_table(days, behind))
+
+
+@archive.command("run", epilog=example("archive run --day 2026-11-26"))
+@click.option("--day", "days", type=_DAY, multiple=True, help="Archive this day only; may be repeated.")
+@as_json
+def run_command(days: tuple[datetime, ...], as_json: bool) -> None:
+    """Archive closed days now. Safe to repeat, and to kill at any point."""
+    with _long_connection() as (connection, bucket), _rows_bar("archiving", shown=not as_json) as update:
+        expected = 0
+
+        def report(folder: Folder, more: int, written: int) -> None:
+            nonlocal expected
+            expected += more
+            update(description=f"{folder.day} {folder.product} {folder.kind}", total=expected, advance=written)
+
+        wanted = [day.date() for day in days] or None
+        written = closing.run(connection, bucket, now=datetime.now(UTC), days=wanted, report=report)
+    if as_json:
+        print_json({"parts": written})
+    else:
+        console().print(written_table(written))
+
+
+@archive.command(epilog=example("archive verify --from 2026-11-01 --to 2026-11-30"))
+@from_option
+@to_option
+@as_json
+def verify(since: date | None, until: date | None, as_json: bool) -> None:
+    """Read archived days back and compare them with Postgres; exit with 1 if anything is wrong."""
+    checks: list[FolderCheck] = []
+    with _long_connection() as (connection, bucket), _rows_bar("verifying", shown=not as_json) as update:
+        closing.adopt_manifests(connection, bucket)
+        recorded = store.recorded_days(connection, since=since, until=until)
+        update(total=sum(day.rows for day in recorded))
+        for day in sorted({found.day for found in recorded}):
+            checks += verify_day(
+                connection, bucket, day, verified=lambda folder, rows: update(description=str(folder.day), advance=rows)
+            )
+    if as_json:
+        print_json({"folders": checks})
+    else:
+        console().print(checks_table(checks))
+    if any(check.faults for check in checks):
+        sys.exit(1)
+
+
+@contextmanager
+def _long_connection() -> Iterator[tuple[Connection, ArchiveBucket]]:
+    settings = _ArchiveSettings.load()
+    url = settings.database_url.get_secret_value()
+    with connect(url, name="archive", autocommit=True, statement_timeout_ms=LONG_STATEMENT_MS) as connection:
+        yield connection, ArchiveBucket(open_backend(settings.model_bucket))
+
+
+def _rows_bar(description: str, *, shown: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Return a progress bar of rows."""
+    return progress_bar(description, MofNCompleteColumn(), TimeRemainingColumn(), shown=shown)

@@ -1,0 +1,64 @@
+"""A log of past days in Postgres, as shipping leaves it, and the archive over a bucket."""
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from runtime.postgres import Connection
+from scoring.log.prediction import PairedPrediction, Prediction, copy_text
+from scoring.log.store import prepare_shipping, ship
+from tests.support.log_rows import new_id, paired, prediction
+
+
+def add_version(connection: Connection, product: str, kinds: dict[str, str]) -> None:
+    """Register a version whose signature has these fields; no artifact of it exists."""
+    fields = [{"name": name, "kind": kind} for name, kind in kinds.items()]
+    connection.execute(
+        """
+        INSERT INTO siramodel_registry (product, name, version, storage_s3_key, sha256, size_bytes, signature,
+                                        thresholds)
+        VALUES (%s, 'm', %s, 'key', repeat('a', 64), 1, %s, '{"review": 0.5, "block": 0.9}')
+        """,
+        (product, new_id(), Jsonb({"fields": fields})),
+    )
+
+
+def at(day: date, hour: float = 12.0) -> float:
+    """Return a moment of a day in unix seconds."""
+    return (datetime.combine(day, time(), UTC) + timedelta(hours=hour)).timestamp()
+
+
+def days_ago(days: int) -> date:
+    return datetime.now(UTC).date() - timedelta(days=days)
+
+
+def make_partitions(connection: Connection, first: date, last: date) -> None:
+    connection.execute("SELECT sira_make_partitions(%s, %s)", (first, last))
+
+
+def ship_rows(connection: Connection, rows: Sequence[Prediction], pairs: Sequence[PairedPrediction] = ()) -> None:
+    """Ship rows as a worker does: with their hourly counts. `connection` is in autocommit mode."""
+    prepare_shipping(connection)
+    with connection.transaction():
+        ship(connection, {"predictions": [copy_text(rows)], "paired": [copy_text(pairs)]})
+
+
+def rows_of(day: date, count: int, *, prefix: str = "e", **values: Any) -> list[Prediction]:
+    """Return predictions spread over a day."""
+    return [prediction(f"{prefix}{n}", **{"created_at": at(day, 24 * n / count), **values}) for n in range(count)]
+
+
+def pairs_of(rows: Sequence[Prediction]) -> list[PairedPrediction]:
+    rollout = new_id()
+    return [paired(row, rollout_id=rollout, phase=1) for row in rows]
+
+
+def add_labels(connection: Connection, product: str, event_ids: Sequence[str], received_at: float) -> None:
+    for event_id in event_ids:
+        connection.execute(
+            "INSERT INTO sira_labels (product, event_id, label, source, labelled_at, received_at)"
+            " VALUES (%s, %s, 'fraud', 'chargeback', to_timestamp(%s), to_timestamp(%s))",
+            (product, event_id, received_at, received_at),
+        )
