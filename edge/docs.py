@@ -1,16 +1,34 @@
 """GET /openapi.json and GET /docs: every route of a process, described."""
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from edge.openapi import document
 from edge.routes import Access, Call, Reply, Route, Text
 
+_HERE = Path(__file__).parent
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-    (Path(__file__).parent / "docs.html.j2").read_text()
+    (_HERE / "docs.html.j2").read_text()
+)
+_STYLE, _SCRIPT = ((_HERE / name).read_text() for name in ("docs.css", "docs.js"))
+
+
+def _source(text: str) -> str:
+    """Return the source of an inline text for a Content-Security-Policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+# The page loads nothing, and its script reaches this server only.
+POLICY = (
+    f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; connect-src 'self';"
+    " img-src data:; base-uri 'none'; form-action 'none'"
 )
 
 
@@ -34,7 +52,15 @@ def docs_routes(documented: Iterable[Route]) -> tuple[Route, ...]:
         ),
     )  # fmt: skip
     described = document((*documented, *own))
-    written = _PAGE.render(document=described, groups=_grouped(described), example=_example)
+    written = _PAGE.render(
+        document=described,
+        groups=_grouped(described),
+        example=_example,
+        sample=lambda operation: _sample_body(operation, described["components"]["schemas"]),
+        policy=POLICY,
+        style=Markup(_STYLE),
+        script=Markup(_SCRIPT),
+    )
     return own
 
 
@@ -57,3 +83,26 @@ def _example(method: str, path: str, operation: Mapping[str, Any]) -> str:
     elif operation["security"] and {} not in operation["security"]:
         words.append('-H "Authorization: Bearer $ML_OPS_TOKEN"')
     return " ".join(words)
+
+
+def _sample_body(operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
+    """Return a body with the fields that an operation requires, as JSON to be edited."""
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return json.dumps(_sample(schema, schemas), indent=2)
+
+
+def _sample(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        return _sample(schemas[schema["$ref"].rpartition("/")[2]], schemas)
+    if "examples" in schema:
+        return schema["examples"][0]
+    for choice in ("enum", "anyOf"):
+        if choice in schema:
+            first = schema[choice][0]
+            return _sample(first, schemas) if choice == "anyOf" else first
+    if schema.get("type") == "object":
+        required = schema.get("required", ())
+        return {name: _sample(schema["properties"][name], schemas) for name in required}
+    if schema.get("type") == "array":
+        return [_sample(schema["items"], schemas)] if schema.get("items") else []
+    return {"string": "", "integer": 1, "number": 1.0, "boolean": True}.get(schema.get("type", ""))

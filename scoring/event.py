@@ -17,15 +17,19 @@ Scalar = Annotated[
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
+# One of the demo's.
+_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
+
+
 class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
     """One transaction. `payload` has a field for each that the product's model takes; others are logged, not scored.
 
     `routing_key` keeps a card or a customer with one model during a canary; it is the event_id unless given.
     """
 
-    event_id: Id
-    product: Id
-    payload: Annotated[dict[str, Scalar], Meta(max_length=MAX_FIELDS)]
+    event_id: Annotated[Id, Meta(examples=["payment-17"])]
+    product: Annotated[Id, Meta(examples=["fraud_score"])]
+    payload: Annotated[dict[str, Scalar], Meta(max_length=MAX_FIELDS, examples=[_PAYLOAD])]
     routing_key: Id | None = None
 
 
