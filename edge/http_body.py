@@ -85,10 +85,16 @@ def from_form(kind: type[msgspec.Struct], texts: dict[str, str]) -> Any:
     return read(kind, {name: _from_text(types.get(name), text) for name, text in texts.items()}, strict=False)
 
 
+def _is_struct_list(kind: Any) -> bool:
+    """Return whether a type is a list or tuple of structs, which only JSON can write."""
+    kind = getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind
+    return any(isinstance(item, type) and issubclass(item, msgspec.Struct) for item in get_args(kind))
+
+
 def _from_text(kind: Any, text: str) -> Any:
     members = get_args(kind) or (kind,)
     origins = {getattr(member, "__origin__", member) for member in (kind, *members)}
-    if dict in origins:
+    if dict in origins or any(_is_struct_list(member) for member in members):
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:

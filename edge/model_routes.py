@@ -18,6 +18,7 @@ from registry.inspection.reference_check import DEFAULT_TOLERANCE
 from registry.inspection.reference_file import DEFAULT_SCORE_COLUMN, MAX_FILE_BYTES
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from registry.reason import Reason
+from registry.reason_codes import Codes
 from registry.registration import Declaration, register, register_stored
 from registry.store import DEFAULT_PAGE, MAX_PAGE
 from runtime.build import Build, running_build
@@ -85,7 +86,8 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of POST /v1/models. `storage_s3_key` names an artifact already in the store; an upload goes without.
 
     `reference_s3_key` names a file of reference rows in the store (.parquet, .csv or .jsonl); a form may send it as the
-    part `reference`. `tolerance` is how far a score may be from its `score_column`.
+    part `reference`. `tolerance` is how far a score may be from its `score_column`. A form sends maps and
+    `reason_codes` as JSON.
     """
 
     product: str
@@ -100,6 +102,7 @@ class Registration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nullable: tuple[str, ...] | Literal["all"] = ()
     default: dict[str, str | bool | int | float] = {}
     rename: dict[str, str] = {}
+    reason_codes: Codes | None = None
     reference_s3_key: str | None = None
     score_column: str = DEFAULT_SCORE_COLUMN
     tolerance: Annotated[float, Meta(ge=0, le=1)] = DEFAULT_TOLERANCE
@@ -120,6 +123,7 @@ def register_model(call: Call) -> Reply:
         nullable=wanted.nullable,
         defaults=wanted.default,
         rename=wanted.rename,
+        reason_codes=wanted.reason_codes,
     )
     artifacts, actor, reason, key = call.resources.artifacts, call.actor, wanted.reason, wanted.storage_s3_key
     if call.upload is None and key is None:

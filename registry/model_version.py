@@ -9,6 +9,7 @@ from typing import Any, Self
 import msgspec
 
 from registry import RegistryError
+from registry.reason_codes import ReasonCode, codes_of
 from registry.reference import Reference
 from registry.signature import Signature
 
@@ -113,6 +114,11 @@ class ModelVersion:
     created_by: str
     updated_at: datetime
     reference: Reference | None = None
+
+    @property
+    def reason_codes(self) -> tuple[ReasonCode, ...]:
+        """The codes for the fields that drive its decisions."""
+        return codes_of(self.metadata)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for HTTP and for `--json`; times in RFC 3339."""

@@ -21,6 +21,7 @@ from registry.inspection.parent import (
 )
 from registry.inspection.reference_check import Differences
 from registry.model_version import ModelVersion, NewVersion, Thresholds, ThresholdsInvalid
+from registry.reason_codes import ReasonCode, codes_of
 from registry.reference import REFERENCE_SUFFIX, Reference
 from registry.signature import Value
 from runtime.postgres import Connection
@@ -44,7 +45,8 @@ class Declaration:
 
     `features` name a tensor's columns, `positive` is the class label that means fraud, `output` the output that holds
     the probability. `review` and `block` are the thresholds. `nullable` fields may be null or absent, those with a
-    `default` may be absent. `rename` maps a payload field to the model's name for it.
+    `default` may be absent. `rename` maps a payload field to the model's name for it. `reason_codes` replace
+    those of the file.
     """
 
     product: str
@@ -58,6 +60,7 @@ class Declaration:
     nullable: tuple[str, ...] | Literal["all"] = ()
     defaults: Mapping[str, Value] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    reason_codes: tuple[ReasonCode, ...] | None = None
 
     def metadata(self) -> ModelMetadata:
         declared = {"review": self.review, "block": self.block}
@@ -69,6 +72,7 @@ class Declaration:
             defaults=dict(self.defaults),
             rename=dict(self.rename),
             thresholds={name: value for name, value in declared.items() if value is not None},
+            reasons=self.reason_codes,
         )
 
 
@@ -101,7 +105,13 @@ def register(
     with connection.transaction():
         existing = store.find_version(connection, declaration.product, declaration.name, declaration.version)
     if existing:
-        store.check_same(existing, sha256=inspected.sha256, signature=inspected.signature, thresholds=thresholds)
+        store.check_same(
+            existing,
+            sha256=inspected.sha256,
+            signature=inspected.signature,
+            thresholds=thresholds,
+            reason_codes=codes_of(inspected.metadata),
+        )
     key = artifacts.put(path, inspected.sha256, progress)
     kept = None if inspected.reference is None else _store_reference(artifacts, inspected.reference)
     new = NewVersion(

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from registry import RegistryError, audit
 from registry.audit import QUERIES
 from registry.model_version import ALLOWED_CHANGES, ModelVersion, NewVersion, Status, Thresholds
+from registry.reason_codes import codes_of
 from registry.reference import Reference
 from registry.signature import Signature
 from runtime.postgres import Connection
@@ -83,6 +84,7 @@ def insert_version(
             sha256=new.sha256,
             signature=new.signature,
             thresholds=new.thresholds,
+            reason_codes=codes_of(new.metadata),
             reference=existing.reference if _same_reference(existing.reference, new.reference) else new.reference,
         )
         return existing, False

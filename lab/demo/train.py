@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder
 
+from lab.demo.reason_codes import REASON_CODES
 from lab.demo.recipes import PRODUCT, Recipe
 from lab.demo.transactions import DEFAULTS, NUMBERS, STRINGS, Transactions, transactions
 
@@ -106,6 +107,7 @@ def _to_onnx(pipeline: Pipeline, names: list[str], *, review: float, block: floa
         {
             "sira.thresholds": json.dumps({"review": review, "block": block}),
             "sira.signature": json.dumps({"fields": fields}),
+            "sira.reasons": json.dumps(REASON_CODES),
         },
     )
     return bytes(model.SerializeToString())

@@ -9,6 +9,7 @@ from rich.text import Text
 from registry.audit import AuditRow
 from registry.inspection.reference_check import Differences
 from registry.model_version import ModelVersion, Status
+from registry.reason_codes import ReasonCode
 from registry.recheck import VersionCheck
 from registry.signature import Field
 from registry.store import VersionPage
@@ -62,12 +63,19 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
         "takes": f"{len(version.signature.fields)} fields as {_LAYOUTS[version.signature.layout]}",
         "answers": f"{version.signature.output_name} ({version.signature.output_layout})",
         "reference": _reference(version),
-        **{name: _fact(value) for name, value in version.metadata.items()},
+        **{name: _fact(value) for name, value in version.metadata.items() if name != "reasons"},
+        **({"reason codes": "\n".join(map(_code, codes))} if (codes := version.reason_codes) else {}),
     }
     for name, value in shown.items():
         facts.add_row(Text(name, style="dim"), value)
     title = Text(f"{version.product}/{version.name}/{version.version}", style="bold")
     return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history, of_one=True))
+
+
+def _code(code: ReasonCode) -> str:
+    limits = (("from", code.at_least), ("below", code.below))
+    conditions = (code.direction or "", *(f"{word} {limit:g}" for word, limit in limits if limit is not None))
+    return f"{code.code}: {code.sentence} ({' '.join(filter(None, (code.field, *conditions)))})"
 
 
 def _fact(value: object) -> str:

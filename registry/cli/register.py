@@ -16,6 +16,7 @@ from registry.cli.display import differences_table
 from registry.inspection.parent import InspectionLimits, ReferenceRequest
 from registry.inspection.reference_check import DEFAULT_TOLERANCE
 from registry.inspection.reference_file import DEFAULT_SCORE_COLUMN
+from registry.reason_codes import ReasonCode, parse_codes
 from registry.registration import Declaration, Registered, RegistrationRefused, register
 from runtime.command import actor_option, console, example, print_json, progress_bar, reason_option
 from runtime.command import as_json_option as as_json
@@ -77,6 +78,11 @@ def _pairs(context: click.Context, option: click.Parameter, texts: tuple[str, ..
 @click.option("--require-reference", is_flag=True, help="Refuse a model without --reference.  [env: REQUIRE_REFERENCE]")
 @click.option("--review", type=float, help="Score from which an event is reviewed.  [default: from the model]")
 @click.option("--block", type=float, help="Score from which an event is blocked.  [default: from the model]")
+@click.option(
+    "--reason-codes",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="YAML list of {field, code, sentence}.  [default: from the model]",
+)
 @reason_option
 @actor_option
 @as_json
@@ -97,14 +103,16 @@ def register_command(
     require_reference: bool,
     review: float | None,
     block: float | None,
+    reason_codes: Path | None,
     reason: str | None,
     actor: str,
     as_json: bool,
 ) -> None:
     """Check an ONNX file, upload it, and register it as a version in staging."""
     declaration = Declaration(
-        product, name, version, features or None, positive, review, block, output, nullable, default, rename
-    )
+        product, name, version, features or None, positive, review, block, output, nullable, default, rename,
+        _codes(reason_codes),
+    )  # fmt: skip
     settings = _RegisterSettings.load()
     if reference is None and (require_reference or settings.require_reference):
         raise click.UsageError("reference rows are required: give --reference")
@@ -119,6 +127,15 @@ def register_command(
         print_json({"created": registered.created, "model": registered.version.to_json()})
     else:
         _report(registered)
+
+
+def _codes(path: Path | None) -> tuple[ReasonCode, ...] | None:
+    if path is None:
+        return None
+    codes, faults = parse_codes(path.read_text(errors="replace"))
+    if faults:
+        raise RegistrationRefused(faults)
+    return codes
 
 
 def _register(

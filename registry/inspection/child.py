@@ -25,6 +25,7 @@ from registry.inspection.reference_inspection import ReferenceDiffers, check_row
 from registry.inspection.refusals import ModelUnfit, first_line
 from registry.inspection.trial import GraphFacts, try_model
 from registry.model_session import RUNTIME_VERSION, ModelSession, open_session
+from registry.reason_codes import code_faults
 from registry.signature import ModelInputs, SignatureInvalid
 
 
@@ -63,6 +64,7 @@ def inspect(path: Path, declared: ModelMetadata, reference: ReferenceRequest | N
             "opset": {e.domain or "ai.onnx": e.version for e in model.opset_import if e.domain in STANDARD_DOMAINS},
             "checked_with": RUNTIME_VERSION,
             **({"warnings": warnings} if warnings else {}),
+            **({"reasons": msgspec.to_builtins(metadata.reasons)} if metadata.reasons else {}),
         },
         reference=kept,
     )
@@ -76,6 +78,7 @@ def _declared(model: onnx.ModelProto, declared: ModelMetadata) -> tuple[ModelMet
         inputs = read_inputs(model, metadata)
     except SignatureInvalid as invalid:
         raise SignatureInvalid([*faults, *invalid.faults]) from None
+    faults += code_faults(metadata.reasons or (), inputs.fields)
     if faults:
         raise SignatureInvalid(faults)
     return metadata, inputs

@@ -5,6 +5,7 @@ sira.signature   {"fields": {"a": {"nullable": true, "default": 0}}}
 sira.rename      {"Amount (EUR)": "Amount__EUR_"}   payload field: the model's own name for it
 sira.thresholds  {"review": 0.5, "block": 0.9}
 sira.positive    the class label that means fraud, if it is not 1 and its name does not say so
+sira.reasons     [{"field": "a", "direction": "raises", "code": "R07", "sentence": "more attempts than usual"}]
 sira.output      the output that holds the probability, if there is more than one
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from registry.reason_codes import ReasonCode, read_codes
 from registry.signature import Value
 
 _FIELD_RULES = 'sira.signature must be {"fields": {NAME: {"nullable": true or false, "default": a value}}}'
@@ -23,7 +25,7 @@ class ModelMetadata:
     """Facts about a model, from its file or from the caller who registers it.
 
     `nullable` and `defaults` name payload fields. `rename` maps a payload field to the model's name for it.
-    `thresholds` holds `review`, `block` or both, as they were written.
+    `thresholds` holds `review`, `block` or both, as they were written. `reasons` are reason codes; None says nothing.
     """
 
     features: tuple[str, ...] | None = None
@@ -33,6 +35,7 @@ class ModelMetadata:
     defaults: dict[str, Value] = field(default_factory=dict)
     rename: dict[str, str] = field(default_factory=dict)
     thresholds: dict[str, Any] = field(default_factory=dict)
+    reasons: tuple[ReasonCode, ...] | None = None
 
     def over(self, other: "ModelMetadata") -> "ModelMetadata":
         """Return these facts, completed by those of `other`; where both say something, these win."""
@@ -45,6 +48,7 @@ class ModelMetadata:
             defaults={**other.defaults, **self.defaults},
             rename={**other.rename, **self.rename},
             thresholds={**other.thresholds, **self.thresholds},
+            reasons=other.reasons if self.reasons is None else self.reasons,
         )
 
 
@@ -60,6 +64,7 @@ def read_metadata(entries: Mapping[str, str]) -> tuple[ModelMetadata, list[str]]
         defaults=defaults,
         rename=_rename(entries, faults),
         thresholds=_thresholds(entries, faults),
+        reasons=_reasons(entries, faults),
     ), faults
 
 
@@ -115,6 +120,14 @@ def _thresholds(entries: Mapping[str, str], faults: list[str]) -> dict[str, Any]
         return values
     faults.append('sira.thresholds must be {"review": 0.5, "block": 0.9}')
     return {}
+
+
+def _reasons(entries: Mapping[str, str], faults: list[str]) -> tuple[ReasonCode, ...] | None:
+    if "sira.reasons" not in entries:
+        return None
+    codes, found = read_codes(_json(entries["sira.reasons"]))
+    faults += [f"sira.reasons: {fault}" for fault in found]
+    return codes
 
 
 def _json(text: str) -> Any:

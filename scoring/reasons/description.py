@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from registry.feed import Row
+from registry.reason_codes import ReasonCodes
 from registry.signature import Value
 from scoring.reasons.background import Source, ValueClass
 from scoring.reasons.explanation import Impacts, Method, Scale, to_log_odds, to_probability
@@ -20,6 +22,7 @@ class FieldReason(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `log_odds` and `probability` are its impact, from the background's mean score to this one; each adds up over the
     fields. `log_odds` is null where it is infinite. `value_class` is where the value lies within the background.
+    `code` and `sentence` are what the version's reason codes say of it.
     """
 
     rank: int
@@ -29,6 +32,8 @@ class FieldReason(msgspec.Struct, frozen=True, omit_defaults=True):
     log_odds: float | None
     probability: float
     standard_error: float | None = None
+    code: str | None = None
+    sentence: str | None = None
 
 
 class BaseValue(msgspec.Struct, frozen=True):
@@ -78,25 +83,31 @@ def base_value(base: float, scale: Scale) -> BaseValue:
 
 
 def field_reasons(
-    impacts: Impacts, event: int, names: Sequence[str], classes: Sequence[ValueClass]
+    impacts: Impacts, event: int, names: Sequence[str], classes: Sequence[ValueClass], codes: ReasonCodes, row: Row
 ) -> list[FieldReason]:
-    """Return the reasons of one event of `impacts`, the largest absolute impact first."""
+    """Return the reasons of one event of `impacts`, whose values are `row`, the largest absolute impact first."""
     values: list[float] = impacts.values[event].tolist()
     errors: list[float | None] = [None] * len(values) if impacts.errors is None else impacts.errors[event].tolist()
     as_log_odds, as_probability = _slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
     order = sorted(range(len(values)), key=lambda place: (-abs(values[place]), place))
-    return [
-        FieldReason(
-            rank,
-            names[place],
-            classes[place],
-            _direction(values[place]),
-            _finite(values[place] * as_log_odds),
-            values[place] * as_probability,
-            errors[place],
+    found = []
+    for rank, place in enumerate(order, 1):
+        value, direction = values[place], _direction(values[place])
+        code = codes.find(names[place], direction, row[place])
+        found.append(
+            FieldReason(
+                rank,
+                names[place],
+                classes[place],
+                direction,
+                _finite(value * as_log_odds),
+                value * as_probability,
+                errors[place],
+                code.code if code else None,
+                code.sentence if code else None,
+            )
         )
-        for rank, place in enumerate(order, 1)
-    ]
+    return found
 
 
 def with_value(reason: FieldReason, value: Any) -> LoggedField:

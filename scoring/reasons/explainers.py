@@ -10,12 +10,15 @@ from pathlib import Path
 from registry.artifacts import ArtifactStore
 from registry.feed import Feed, Row
 from registry.model_version import ModelVersion
+from registry.reason_codes import ReasonCodes
 from registry.reference import REFERENCE_SUFFIX, ReferenceRows
 from runtime.postgres import Connection
 from scoring.errors import ReasonsUnavailable
 from scoring.reasons import store
 from scoring.reasons.background import Background, ValueClasses, from_log, from_reference
+from scoring.reasons.description import FieldReason, field_reasons
 from scoring.reasons.explainer import Explainer
+from scoring.reasons.explanation import Impacts
 
 DEFAULT_ROWS = 128
 # Tables of a few MB each.
@@ -34,10 +37,12 @@ class ExplainedVersion:
     feed: Feed
     explainer: Explainer
     classes: ValueClasses
+    names: Sequence[str]
+    codes: ReasonCodes
 
-    @property
-    def names(self) -> list[str]:
-        return [field.name for field in self.version.signature.fields]
+    def reasons(self, impacts: Impacts, event: int, row: Row) -> list[FieldReason]:
+        """Return the reasons of one event of `impacts`, whose values are `row`."""
+        return field_reasons(impacts, event, self.names, self.classes.of(row), self.codes, row)
 
 
 class Explainers:
@@ -96,5 +101,13 @@ class Explainers:
             path = self._artifacts.fetch(version.storage_s3_key, version.sha256, version.size_bytes, Path(folder))
             artifact = path.read_bytes()
         explainer = Explainer(signature, artifact, rows)
-        classes = ValueClasses(signature, rows)
-        return ExplainedVersion(version, background, rows, Feed(signature), explainer, classes)
+        return ExplainedVersion(
+            version,
+            background,
+            rows,
+            Feed(signature),
+            explainer,
+            ValueClasses(signature, rows),
+            [field.name for field in signature.fields],
+            ReasonCodes(version.reason_codes),
+        )

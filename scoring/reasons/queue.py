@@ -22,7 +22,6 @@ from runtime.postgres import connect
 from scoring.errors import ReasonsUnavailable
 from scoring.log.prediction import Prediction, ReasonsRow, copy_text
 from scoring.log.spool import Spool
-from scoring.reasons.description import field_reasons
 from scoring.reasons.explainers import ExplainedVersion, Explainers
 from scoring.reasons.explanation import Impacts, additive
 from scoring.reasons.shares import Shares
@@ -164,7 +163,7 @@ class ReasonsQueue:
 def _row(explained: ExplainedVersion, impacts: Impacts, place: int, item: _Waiting) -> ReasonsRow:
     prediction = item.prediction
     assert prediction.decision is not None
-    reasons = field_reasons(impacts, place, explained.names, explained.classes.of(item.row))
+    reasons = explained.reasons(impacts, place, item.row)
     return ReasonsRow(
         prediction_id=prediction.prediction_id,
         created_at=prediction.created_at,

@@ -9,7 +9,7 @@ from runtime import metrics
 from runtime.postgres import Connection
 from scoring.errors import ReasonsUnavailable
 from scoring.log.store import StoredPrediction
-from scoring.reasons.description import BackgroundUsed, PredictionReasons, base_value, field_reasons, with_value
+from scoring.reasons.description import BackgroundUsed, PredictionReasons, base_value, with_value
 from scoring.reasons.explainers import Explainers
 from scoring.reasons.explanation import NotAdditive, additive
 
@@ -27,7 +27,7 @@ def explain_prediction(connection: Connection, explainers: Explainers, stored: S
     if not additive(impacts, [stored.score]).all():
         metrics.reasons_not_additive.labels(stored.product).inc()
         raise NotAdditive
-    reasons = field_reasons(impacts, 0, explained.names, explained.classes.of(row))
+    reasons = explained.reasons(impacts, 0, row)
     background = explained.background
     return PredictionReasons(
         prediction_id=stored.prediction_id,

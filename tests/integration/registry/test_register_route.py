@@ -130,3 +130,32 @@ def test_a_reference_of_another_kind_is_refused(post: Register, filename: str) -
 def test_a_tolerance_beyond_0_to_1_is_refused(post: Register) -> None:
     answered = post(form({**FIELDS, "tolerance": "2"}, file=("m.onnx", ONNX)))
     assert [error["pointer"] for error in answered.json()["errors"]] == ["/tolerance"]
+
+
+CODES = [{"field": "amount", "direction": "raises", "at_least": 1, "code": "R07", "sentence": "a high amount"}]
+
+
+def test_reason_codes_come_with_a_form_or_a_json_body_and_are_part_of_the_version(
+    post: Register, tmp_path: Path
+) -> None:
+    answered = post(form({**FIELDS, "reason_codes": json.dumps(CODES)}, file=("m.onnx", ONNX)))
+    assert answered.status == 201, answered.json()
+    assert answered.json()["metadata"]["reasons"] == CODES
+    (tmp_path / "artifacts" / "m.onnx").write_bytes(ONNX)
+    body = {**FIELDS, "features": ["amount", "age"], "review": 0.5, "block": 0.9, "storage_s3_key": "m.onnx"}
+    same = post(json.dumps({**body, "reason_codes": CODES}).encode(), as_json=True)
+    assert same.status == 200, same.json()
+    other = post(json.dumps({**body, "reason_codes": []}).encode(), as_json=True)
+    assert other.status == 409
+    assert "another reason_codes" in other.json()["detail"]
+
+
+def test_every_fault_of_reason_codes_is_named(post: Register) -> None:
+    unread = [{"field": "amount", "code": "R 7"}]
+    answered = post(form({**FIELDS, "reason_codes": json.dumps(unread)}, file=("m.onnx", ONNX)))
+    pointers = [error["pointer"] for error in answered.json()["errors"]]
+    assert (answered.status, pointers) == (422, ["/reason_codes/0/code", "/reason_codes/0/sentence"])
+    unknown = [{**CODES[0], "field": "amuont"}]
+    answered = post(form({**FIELDS, "reason_codes": json.dumps(unknown)}, file=("m.onnx", ONNX)))
+    assert answered.status == 422
+    assert "did you mean amount?" in answered.json()["errors"][0]["detail"]

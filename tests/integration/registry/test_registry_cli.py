@@ -122,6 +122,16 @@ def test_fields_are_made_nullable_given_defaults_and_renamed_as_the_model_is_reg
     assert "nullable names Amuont, which the model does not take" in refused.stderr
 
 
+def test_reason_codes_are_read_from_a_file_and_shown(run: Run, file: str, tmp_path: Path) -> None:
+    codes = tmp_path / "codes.yaml"
+    codes.write_text("- {field: Amount, direction: raises, at_least: 9, code: R07, sentence: a high amount}\n")
+    run("register", file, *DETAILS, "--version", "1", "--reason-codes", str(codes))
+    assert "R07: a high amount (Amount raises from 9)" in run("show", "card_ulb/ulb/1").stdout
+    codes.write_text("- {field: Amount, code: R07}\n")
+    refused = run("register", file, *DETAILS, "--version", "2", "--reason-codes", str(codes), exit_code=1)
+    assert "/0/sentence is missing" in refused.stderr
+
+
 def test_rows_that_a_model_cannot_score_are_warned_about(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "table.onnx"
     path.write_bytes(table_model([0.1, 0.6]))

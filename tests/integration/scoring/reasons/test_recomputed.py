@@ -7,6 +7,7 @@ import pytest
 
 from registry.model_session import ModelSession
 from registry.model_version import ModelVersion
+from registry.reason_codes import ReasonCode
 from runtime import metrics
 from runtime.postgres import Connection
 from scoring.reasons.background import Background
@@ -49,6 +50,20 @@ def test_both_scales_add_up_and_the_largest_impact_comes_first(
     assert [field["rank"] for field in fields] == [1, 2, 3, 4]
     directions = {1: "raises", 0: "none", -1: "lowers"}
     assert all(field["direction"] == directions[(field["log_odds"] > 0) - (field["log_odds"] < 0)] for field in fields)
+
+
+def test_a_reason_has_the_code_that_the_version_declares_for_it(
+    add_version: Callable[..., ModelVersion], log: Log, ask: Ask
+) -> None:
+    codes = (
+        ReasonCode("attempts", "R07", "more attempts than usual", "raises"),
+        ReasonCode("attempts", "R08", "fewer attempts than usual", "lowers"),
+    )
+    for row in log(add_version(reference=True, reason_codes=codes), 5):
+        for field in ask(row.prediction_id).json()["fields"]:
+            code = {"raises": "R07", "lowers": "R08"}.get(field["direction"])
+            assert field.get("code") == (code if field["field"] == "attempts" else None)
+            assert ("sentence" in field) == ("code" in field)
 
 
 def test_every_process_answers_the_same_bytes(

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
+from registry.reason_codes import ReasonCode, ReasonCodes
 from scoring.reasons.description import base_value, field_reasons
 from scoring.reasons.explanation import Impacts, to_log_odds, to_probability
 
 NAMES, CLASSES = ("a", "b", "c"), ("low", "high", "rare")
+CODES = ReasonCodes([ReasonCode("b", "R1", "b is high", direction="raises")])
 
 
 def reasons(*values: float, scale: str = "log_odds", base: float = -2.0):  # type: ignore[no-untyped-def]
     impacts = Impacts("exact", scale, base, np.array([values]))  # type: ignore[arg-type]
-    return field_reasons(impacts, 0, NAMES, CLASSES)  # type: ignore[arg-type]
+    return field_reasons(impacts, 0, NAMES, CLASSES, CODES, (1.0, 2.0, 3.0))  # type: ignore[arg-type]
 
 
 def test_fields_are_ranked_by_absolute_impact_and_ties_keep_the_fields_order() -> None:
@@ -42,3 +44,8 @@ def test_log_odds_that_are_infinite_are_null() -> None:
     found = reasons(0.7, 0.1, 0.0, scale="probability", base=0.2)
     assert [r.log_odds for r in found][:2] == [None, None]
     assert base_value(0.0, "probability").log_odds is None
+
+
+def test_a_field_has_the_code_of_its_direction_and_otherwise_none() -> None:
+    assert [(r.code, r.sentence) for r in reasons(0.1, 2.0, 0.3) if r.code] == [("R1", "b is high")]
+    assert not [r for r in reasons(0.1, -2.0, 0.3) if r.code or r.sentence]
