@@ -1,4 +1,4 @@
-"""The controller process: canary evaluation, labels, partitions and retention, and the control API on port 3000."""
+"""The controller process: canary evaluation, labels, partitions and retention; the API and console on port 3000."""
 
 import os
 
@@ -14,6 +14,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from canary.controller.jobs import Controller, PeriodicJob
+from canary.controller.sources import Sources
+from console.app import ConsoleApp
+from console.pages import Console
 from edge import api
 from edge.control import control_app
 from edge.protocol import DirectProtocol
@@ -113,12 +116,14 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.ignores_alerts,
         settings.reasons_background_rows,
     )
-    return control_app(
-        api.control_routes(health.not_ready_because, health.faults),
-        resources,
-        Authenticator(settings),
-        lambda route, status: metrics.http_requests.labels(route, str(status)).inc(),
-    )
+    authenticator = Authenticator(settings)
+
+    def observe(route: str, status: int) -> None:
+        metrics.http_requests.labels(route, str(status)).inc()
+
+    routes = api.control_routes(health.not_ready_because, health.faults)
+    console = Console(resources, Sources(settings.alertmanager_url, settings.prometheus_url), authenticator)
+    return ConsoleApp(console, control_app(routes, resources, authenticator, observe), observe)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, 
                 reply = await to_thread.run_sync(route.handle, call, limiter=threads)
         except psycopg.Error as error:
             log.error("postgres_failed", extra={"route": route.path, "sqlstate": error.sqlstate})
-            observe(route.path, await send_problem(send, _database_problem(error)))
+            observe(route.path, await send_problem(send, database_problem(error)))
             return
         except Exception as error:
             observe(route.path, await send_problem(send, error))
@@ -69,7 +69,8 @@ def _endpoint(route: Route, resources: Resources, authenticator: Authenticator, 
     return app
 
 
-def _database_problem(error: psycopg.Error) -> HttpError:
+def database_problem(error: psycopg.Error) -> HttpError:
+    """Return the HTTP error for a failed statement or connection."""
     if isinstance(error, psycopg.DataError):
         return HttpError(422, "Postgres cannot hold one of these values")
     if isinstance(error, psycopg.IntegrityError):

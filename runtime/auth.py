@@ -1,13 +1,15 @@
 """Authentication: product services send a shared token, people send a JWT with a role."""
 
 import hmac
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
 import jwt
 
 from runtime.settings import Settings
+
+_MAX_EPOCH = int(datetime.max.replace(tzinfo=UTC).timestamp())
 
 
 class Role(IntEnum):
@@ -20,10 +22,14 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """An authenticated caller: `subject` is the actor in audit rows; `role` is None for a product service."""
+    """An authenticated caller: `subject` is the actor in audit rows; `role` is None for a product service.
+
+    `expires_at` is the end of a person's token.
+    """
 
     subject: str
     role: Role | None
+    expires_at: datetime | None = field(default=None, compare=False)
 
 
 class AuthError(Exception):
@@ -80,7 +86,12 @@ class Authenticator:
         known = [role for role in Role if role.name in roles] if isinstance(roles, list) else []
         if not known:
             raise TokenRefused("token carries no role")
-        return Caller(subject=str(claims["sub"]), role=max(known))
+        expires_at = datetime.fromtimestamp(min(int(claims["exp"]), _MAX_EPOCH), UTC)
+        return Caller(str(claims["sub"]), max(known), expires_at)
+
+    def mint(self, *, subject: str, role: Role, now: datetime, lifetime: timedelta) -> str:
+        """Return a token for a person; see mint_token()."""
+        return mint_token(self._jwt_secret, subject=subject, role=role, now=now, lifetime=lifetime)
 
 
 def mint_token(jwt_secret: str, *, subject: str, role: Role, now: datetime, lifetime: timedelta) -> str:

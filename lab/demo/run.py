@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psycopg
 
+from console.pages import path_to
+from console.sign_in import links
+from console.sign_in.links import SignInLink
 from lab.demo import dev_env
 from lab.demo.seed import seed
 from lab.errors import LabError, ProcessFailed
@@ -21,6 +24,7 @@ from lab.process import Process, wait_ready
 from lab.product import READY_SECONDS, Product, workers_setting
 from migrations import runner
 from registry import RegistryError
+from runtime.auth import Role
 from runtime.postgres import connect
 from runtime.settings import Settings, SettingsInvalid
 
@@ -96,7 +100,7 @@ def run(options: RunOptions) -> None:
         processes = [controller.process, service.process]
         wait_ready(f"{controller.url}/healthz", processes, READY_SECONDS)
         wait_ready(f"{service.url}/readyz", processes, READY_SECONDS)
-        _print_greeting(options)
+        _print_greeting(options, _sign_in_links(options, database_url))
         _watch(processes)
 
 
@@ -160,12 +164,24 @@ def _rotate_log(log: Path) -> None:
         log.replace(log.with_suffix(".previous.log"))
 
 
-def _print_greeting(options: RunOptions) -> None:
+def _sign_in_links(options: RunOptions, database_url: str) -> str:
+    """Return a line for each role with a link that opens the console once."""
+    with connect(database_url, name="demo") as connection:
+        codes = {role: links.issue(connection, SignInLink(f"dev-{role.name}", role)) for role in reversed(Role)}
+    path = f"http://localhost:{options.control_port}{path_to('sign-in')}"
+    return "\n".join(f"  {role.name:<8} {path}/{code}" for role, code in codes.items())
+
+
+def _print_greeting(options: RunOptions, sign_in_links: str) -> None:
     env = _short(options.home / "dev.env")
     print(
         f"""ready
 
-Scoring on http://localhost:{options.port}, control on http://localhost:{options.control_port}. In another terminal:
+Scoring on http://localhost:{options.port}, console on http://localhost:{options.control_port}. Each link signs in once:
+
+{sign_in_links}
+
+In another terminal:
 
 set -a; . {env}; set +a
 

@@ -188,6 +188,7 @@ sira_production_guard         INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
 sira_archive_days             INSERT UPDATE
 sira_shipped_hours            INSERT UPDATE DELETE
+sira_console_links            DELETE
 """
 
 

@@ -37,6 +37,7 @@ async def request(
         "http_version": "1.1",
         "scheme": "http",
         "server": ("127.0.0.1", 80),
+        "client": ("127.0.0.1", 50_000),
     }
     coming, sent = list(chunks), []
 

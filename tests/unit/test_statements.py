@@ -63,6 +63,18 @@ ACCESS = {
         reads={"siramodel_registry", "sira_canary_verdicts", "sira_production_errors"},
         calls={"sira_histogram_sum"},
     ),
+    "console/overview": Access(
+        reads={
+            "siramodel_registry",
+            "sira_canary_config",
+            "sira_canary_evidence",
+            "sira_canary_verdicts",
+            "sira_controller_lease",
+            "sira_prediction_hours",
+            "sira_production_errors",
+        },
+    ),
+    "console/sign_in": Access(writes={"sira_console_links"}),
     "migrations": Access(writes={"sira_migrations"}),
     "monitoring": Access(
         writes={"sira_production_decisions", "sira_production_guard"}, reads={"sira_prediction_hours"}

@@ -1,0 +1,1 @@
+"""The first page: every product at a glance, and what is wrong."""

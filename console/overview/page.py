@@ -1,0 +1,158 @@
+"""The overview: one card per product, with what is wrong on top."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import isfinite
+
+from markupsafe import Markup
+
+from canary.judge.evidence import latency_edge
+from canary.rollout import store as rollout_store
+from console.charts import sparkline, stacked_bar
+from console.overview.alarms import alarms
+from console.overview.store import CELL, Facts, HourOfDecisions, ProductRow, RolloutRow, TrafficCell, read_facts
+from console.pages import PageRoute, Screen, Visit, path_to
+from edge.routes import Access
+
+P95 = 0.95
+# The newest cell may still be filled by shippers: it is drawn when it is complete.
+CELLS = 120
+SPOOL, WORKERS = "sum(sira_log_spool_rows)", "sum(sira_workers_ready)"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of the last hour: its value in words, and its course."""
+
+    name: str
+    value: str
+    chart: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class DayOfDecisions:
+    """What was decided in the last 24 hours."""
+
+    allowed: int
+    reviewed: int
+    blocked: int
+    failed: int
+    bar: Markup
+    by_hour: Sequence[HourOfDecisions]
+
+    @property
+    def total(self) -> int:
+        return self.allowed + self.reviewed + self.blocked + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class ProductCard:
+    product: ProductRow
+    rollout: RolloutRow | None
+    sentence: str
+    figures: Sequence[Figure]
+    decisions: DayOfDecisions
+
+
+def show(visit: Visit) -> Screen:
+    with visit.console.resources.connect() as connection:
+        rollout_store.read_one_moment(connection)
+        facts = read_facts(connection, visit.now)
+    answers = visit.console.sources.ask((SPOOL, WORKERS) if visit.console.resources.prometheus_url else ())
+    firing = [(alert.name, alert.product) for alert in answers.critical_alerts or ()]
+    values = {
+        "alarms": alarms(facts, firing, visit.now),
+        "cards": [_card(row, facts, visit.now) for row in facts.products],
+        "judged_at": facts.judged_at,
+        "spool_rows": answers.values.get(SPOOL),
+        "workers": answers.values.get(WORKERS),
+        "asks_prometheus": visit.console.resources.prometheus_url is not None,
+        "asks_alertmanager": visit.console.resources.alertmanager_url is not None,
+        "alerts_known": answers.critical_alerts is not None,
+    }
+    return Screen("overview/page.html.j2", "Overview", "overview", values)
+
+
+def _card(row: ProductRow, facts: Facts, now: datetime) -> ProductCard:
+    rollout = next((one for one in facts.rollouts if one.product == row.product), None)
+    cells = _course(facts.traffic.get(row.product, ()), now)
+    return ProductCard(row, rollout, _sentence(rollout), _figures(row.product, cells), _day(facts, row.product))
+
+
+def _course(cells: Sequence[TrafficCell], now: datetime) -> list[TrafficCell]:
+    """Return the last hour in complete cells of 30 s, those without traffic included."""
+    by_start: Mapping[float, TrafficCell] = {cell.start.timestamp(): cell for cell in cells}
+    seconds = CELL.total_seconds()
+    last = now.timestamp() // seconds * seconds - seconds
+    starts = [last - seconds * (CELLS - 1 - i) for i in range(CELLS)]
+    return [by_start.get(start) or TrafficCell(datetime.fromtimestamp(start, now.tzinfo)) for start in starts]
+
+
+def _figures(product: str, cells: Sequence[TrafficCell]) -> list[Figure]:
+    requests, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
+    rates = [cell.requests / CELL.total_seconds() for cell in cells]
+    failures = [cell.errors / cell.requests if cell.requests else None for cell in cells]
+    slow = [quantile(cell.latency, P95) for cell in cells]
+    merged: dict[int, int] = {}
+    for cell in cells:
+        for name, count in cell.latency.items():
+            merged[name] = merged.get(name, 0) + count
+    p95 = quantile(merged, P95)
+    hour = timedelta(seconds=30 * CELLS).total_seconds()
+    rate_text = f"{requests / hour:,.1f}" if requests else "0"
+    error_text = f"{100 * errors / requests:.2f} %" if requests else "–"
+    p95_text = "–" if p95 is None else f"{1e3 * p95:.1f} ms"
+    return [
+        Figure("requests/s", rate_text, sparkline(rates, f"{product}: requests per second over the last hour")),
+        Figure("errors", error_text, sparkline(failures, f"{product}: error rate over the last hour", "bad")),
+        Figure("p95 scoring", p95_text, sparkline(slow, f"{product}: p95 of model scoring over the last hour")),
+    ]
+
+
+def quantile(histogram: Mapping[int, int], share: float) -> float | None:
+    """Return the upper edge of the bin that holds a quantile, in seconds; None without samples and above 10 s."""
+    total, running = sum(histogram.values()), 0
+    for name in sorted(histogram):
+        running += histogram[name]
+        if running >= share * total:
+            edge = latency_edge(name)
+            return edge if isfinite(edge) else None
+    return None
+
+
+def _day(facts: Facts, product: str) -> DayOfDecisions:
+    hours = facts.decisions.get(product, ())
+    names = ("allowed", "reviewed", "blocked", "failed")
+    sums = {name: sum(getattr(hour, name) for hour in hours) for name in names}
+    parts = list(zip(("allow", "review", "block", "none"), sums.values(), strict=True))
+    bar = stacked_bar(parts, f"{product}: {', '.join(f'{value} {name}' for name, value in sums.items())}")
+    return DayOfDecisions(**sums, bar=bar, by_hour=hours)
+
+
+def _sentence(rollout: RolloutRow | None) -> str:
+    """Return the state of a rollout with its verdict in one sentence."""
+    if rollout is None:
+        return "No canary is running."
+    if not rollout.live:
+        return f"{rollout.canary} was rolled back{_because(rollout)}."
+    step = f"step {rollout.step + 1} of {rollout.steps}" if rollout.step >= 0 else "before the first step"
+    state = "is paused" if rollout.status == "paused" else "runs"
+    start = f"{rollout.canary} {state} at {rollout.canary_percent:g} % ({step})"
+    verdict = {
+        None: "it has not been judged yet",
+        "continue": f"it needs more evidence{_because(rollout)}",
+        "hold": f"it is on hold{_because(rollout)}",
+        "advance": "every measurement passes",
+        "rollback": f"it is being rolled back{_because(rollout)}",
+    }[rollout.verdict]
+    return f"{start}; {verdict}."
+
+
+def _because(rollout: RolloutRow) -> str:
+    reasons = rollout.reasons or ()
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f": {reasons[0]}{more}" if reasons else ""
+
+
+ROUTES = (PageRoute("GET", path_to(), Access.VIEWER, show),)

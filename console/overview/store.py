@@ -1,0 +1,123 @@
+"""What the overview reads. The caller owns the transaction; the number of queries does not grow with the products."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from psycopg.rows import class_row, dict_row
+
+from monitoring import store as monitoring_store
+from runtime.postgres import Connection
+from runtime.queries import load_queries
+
+QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
+
+CELL = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class ProductRow:
+    """A product; the fields of its production version are None while it has none."""
+
+    product: str
+    model_id: str | None
+    name: str | None
+    version: str | None
+    since: datetime | None
+    versions: int
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRow:
+    """A rollout that is live or was rolled back today, with its latest verdict."""
+
+    product: str
+    rollout_id: str
+    status: str
+    canary_percent: float
+    step: int
+    steps: int
+    step_started_at: datetime
+    ended_at: datetime | None
+    canary: str
+    verdict: str | None
+    reasons: Sequence[str] | None
+    judged_at: datetime | None
+
+    @property
+    def live(self) -> bool:
+        return self.status in ("running", "paused")
+
+
+@dataclass(frozen=True, slots=True)
+class HourOfDecisions:
+    """What a product decided in the hour from `hour`; `failed` events got no decision."""
+
+    product: str
+    hour: datetime
+    allowed: int
+    reviewed: int
+    blocked: int
+    failed: int
+
+
+@dataclass(slots=True)
+class TrafficCell:
+    """30 seconds of traffic from `start`; `latency`: bin -> count, of production's model scoring."""
+
+    start: datetime
+    requests: int = 0
+    errors: int = 0
+    latency: dict[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """One moment of the database, as the overview needs it. `guards`: decisions whose share has jumped, by product."""
+
+    products: tuple[ProductRow, ...]
+    rollouts: tuple[RolloutRow, ...]
+    decisions: Mapping[str, Sequence[HourOfDecisions]]
+    traffic: Mapping[str, Sequence[TrafficCell]]
+    guards: Mapping[str, tuple[str, ...]]
+    judged_at: datetime | None
+
+
+def read_facts(connection: Connection, now: datetime) -> Facts:
+    values = {"now": now}
+    with connection.cursor(row_factory=class_row(ProductRow)) as products:
+        found = products.execute(QUERIES["products"]).fetchall()
+    with connection.cursor(row_factory=class_row(RolloutRow)) as rollouts:
+        running = rollouts.execute(QUERIES["rollouts"], values).fetchall()
+    hours: dict[str, list[HourOfDecisions]] = {}
+    with connection.cursor(row_factory=class_row(HourOfDecisions)) as cursor:
+        for hour in cursor.execute(QUERIES["decisions_by_hour"], values):
+            hours.setdefault(hour.product, []).append(hour)
+    lease = connection.execute(QUERIES["lease"]).fetchone()
+    return Facts(
+        tuple(found), tuple(running), hours, _traffic(connection, values), _guards(connection), lease and lease[0]
+    )
+
+
+def _traffic(connection: Connection, values: Mapping[str, Any]) -> dict[str, list[TrafficCell]]:
+    cells: dict[str, dict[datetime, TrafficCell]] = {}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for query in ("last_hour", "canary_last_hour"):
+            for row in cursor.execute(QUERIES[query], values):
+                start = row["bucket_start"]
+                cell = cells.setdefault(row["product"], {}).setdefault(start, TrafficCell(start))
+                cell.requests += row["requests"]
+                cell.errors += row["errors"]
+                for name, count in row.get("latency", {}).items():
+                    cell.latency[int(name)] = cell.latency.get(int(name), 0) + int(count)
+    return {product: sorted(found.values(), key=lambda cell: cell.start) for product, found in cells.items()}
+
+
+def _guards(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Return the decisions whose share has jumped; nothing before migration 004."""
+    if not monitoring_store.guard_exists(connection):
+        return {}
+    rows = monitoring_store.guard_rows(connection)
+    return {product: tuple(name for name, firing in row.firing.items() if firing) for product, row in rows.items()}

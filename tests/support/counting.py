@@ -1,0 +1,37 @@
+"""Connections that count their statements."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg
+
+from edge.routes import Resources
+from runtime.postgres import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class CountingResources(Resources):
+    """Resources whose connections append every statement to `statements`."""
+
+    statements: list[str] = field(default_factory=list)
+
+    def connect(self, *, autocommit: bool = False) -> Connection:
+        connection = Resources.connect(self, autocommit=autocommit)
+        statements = self.statements
+
+        class CountingCursor(psycopg.Cursor[Any]):
+            def execute(self, query: Any, *arguments: Any, **options: Any) -> Any:
+                statements.append(str(query))
+                return super().execute(query, *arguments, **options)
+
+        connection.cursor_factory = CountingCursor
+        return connection
+
+
+@contextmanager
+def counted(resources: CountingResources) -> Iterator[list[str]]:
+    """Yield the statements that the block sends."""
+    resources.statements.clear()
+    yield resources.statements
