@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard faults bento image sbom licences audit lock tools clean
+.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard faults archive-kills bento image sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,6 +56,9 @@ bench-guard: .venv/.dev ## simulate the guard on production's decisions: false a
 
 faults: .venv/.dev ## break real parts under load; count what was lost, duplicated or wrong
 	@exec $(PY) -m lab.faults
+
+archive-kills: .venv/.dev ## kill the archiving process 20 times at random moments, and compare every row
+	ARCHIVE_KILLS=20 ARCHIVE_KILL_ROWS=60000 $(PY) -m pytest tests/integration/archive/test_killed.py -q
 
 bento: .venv/.run ## build the Bento sira_inference, labelled with version and commit
 	.venv/bin/bentoml build --label version=$(VERSION) --label commit=$(COMMIT)

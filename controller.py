@@ -13,6 +13,8 @@ import time
 import uvicorn
 from starlette.types import ASGIApp
 
+from archive.job import EVERY_SECONDS, FIRST_SECONDS, ArchiveJob
+from canary.controller import upkeep
 from canary.controller.jobs import Controller, PeriodicJob
 from canary.controller.sources import Sources
 from console.app import ConsoleApp
@@ -66,7 +68,8 @@ def main() -> None:
         listening = socket.create_server((settings.controller_host, settings.control_port), backlog=256)
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
-    controller = Controller(settings, (*monitoring_jobs(), *reasons_jobs(settings.retention_days)))
+    archiving = ArchiveJob(settings.retention_days)
+    controller = Controller(settings, (*monitoring_jobs(), *log_jobs(settings, archiving)))
     config = uvicorn.Config(
         _app(settings, controller),
         http=DirectProtocol,
@@ -83,6 +86,7 @@ def main() -> None:
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
+        archiving.stop()
         controller.stop()
         log.info("stopped")
 
@@ -95,13 +99,16 @@ def monitoring_jobs() -> tuple[PeriodicJob, ...]:
     )
 
 
-def reasons_jobs(retention_days: int) -> tuple[PeriodicJob, ...]:
-    """The jobs that maintain the tables of reasons."""
+def log_jobs(settings: Settings, archiving: ArchiveJob) -> tuple[PeriodicJob, ...]:
+    """The jobs that maintain the tables of the log. With the archive on, only it drops days, once it has them."""
+    make = PeriodicJob("make_reasons_partitions", 3600, reasons_store.make_partitions)
+    if settings.archive:
+        return make, PeriodicJob("archive", EVERY_SECONDS, archiving.work, first=FIRST_SECONDS)
+    days = settings.retention_days
     return (
-        PeriodicJob("make_reasons_partitions", 3600, reasons_store.make_partitions),
-        PeriodicJob(
-            "drop_reasons_partitions", 3600, lambda c: reasons_store.drop_partitions(c, retention_days), first=60
-        ),
+        make,
+        PeriodicJob("drop_partitions", 3600, lambda c: upkeep.drop_partitions(c, retention_days=days), first=60),
+        PeriodicJob("drop_reasons_partitions", 3600, lambda c: reasons_store.drop_partitions(c, days), first=60),
     )
 
 

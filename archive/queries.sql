@@ -4,6 +4,12 @@
 -- One process archives at a time; the lock ends with its connection.
 SELECT pg_try_advisory_lock(hashtext('sira_archive'))
 
+-- name: is_locked
+-- True while a process archives this database.
+SELECT EXISTS (SELECT FROM pg_locks JOIN pg_database d ON d.oid = database
+               WHERE locktype = 'advisory' AND datname = current_database() AND objsubid = 1
+                 AND (classid::bigint << 32 | objid::bigint) = hashtext('sira_archive')::bigint)
+
 -- name: still_connected
 -- The backend that holds the lock, to notice a connection that was replaced.
 SELECT pg_backend_pid()

@@ -15,8 +15,7 @@ log = logging.getLogger("sira.archive")
 def drop_archived_days(connection: Connection, bucket: ArchiveBucket, *, retention_days: int) -> int:
     """Drop the days of the log that are older than the retention; return the number of partitions.
 
-    Each is archived and verified once more before. The first that fails stops it: the reason is in the log, and the
-    partition stays.
+    Each is archived and verified once more before. A day that fails stays, and the reason is in the log.
     """
     dropped = 0
     for day in store.days_to_drop(connection, retention_days):
@@ -31,6 +30,5 @@ def drop_archived_days(connection: Connection, bucket: ArchiveBucket, *, retenti
         partitions = 0 if any(check.faults for check in checks) else store.drop_day(connection, day)
         if not partitions:
             log.error("partition_not_dropped", extra={"day": str(day)})
-            break
         dropped += partitions
     return dropped

@@ -32,6 +32,13 @@ def is_migrated(connection: Connection) -> bool:
     return bool(connection.execute(QUERIES["tables"], {"names": ["sira_archive_days"]}).fetchall())
 
 
+def is_locked(connection: Connection) -> bool:
+    """Return whether a process archives this database at the moment."""
+    row = connection.execute(QUERIES["is_locked"]).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 class ArchiveLock:
     """The lock that one archiving process holds as long as its connection lives."""
 

@@ -127,6 +127,11 @@ reasons_not_additive = Counter(
     "Explanations that were not given because they did not add up to the score.",
     ["product"],
 )
+archive_days_behind = Gauge(
+    "sira_archive_days_behind",
+    "Closed days whose predictions are not all in the archive.",
+    multiprocess_mode="livemax",
+)
 model_info = Gauge(
     "sira_model_info",
     "1 for each model that is served.",

@@ -113,6 +113,7 @@ class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings
     canary_tick_seconds: float = Field(default=5.0, gt=0)
     label_maturity_days: float = Field(default=30.0, gt=0)
     retention_days: int = Field(default=400, ge=31)
+    archive: bool = True
     controller_host: str = "127.0.0.1"
     control_port: int = Field(default=3000, ge=1, le=65535)
 

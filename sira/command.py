@@ -39,6 +39,7 @@ class Tool:
 TOOLS = {
     "model": Tool("registry", "Register, list and promote model versions."),
     "canary": Tool("canary", "Start, watch and change canaries; import labels."),
+    "archive": Tool("archive", "Archive closed days of the log; list and verify them."),
     "migrate": Tool("migrations", "Bring the database's schema up to date."),
     "audit": Tool("registry", "Show and verify the audit log.", ("audit",)),
     "token": Tool("registry", "Print a bearer token for a person.", ("token",)),

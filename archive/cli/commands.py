@@ -14,6 +14,7 @@ from archive.bucket import ArchiveBucket
 from archive.cli.display import checks_table, days_table, written_table
 from archive.errors import ArchiveNotMigrated
 from archive.manifest import Folder
+from archive.retention import drop_archived_days
 from archive.verification import FolderCheck, verify_day
 from registry.artifacts import open_backend
 from runtime.command import as_json_option as as_json
@@ -64,8 +65,14 @@ def status(product: str | None, since: date | None, until: date | None, as_json:
 
 @archive.command("run", epilog=example("archive run --day 2026-11-26"))
 @click.option("--day", "days", type=_DAY, multiple=True, help="Archive this day only; may be repeated.")
+@click.option(
+    "--drop-older-than",
+    type=click.IntRange(31),
+    metavar="DAYS",
+    help="Then drop older days from Postgres, each once it is verified.",
+)
 @as_json
-def run_command(days: tuple[datetime, ...], as_json: bool) -> None:
+def run_command(days: tuple[datetime, ...], drop_older_than: int | None, as_json: bool) -> None:
     """Archive closed days now. Safe to repeat, and to kill at any point."""
     with _long_connection() as (connection, bucket), _rows_bar("archiving", shown=not as_json) as update:
         expected = 0
@@ -77,10 +84,13 @@ def run_command(days: tuple[datetime, ...], as_json: bool) -> None:
 
         wanted = [day.date() for day in days] or None
         written = closing.run(connection, bucket, now=datetime.now(UTC), days=wanted, report=report)
+        dropped = drop_archived_days(connection, bucket, retention_days=drop_older_than) if drop_older_than else 0
     if as_json:
-        print_json({"parts": written})
-    else:
-        console().print(written_table(written))
+        print_json({"parts": written, "dropped": dropped})
+        return
+    console().print(written_table(written))
+    if drop_older_than:
+        click.echo(f"dropped {dropped} partitions")
 
 
 @archive.command(epilog=example("archive verify --from 2026-11-01 --to 2026-11-30"))

@@ -81,11 +81,6 @@ class Controller:
         self._every(3600, self._upkeep("make_partitions", lambda c: upkeep.make_partitions(c, days_ahead=DAYS_AHEAD)))
         self._every(
             3600,
-            self._upkeep("drop_partitions", lambda c: upkeep.drop_partitions(c, retention_days=self._retention_days)),
-            first=60,
-        )
-        self._every(
-            3600,
             self._upkeep("drop_evidence", lambda c: upkeep.drop_evidence(c, retention_days=self._retention_days)),
             first=90,
         )

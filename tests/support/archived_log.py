@@ -2,14 +2,38 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
+from archive import closing
+from archive.bucket import ArchiveBucket
+from archive.manifest import Dataset
 from runtime.postgres import Connection
 from scoring.log.prediction import PairedPrediction, Prediction, copy_text
 from scoring.log.store import prepare_shipping, ship
 from tests.support.log_rows import new_id, paired, prediction
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime.now(UTC)
+
+
+def run(connection: Connection, bucket: ArchiveBucket) -> list[closing.WrittenPart]:
+    """Archive every closed day."""
+    return closing.run(connection, bucket, now=NOW)
+
+
+def rows(bucket: ArchiveBucket, kind: Dataset = "log", product: str = "cards") -> list[dict[str, Any]]:
+    """Return every row that the manifests of a product list."""
+    found: list[dict[str, Any]] = []
+    for folder in bucket.manifests(kind):
+        if folder.product == product:
+            for part in bucket.manifest(folder).parts:
+                with bucket.local(folder, part) as path:
+                    found += pq.read_table(path).to_pylist()
+    return found
 
 
 def add_version(connection: Connection, product: str, kinds: dict[str, str]) -> None:
@@ -61,4 +85,19 @@ def add_labels(connection: Connection, product: str, event_ids: Sequence[str], r
             "INSERT INTO sira_labels (product, event_id, label, source, labelled_at, received_at)"
             " VALUES (%s, %s, 'fraud', 'chargeback', to_timestamp(%s), to_timestamp(%s))",
             (product, event_id, received_at, received_at),
+        )
+
+
+def add_reasons(connection: Connection, rows: Sequence[Prediction]) -> None:
+    """Store reasons for predictions."""
+    for row in rows:
+        connection.execute(
+            """
+            INSERT INTO sira_prediction_reasons (prediction_id, day, created_at, product, model_id, decision,
+                                                 background_sha256, method, scale, base, reasons)
+            SELECT prediction_id, day, created_at, product, model_id, decision, '', 'exact', 'log_odds', 0.5,
+                   '[{"field": "amount", "impact": 1.5}]'
+            FROM sira_predictions WHERE prediction_id = %s
+            """,
+            (row.prediction_id,),
         )

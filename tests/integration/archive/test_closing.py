@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,26 +14,20 @@ from archive.bucket import ArchiveBucket
 from archive.errors import ArchiveBusy, ArchiveNotMigrated, DayTooRecent
 from archive.manifest import Dataset, Folder, Manifest
 from runtime.postgres import Connection, connect
-from tests.support.archived_log import add_labels, add_version, at, days_ago, pairs_of, rows_of, ship_rows
+from tests.support.archived_log import (
+    NOW,
+    add_labels,
+    add_version,
+    at,
+    days_ago,
+    pairs_of,
+    rows,
+    rows_of,
+    run,
+    ship_rows,
+)
 
 DAY = days_ago(3)
-NOW = datetime.now(UTC)
-
-
-def run(connection: Connection, bucket: ArchiveBucket) -> list[closing.WrittenPart]:
-    return closing.run(connection, bucket, now=NOW)
-
-
-def rows(bucket: ArchiveBucket, kind: Dataset = "log", product: str = "cards") -> list[dict[str, Any]]:
-    """Every row that the manifests of a product list."""
-    found: list[dict[str, Any]] = []
-    for folder in bucket.manifests(kind):
-        if folder.product == product:
-            manifest = bucket.manifest(folder)
-            for part in manifest.parts:
-                with bucket.local(folder, part) as path:
-                    found += pq.read_table(path).to_pylist()
-    return found
 
 
 def manifest(bucket: ArchiveBucket, kind: Dataset = "log") -> Manifest:
