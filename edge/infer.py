@@ -15,7 +15,7 @@ from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, docume
 from edge.routes import Access, Call, Reply, Route
 from registry.signature import MAX_BODY_BYTES
 from runtime.auth import Authenticator, Caller
-from runtime.reading import read
+from runtime.reading import InputInvalid, Violation, read
 from scoring.event import EventToScore, parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
@@ -191,7 +191,10 @@ class InferEndpoint:
     def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
         reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         try:
-            self._scorer.submit(parse_event(event), reply)
+            parsed = parse_event(event)
+            if parsed.reasons:
+                raise InputInvalid([Violation("/reasons", "is not taken in a batch: send the event to /v1/infer")])
+            self._scorer.submit(parsed, reply)
         except Exception as error:
             return error
         return reply
@@ -237,7 +240,8 @@ ROUTES = (
         takes=EventToScore,
         gives={200: Answer},
         refuses=(404, 429, 500),
-        notes="Answered when its row is durable. The same event gives the same answer and prediction_id again.",
+        notes="Answered when its row is durable. The same event gives the same answer and prediction_id again. "
+        "`reasons: true` is refused (422) for a product whose model is explained by sampling.",
         body_limit=BODY_LIMIT,
     ),
     Route(

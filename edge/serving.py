@@ -13,6 +13,7 @@ from edge.infer import InferEndpoint
 from edge.open_inference.endpoint import OpenInference
 from edge.routes import Resources
 from registry.artifacts import open_store
+from registry.model_version import ModelVersion
 from runtime import metrics
 from runtime.auth import Authenticator
 from runtime.build import running_build
@@ -21,8 +22,9 @@ from scoring.log.shipper import Shipper
 from scoring.log.spool import Spool
 from scoring.models.slots import ModelSlots
 from scoring.models.sync import ModelSync
-from scoring.reasons.queue import ReasonsQueue
-from scoring.reasons.shares import Shares
+from scoring.reasons.worker.queue import ReasonsQueue
+from scoring.reasons.worker.ready import ReadyExplainers
+from scoring.reasons.worker.shares import Shares
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 
@@ -58,7 +60,9 @@ class Serving:
             self._slots, artifacts, settings.model_dir, database_url, poll_seconds=settings.sync_poll_seconds
         )
         self._reasons = ReasonsQueue(
-            self.resources.explainers, self._spool, database_url, Shares(settings.reasons_shares)
+            ReadyExplainers(self.resources.explainers, database_url, self._served_versions),
+            self._spool,
+            Shares(settings.reasons_shares),
         )
         self._scorer = Scorer(
             self._slots,
@@ -133,6 +137,15 @@ class Serving:
                 "the registry has not been read since the start: the models that were served here last are in use"
             )
         return faults
+
+    def _served_versions(self) -> list[ModelVersion]:
+        slots = self._slots.current().products.values()
+        return [
+            model.version
+            for slot in slots
+            for model in (slot.production, slot.rollout and slot.rollout.canary)
+            if model
+        ]
 
     def _publish(self) -> None:
         self._telemetry.publish()

@@ -6,6 +6,7 @@ worker can export the metrics of all.
 
 import contextlib
 import os
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,6 +181,13 @@ def observe_many(histogram: Histogram, counts: Sequence[int], total: float) -> N
         if count:
             bucket.inc(count)
     histogram._sum.inc(total)
+
+
+def observe_reasons(product: str, method: str, seconds: float, events: int) -> None:
+    """Add a batch of explanations that took `seconds` together."""
+    counts = [0] * (len(REASONS_EDGES) + 1)
+    counts[bisect_left(REASONS_EDGES, seconds / events)] = events
+    observe_many(reasons_seconds.labels(product, method), counts, seconds)
 
 
 def exposition() -> bytes:

@@ -24,13 +24,15 @@ _PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method":
 class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
     """One transaction. `payload` has a field for each that the product's model takes; others are logged, not scored.
 
-    `routing_key` keeps a card or a customer with one model during a canary; it is the event_id unless given.
+    `routing_key` keeps a card or a customer with one model during a canary; it is the event_id unless given. With
+    `reasons`, the answer names the four fields with the largest impact; it is not taken in a batch.
     """
 
     event_id: Annotated[Id, Meta(examples=["payment-17"])]
     product: Annotated[Id, Meta(examples=["fraud_score"])]
     payload: Annotated[dict[str, Scalar], Meta(max_length=MAX_FIELDS, examples=[_PAYLOAD])]
     routing_key: Id | None = None
+    reasons: bool = False
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -41,6 +43,7 @@ class Event(msgspec.Struct, frozen=True):
     payload: dict[str, Scalar]
     routing_key: str
     canonical: bytes
+    reasons: bool = False
 
 
 _decode = msgspec.json.Decoder().decode
@@ -87,4 +90,4 @@ def _event(sent: EventToScore) -> Event | None:
     canonical = _encode(payload)
     if b"\\u0000" in canonical or "\0" in event_id or "\0" in routing_key:
         return None
-    return Event(event_id, sent.product, payload, routing_key, canonical)
+    return Event(event_id, sent.product, payload, routing_key, canonical, sent.reasons)

@@ -11,10 +11,15 @@ from scoring.event import Event
 from scoring.log.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ProductSlot, ServedRollout
+from scoring.reasons.description import FieldReason
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """The answer to a caller."""
+    """The answer to a caller.
+
+    `reasons` is there for a caller who asked: the four fields with the largest impact, or null where the version cannot
+    be explained yet.
+    """
 
     prediction_id: str
     score: float
@@ -23,6 +28,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     model_version: str
     variant: Variant
     cached: bool
+    reasons: list[FieldReason] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class AnswerReceiver(Protocol):
@@ -56,6 +62,7 @@ class Job(msgspec.Struct, eq=False):
     cached: bool = False
     model_seconds: float | None = None
     settled: bool = False
+    reasons: list[FieldReason] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
     def variant(self) -> Variant:

@@ -6,6 +6,7 @@ batching.py scores; this file decides who scores an event, and makes the answer 
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 
 from canary.fuse import Fuse
 from canary.split import choose_arm
@@ -21,7 +22,9 @@ from scoring.log.prediction import FuseTripRow, Prediction, copy_text
 from scoring.log.spool import Spool, SpoolError
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
-from scoring.reasons.queue import ReasonsQueue
+from scoring.reasons.description import FieldReason
+from scoring.reasons.worker.at_once import Answered, refuse_sampled, top_reasons
+from scoring.reasons.worker.queue import ReasonsQueue
 from scoring.telemetry import Telemetry
 
 log = logging.getLogger("sira.scoring.scorer")
@@ -79,6 +82,8 @@ class Scorer:
 
     def _route(self, event: Event, slot: ProductSlot, reply: AnswerReceiver) -> Job:
         production, rollout = slot.production, slot.rollout
+        if event.reasons and self._reasons is not None:
+            refuse_sampled(self._reasons.ready, production.version.model_id)
         try:
             row = production.feed.row(event.payload)
         except PayloadInvalid as invalid:
@@ -114,6 +119,18 @@ class Scorer:
             self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
 
         self._spool.append("predictions", copy_text(rows), len(rows), time.time(), committed)
+        # While the disk is being written.
+        if asked := [(job, row) for job, row in zip(jobs, rows, strict=True) if job.event.reasons]:
+            self._explain(asked)
+
+    def _explain(self, asked: Sequence[tuple[Job, Prediction]]) -> None:
+        """Give the jobs of callers who asked for reasons the reasons of their answers."""
+        if self._reasons is None:
+            found: list[list[FieldReason] | None] = [None] * len(asked)
+        else:
+            found = top_reasons(self._reasons.ready, [Answered(job.row, row) for job, row in asked])
+        for (job, _), reasons in zip(asked, found, strict=True):
+            job.reasons = reasons
 
     def _observe_fuses(self, jobs: list[Job]) -> list[FuseTripRow]:
         trips = []
@@ -158,7 +175,7 @@ class Scorer:
                 reply.set_result(
                     Answer(
                         row.prediction_id, row.score, row.decision, row.model_id, row.model_version, row.variant,
-                        row.cached,
+                        row.cached, job.reasons,
                     )
                 )  # fmt: skip
             if self._reasons is not None:

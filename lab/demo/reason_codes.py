@@ -1,7 +1,7 @@
 """What the demo model's decisions are explained with, as a fraud team would write it."""
 
 REASON_CODES = [
-    {"field": "amount", "direction": "raises", "code": "R01", "sentence": "a high amount for such a payment"},
+    {"field": "amount", "direction": "raises", "code": "R01", "sentence": "the amount, for such a payment"},
     {
         "field": "account_age_days",
         "direction": "raises",

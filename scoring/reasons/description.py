@@ -83,15 +83,21 @@ def base_value(base: float, scale: Scale) -> BaseValue:
 
 
 def field_reasons(
-    impacts: Impacts, event: int, names: Sequence[str], classes: Sequence[ValueClass], codes: ReasonCodes, row: Row
+    impacts: Impacts,
+    event: int,
+    names: Sequence[str],
+    classes: Sequence[ValueClass],
+    codes: ReasonCodes,
+    row: Row,
+    top: int | None = None,
 ) -> list[FieldReason]:
-    """Return the reasons of one event of `impacts`, whose values are `row`, the largest absolute impact first."""
+    """Return the reasons of one event of `impacts`, whose values are `row`: the largest, all or the `top` ones."""
     values: list[float] = impacts.values[event].tolist()
     errors: list[float | None] = [None] * len(values) if impacts.errors is None else impacts.errors[event].tolist()
     as_log_odds, as_probability = _slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
     order = sorted(range(len(values)), key=lambda place: (-abs(values[place]), place))
     found = []
-    for rank, place in enumerate(order, 1):
+    for rank, place in enumerate(order[:top], 1):
         value, direction = values[place], _direction(values[place])
         code = codes.find(names[place], direction, row[place])
         found.append(

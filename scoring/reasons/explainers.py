@@ -40,9 +40,9 @@ class ExplainedVersion:
     names: Sequence[str]
     codes: ReasonCodes
 
-    def reasons(self, impacts: Impacts, event: int, row: Row) -> list[FieldReason]:
+    def reasons(self, impacts: Impacts, event: int, row: Row, top: int | None = None) -> list[FieldReason]:
         """Return the reasons of one event of `impacts`, whose values are `row`."""
-        return field_reasons(impacts, event, self.names, self.classes.of(row), self.codes, row)
+        return field_reasons(impacts, event, self.names, self.classes.of(row), self.codes, row, top)
 
 
 class Explainers:

@@ -23,7 +23,7 @@ def explain_prediction(connection: Connection, explainers: Explainers, stored: S
     row = explained.feed.row(payload)
     started = perf_counter()
     impacts = explained.explainer.explain([row], [stored.prediction_id])
-    metrics.reasons_seconds.labels(stored.product, impacts.method).observe(perf_counter() - started)
+    metrics.observe_reasons(stored.product, impacts.method, perf_counter() - started, 1)
     if not additive(impacts, [stored.score]).all():
         metrics.reasons_not_additive.labels(stored.product).inc()
         raise NotAdditive

@@ -53,6 +53,18 @@ def test_the_curl_lines_it_prints_give_an_answer_when_pasted(served: StartedRun)
     assert versions >= {"1.0.0", "2.0.0"}
 
 
+def test_the_readmes_auditor_gets_the_reasons_of_a_blocked_payment(served: StartedRun) -> None:
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (commands,) = [block for block in blocks if "/reasons" in block]
+    given = json.loads(shell(served, commands.replace("http://localhost:8080", served.url)))
+    assert given["decision"] == "block"
+    first = given["fields"][0]
+    assert (first["field"], first["code"], first["value"]) == ("attempts_last_hour", "R07", 4)
+    printed = json.loads((ROOT / "README.md").read_text().split("/reasons\n```\n\n```json\n")[1].split("\n```")[0])
+    assert printed.keys() == given.keys()
+    assert [field["field"] for field in printed["fields"]] == [field["field"] for field in given["fields"]][:2]
+
+
 def test_a_second_run_keeps_secrets_models_and_predictions(running: StartedRun, home: Path) -> None:
     payload = '{"amount":1,"currency":"USD","country":"US","payment_method":"card"}'
     body = f'{{"event_id":"kept","product":"fraud_score","payload":{payload}}}'

@@ -14,7 +14,7 @@ from scoring.log.prediction import Prediction
 from scoring.log.spool import Spool
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
-from scoring.reasons.queue import ReasonsQueue
+from scoring.reasons.worker.queue import ReasonsQueue
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
 

@@ -224,3 +224,11 @@ def test_a_mebibyte_of_batch_is_taken_and_a_byte_more_is_not(tmp_path: Path) -> 
     body = json.dumps({"events": [event()]}).encode()
     assert batch(tmp_path, body + b" " * (BATCH_BODY_LIMIT - len(body))).status == 200
     problem(batch(tmp_path, body + b" " * (BATCH_BODY_LIMIT + 1 - len(body))), 413)
+
+
+def test_reasons_are_not_taken_in_a_batch_and_null_where_nothing_explains(tmp_path: Path) -> None:
+    (refused, taken) = batch(tmp_path, {"events": [{**event(), "reasons": True}, event()]}).json()["results"]
+    assert refused["error"]["errors"][0]["pointer"] == "/reasons"
+    assert taken["answer"]["decision"] == "review"
+    assert one(tmp_path, [json.dumps({**event(), "reasons": True}).encode()]).json()["reasons"] is None
+    problem(one(tmp_path, [json.dumps({**event(), "reasons": "yes"}).encode()]), 422)

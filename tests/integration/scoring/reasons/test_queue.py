@@ -1,7 +1,7 @@
 """Reasons without being asked: after the answer, through the spool, bounded, and counted when they are missing."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from scoring.log.shipper import Shipper
 from scoring.log.spool import Spool
 from scoring.models.onnx_model import OnnxModel
 from scoring.reasons.explainers import Explainers
-from scoring.reasons.queue import ReasonsQueue
-from scoring.reasons.shares import Shares
+from scoring.reasons.worker.queue import ReasonsQueue
+from scoring.reasons.worker.ready import ReadyExplainers
+from scoring.reasons.worker.shares import Shares
 from tests.integration.scoring.reasons.conftest import Ask, Log
 from tests.support.log_rows import wait_until
 from tests.support.serving_room import Room, in_room
@@ -44,8 +45,11 @@ def spool(tmp_path: Path, database_url: str) -> Iterator[Spool]:
 def make(artifacts: ArtifactStore, spool: Spool, database_url: str) -> Iterator[Make]:
     queues = []
 
-    def queue(shares: Shares = ALL, into: Spool = spool, **more: Any) -> ReasonsQueue:
-        queues.append(ReasonsQueue(Explainers(artifacts), into, database_url, shares, **more))
+    def queue(
+        shares: Shares = ALL, into: Spool = spool, served: Sequence[ModelVersion] = (), **more: Any
+    ) -> ReasonsQueue:
+        ready = ReadyExplainers(Explainers(artifacts), database_url, lambda: served)
+        queues.append(ReasonsQueue(ready, into, shares, **more))
         return queues[-1]
 
     yield queue

@@ -4,7 +4,7 @@ import pytest
 
 from runtime.settings import ReasonsShare
 from scoring.log.prediction import prediction_id
-from scoring.reasons.shares import Shares
+from scoring.reasons.worker.shares import Shares
 
 LOW, HIGH = "00000001-0000-8000-8000-000000000000", "ffffffff-0000-8000-8000-000000000000"
 

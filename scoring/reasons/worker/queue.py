@@ -6,25 +6,21 @@ The thread rests nine times as long as it works, so that it takes at most a tent
 import logging
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-import psycopg
 
 from registry.feed import Row
 from registry.model_version import ModelVersion
 from runtime import metrics
-from runtime.metrics import REASONS_EDGES
-from runtime.postgres import connect
-from scoring.errors import ReasonsUnavailable
 from scoring.log.prediction import Prediction, ReasonsRow, copy_text
 from scoring.log.spool import Spool
-from scoring.reasons.explainers import ExplainedVersion, Explainers
+from scoring.reasons.explainers import ExplainedVersion
 from scoring.reasons.explanation import Impacts, additive
-from scoring.reasons.shares import Shares
+from scoring.reasons.worker.ready import ReadyExplainers
+from scoring.reasons.worker.shares import Shares
 
 log = logging.getLogger("sira.scoring.reasons.queue")
 
@@ -36,8 +32,6 @@ PAUSE_SECONDS = 0.2
 REST = 9.0
 # Events that are explained in one piece: a few milliseconds, during which the interpreter switches between threads.
 MAX_TOGETHER = 64
-# Until a version that cannot be explained is tried again.
-RETRY_SECONDS = 30.0
 # Answers need the spool more than reasons do.
 MAX_SPOOL_SHARE = 0.5
 
@@ -53,21 +47,16 @@ class ReasonsQueue:
 
     def __init__(
         self,
-        explainers: Explainers,
+        ready: ReadyExplainers,
         spool: Spool,
-        database_url: str,
         shares: Shares,
         *,
         max_waiting: int = MAX_WAITING,
     ) -> None:
-        self._explainers = explainers
+        self.ready = ready
         self._spool = spool
-        self._database_url = database_url
         self._wanted = shares.wanted
         self._waiting: deque[_Waiting] = deque(maxlen=max_waiting)
-        self._versions: dict[str, ExplainedVersion] = {}
-        self._retry_at: dict[str, float] = {}
-        self._said: dict[str, str] = {}
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="reasons", daemon=True)
 
@@ -91,6 +80,10 @@ class ReasonsQueue:
 
     def _run(self) -> None:
         while not self._stopping.wait(PAUSE_SECONDS):
+            try:
+                self.ready.open_served()
+            except Exception:
+                log.exception("reasons_failed")
             taken = [self._waiting.popleft() for _ in range(len(self._waiting))]
             groups: dict[str, list[_Waiting]] = {}
             for item in taken:
@@ -103,7 +96,7 @@ class ReasonsQueue:
                     _drop(group, "failed")
 
     def _explain(self, group: Sequence[_Waiting]) -> None:
-        explained = self._explained(group[0].version)
+        explained = self.ready.open(group[0].version)
         if explained is None:
             _drop(group, "not_available")
             return
@@ -122,7 +115,7 @@ class ReasonsQueue:
         impacts = explained.explainer.explain(
             [item.row for item in part], [item.prediction.prediction_id for item in part]
         )
-        _observe(product, impacts.method, time.perf_counter() - started, len(part))
+        metrics.observe_reasons(product, impacts.method, time.perf_counter() - started, len(part))
         good = additive(impacts, [item.prediction.score for item in part]).tolist()
         if wrong := good.count(False):
             metrics.reasons_not_additive.labels(product).inc(wrong)
@@ -130,40 +123,11 @@ class ReasonsQueue:
         if rows:
             self._spool.append("reasons", copy_text(rows), len(rows), time.time(), lambda error: None)
 
-    def _explained(self, version: ModelVersion) -> ExplainedVersion | None:
-        """Return the version's explainer; None when it cannot be had, until RETRY_SECONDS have passed."""
-        model_id = version.model_id
-        found = self._versions.get(model_id)
-        if found or time.monotonic() < self._retry_at.get(model_id, 0.0):
-            return found
-        try:
-            with connect(self._database_url, name="reasons", autocommit=True) as connection:
-                found = self._explainers.of(connection, version)
-        except Exception as error:
-            self._retry_at[model_id] = time.monotonic() + RETRY_SECONDS
-            self._say(version, error)
-            return None
-        # Of the versions of a product, only the last two serve.
-        self._versions = {k: v for k, v in self._versions.items() if v.version.product != version.product} | {
-            model_id: found
-        }
-        return found
-
-    def _say(self, version: ModelVersion, error: Exception) -> None:
-        """Log why a version cannot be explained, once per version and cause."""
-        expected = isinstance(error, ReasonsUnavailable)
-        cause = str(error) if expected else type(error).__name__
-        if self._said.get(version.model_id) == cause:
-            return
-        self._said[version.model_id] = cause
-        extra = {"model_id": version.model_id, "product": version.product, "reason": cause}
-        log.warning("reasons_not_available", extra=extra, exc_info=not (expected or isinstance(error, psycopg.Error)))
-
 
 def _row(explained: ExplainedVersion, impacts: Impacts, place: int, item: _Waiting) -> ReasonsRow:
     prediction = item.prediction
     assert prediction.decision is not None
-    reasons = explained.reasons(impacts, place, item.row)
+    reasons = explained.reasons(impacts, place, item.row, MAX_STORED)
     return ReasonsRow(
         prediction_id=prediction.prediction_id,
         created_at=prediction.created_at,
@@ -174,19 +138,13 @@ def _row(explained: ExplainedVersion, impacts: Impacts, place: int, item: _Waiti
         method=impacts.method,
         scale=impacts.scale,
         base=impacts.base,
-        reasons=msgspec.json.encode(reasons[:MAX_STORED]).decode(),
+        reasons=msgspec.json.encode(reasons).decode(),
     )
 
 
 def _parts(items: Sequence[_Waiting], size: int) -> Iterator[Sequence[_Waiting]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]
-
-
-def _observe(product: str, method: str, seconds: float, events: int) -> None:
-    counts = [0] * (len(REASONS_EDGES) + 1)
-    counts[bisect_left(REASONS_EDGES, seconds / events)] = events
-    metrics.observe_many(metrics.reasons_seconds.labels(product, method), counts, seconds)
 
 
 def _drop(items: Sequence[_Waiting], reason: str) -> None:
