@@ -10,7 +10,18 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ["archive", "canary", "console", "edge", "migrations", "monitoring", "registry", "runtime", "scoring", "sira"]
+PACKAGES = [
+    "archive",
+    "canary",
+    "console",
+    "edge",
+    "migrations",
+    "monitoring",
+    "registry",
+    "runtime",
+    "scoring",
+    "sira",
+]
 
 
 @pytest.fixture(scope="module")
