@@ -35,3 +35,12 @@ class PartCorrupt(ArchiveError):
 class DayTooRecent(ArchiveError):
     def __init__(self, day: date) -> None:
         super().__init__(f"{day} is not closed yet: a day is archived an hour after its end, in UTC")
+
+
+class NothingToExport(ArchiveError):
+    def __init__(self, product: str, since: date, until: date) -> None:
+        super().__init__(f"{product} has no such events from {since} to {until}")
+
+
+class OutputRefused(ArchiveError):
+    """`--out` is not a place for a Parquet file."""

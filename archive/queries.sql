@@ -103,6 +103,18 @@ COPY (SELECT {columns} FROM sira_prediction_reasons
       WHERE day = %(day)s AND product = %(product)s AND created_at >= %(since)s AND created_at < %(until)s)
 TO STDOUT (FORMAT csv)
 
+-- name: first_day
+-- The oldest day of a product, in Postgres or in the archive.
+SELECT min(day) FROM (
+    SELECT (min(hour) AT TIME ZONE 'UTC')::date AS day FROM sira_prediction_hours WHERE product = %(product)s
+    UNION ALL SELECT min(day) FROM sira_archive_days WHERE product = %(product)s AND kind = 'log') AS days
+
+-- name: labels_of
+-- The label of each of these events that counts: the latest.
+SELECT DISTINCT ON (event_id) event_id, label FROM sira_labels
+WHERE product = %(product)s AND event_id = ANY(%(event_ids)s)
+ORDER BY event_id, labelled_at DESC, received_at DESC
+
 -- name: record_day
 -- Copy the counts of a manifest. A change of the counts means that the day must be verified again.
 INSERT INTO sira_archive_days AS a (kind, product, day, rows, bytes, parts, hours)

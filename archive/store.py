@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
+import pyarrow as pa
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -92,6 +93,11 @@ def oldest_day(connection: Connection) -> date | None:
     return _first(connection, "oldest_day", {})
 
 
+def first_day(connection: Connection, product: str) -> date | None:
+    """Return the oldest day of a product's predictions, in Postgres or in the archive."""
+    return _first(connection, "first_day", {"product": product})
+
+
 def newest_archived(connection: Connection, kind: Dataset) -> date | None:
     return _first(connection, "newest_archived", {"kind": kind})
 
@@ -127,6 +133,12 @@ def recorded_days(
     values = {"product": product, "kind": kind, "since": since, "until": until}
     with connection.cursor(row_factory=class_row(ArchivedDay)) as cursor:
         return cursor.execute(QUERIES["recorded_days"], values).fetchall()
+
+
+def labels_of(connection: Connection, product: str, events: pa.Table) -> dict[str, str]:
+    """Return the label that counts of each event that has one, by event id."""
+    values = {"product": product, "event_ids": events["event_id"].to_pylist()}
+    return dict(connection.execute(QUERIES["labels_of"], values).fetchall())
 
 
 def days_to_drop(connection: Connection, retention_days: int) -> list[date]:

@@ -13,6 +13,7 @@ from archive import closing, store
 from archive.bucket import ArchiveBucket
 from archive.cli.display import checks_table, days_table, written_table
 from archive.errors import ArchiveNotMigrated
+from archive.export import export
 from archive.manifest import Folder
 from archive.retention import drop_archived_days
 from archive.verification import FolderCheck, verify_day
@@ -114,6 +115,50 @@ def verify(since: date | None, until: date | None, as_json: bool) -> None:
         console().print(checks_table(checks))
     if any(check.faults for check in checks):
         sys.exit(1)
+
+
+@archive.command(
+    "export", epilog=example("archive export --product fraud_score --from 2026-09-01 --labels --out train.parquet")
+)
+@click.option("--product", required=True)
+@from_option
+@to_option
+@click.option("--labels", is_flag=True, help="Only events with a label.")
+@click.option("--out", required=True, metavar="FILE", help="FILE.parquet, or s3://BUCKET/KEY.parquet.")
+@as_json
+def export_command(product: str, since: date | None, until: date | None, labels: bool, out: str, as_json: bool) -> None:
+    """Write a training set: one row per event with fields, label and decision."""
+    settings = _ArchiveSettings.load()
+    url, bucket = settings.database_url.get_secret_value(), ArchiveBucket(open_backend(settings.model_bucket))
+    today = datetime.now(UTC).date()
+    with archive_connection(settings=settings) as connection:
+        first = since or store.first_day(connection, product) or today
+    with _rows_bar("exporting", shown=not as_json) as update:
+        expected = 0
+
+        def progress(more: int, done: int) -> None:
+            nonlocal expected
+            expected += more
+            update(total=expected, advance=done)
+
+        exported = export(
+            url,
+            bucket,
+            product=product,
+            since=first,
+            until=until or today,
+            only_labelled=labels,
+            out=out,
+            progress=progress,
+            statement_timeout_ms=LONG_STATEMENT_MS,
+        )
+    if as_json:
+        print_json(exported)
+    else:
+        click.echo(
+            f"{exported.out}: {exported.events:,} events, {exported.labelled:,} with a label, "
+            f"{exported.bytes / 2**20:,.1f} MiB"
+        )
 
 
 @contextmanager
