@@ -33,6 +33,8 @@ from runtime.build import running_build
 from runtime.logs import configure_logs
 from runtime.settings import Settings, SettingsInvalid
 from scoring.reasons import store as reasons_store
+from scoring.reasons.explainers import Explainers
+from scoring.reasons.importance import ImportanceJob
 
 log = logging.getLogger("sira.controller")
 
@@ -69,7 +71,7 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
     archiving = ArchiveJob(settings.retention_days)
-    controller = Controller(settings, (*monitoring_jobs(), *log_jobs(settings, archiving)))
+    controller = Controller(settings, (*monitoring_jobs(), *log_jobs(settings, archiving), importance_job(settings)))
     config = uvicorn.Config(
         _app(settings, controller),
         http=DirectProtocol,
@@ -110,6 +112,12 @@ def log_jobs(settings: Settings, archiving: ArchiveJob) -> tuple[PeriodicJob, ..
         PeriodicJob("drop_partitions", 3600, lambda c: upkeep.drop_partitions(c, retention_days=days), first=60),
         PeriodicJob("drop_reasons_partitions", 3600, lambda c: reasons_store.drop_partitions(c, days), first=60),
     )
+
+
+def importance_job(settings: Settings) -> PeriodicJob:
+    """The job that computes which fields matter to each version."""
+    explainers = Explainers(open_store(settings.model_bucket), rows=settings.reasons_background_rows)
+    return PeriodicJob("compute_importance", 60, ImportanceJob(explainers).run, first=15)
 
 
 def _app(settings: Settings, controller: Controller) -> ASGIApp:

@@ -13,6 +13,7 @@ from msgspec import Meta
 from edge.request_head import MAX_BODY_BYTES
 from edge.routes import Access, Call, Reply, Route
 from registry import store
+from registry.importance import VersionImportance, importance_of
 from registry.inspection.parent import ReferenceRequest
 from registry.inspection.reference_check import DEFAULT_TOLERANCE
 from registry.inspection.reference_file import DEFAULT_SCORE_COLUMN, MAX_FILE_BYTES
@@ -159,6 +160,12 @@ def _reference(call: Call, wanted: Registration) -> Iterator[ReferenceRequest | 
         yield None if path is None else ReferenceRequest(str(path), wanted.score_column, wanted.tolerance)
 
 
+def show_importance(call: Call) -> Reply:
+    with call.resources.connect() as connection:
+        version = store.get_version(connection, call.path["model_id"])
+        return Reply(importance_of(connection, version.model_id))
+
+
 def _promotion(path: str) -> Route:
     return Route(
         "POST",
@@ -199,6 +206,17 @@ ROUTES = (
         "201 for a new version, 200 if the same one was registered before.",
         body_limit=MAX_BODY_BYTES,
         upload=True,
+    ),
+    Route(
+        "GET",
+        "/v1/models/{model_id}/importance",
+        Access.VIEWER,
+        show_importance,
+        "Models",
+        "Say which fields matter to a version",
+        gives={200: VersionImportance},
+        refuses=(404,),
+        notes="The mean absolute impact of each field, over the version's background and over a week's traffic.",
     ),
     _promotion("/v1/models/{model_id}/promote"),
     _promotion("/api/sira/models/{model_id}/promote"),

@@ -88,3 +88,12 @@ SELECT seq, at, actor, action, subject, before, after, reason, previous, sha256 
 SELECT seq, at, actor, action, subject, before, after, reason, previous, sha256 FROM sira_audit_log
 WHERE (%(subject)s::text IS NULL OR subject = %(subject)s::text)
 ORDER BY seq DESC LIMIT %(limit)s::int;
+
+-- name: importance_exists
+-- Tells if migration 003 has run.
+SELECT to_regclass('sira_model_importance') IS NOT NULL;
+
+-- name: importance
+-- The importance of a version's fields. Reads sira_model_importance, a table of scoring/reasons.
+SELECT events, rows, method, scale, background_sha256, computed_at, fields FROM sira_model_importance
+WHERE model_id = %(model_id)s::uuid;

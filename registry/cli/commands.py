@@ -9,6 +9,7 @@ import msgspec
 
 from registry import audit, store
 from registry.cli.display import history_table, version_card, versions_table
+from registry.importance import importance_of
 from registry.model_version import PROMOTE_TARGETS, ModelVersion, Status
 from runtime.auth import Role, mint_token
 from runtime.command import (
@@ -58,14 +59,15 @@ def list_command(product: str | None, status: str | None, limit: int, cursor: st
 @click.argument("model")
 @as_json
 def show(model: str, as_json: bool) -> None:
-    """Show one version: signature, thresholds, artifact and history."""
+    """Show one version: signature, thresholds, artifact, which fields matter, and history."""
     with registry_connection() as connection:
         version = store.resolve(connection, model)
         history = audit.history(connection, subject=version.model_id)
+        importance = importance_of(connection, version.model_id)
     if as_json:
-        print_json({**version.to_json(), "history": history})
+        print_json({**version.to_json(), "importance": importance, "history": history})
     else:
-        console().print(version_card(version, history))
+        console().print(version_card(version, importance, history))
 
 
 @registry.command(epilog=example("registry promote fraud_score/gradient/2 production --reason 'canary went well'"))

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from registry.audit import AuditRow
+from registry.importance import VersionImportance
 from registry.inspection.reference_check import Differences
 from registry.model_version import ModelVersion, Status
 from registry.reason_codes import ReasonCode
@@ -27,6 +28,8 @@ _STYLES = {
     Status.RETIRED: "dim",
     Status.ARCHIVED: "dim",
 }
+MAX_IMPORTANT = 20
+BAR_WIDTH = 20
 _RESULT_STYLES = {"passed": "green", "differs": "bold red", "failed": "bold red", "no reference": "yellow"}
 
 
@@ -51,7 +54,7 @@ def versions_table(page: VersionPage, *, wide: bool) -> RenderableType:
     return Group(table, Text(footer, style="dim"))
 
 
-def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> RenderableType:
+def version_card(version: ModelVersion, importance: VersionImportance, history: Iterable[AuditRow]) -> RenderableType:
     facts = Table.grid(padding=(0, 2))
     shown: dict[str, str | Text] = {
         "model_id": version.model_id,
@@ -69,7 +72,29 @@ def version_card(version: ModelVersion, history: Iterable[AuditRow]) -> Renderab
     for name, value in shown.items():
         facts.add_row(Text(name, style="dim"), value)
     title = Text(f"{version.product}/{version.name}/{version.version}", style="bold")
-    return Group(title, facts, "", _fields_table(version.signature.fields), "", history_table(history, of_one=True))
+    return Group(
+        *(title, facts, "", _fields_table(version.signature.fields), ""),
+        *(_importance(importance), "", history_table(history, of_one=True)),
+    )
+
+
+def _importance(importance: VersionImportance) -> RenderableType:
+    """Lay out the fields by their mean absolute impact, the largest first."""
+    known = [one for one in (importance.traffic, importance.background) if one is not None]
+    if not known:
+        return Text("which fields matter is not known yet: the controller computes it", style="dim")
+    by_field = [{field.field: field.impact for field in one.fields} for one in known]
+    largest = max((field.impact for field in known[0].fields), default=0.0) or 1.0
+    headings = {"traffic": "impact on last week's traffic", "background": "on the background"}
+    table = plain_table("field", "", *(headings[one.events] for one in known))
+    for field in known[0].fields[:MAX_IMPORTANT]:
+        bar = "█" * round(BAR_WIDTH * field.impact / largest)
+        table.add_row(field.field, Text(bar, style="cyan"), *(f"{of.get(field.field, 0.0):.3g}" for of in by_field))
+    unit = known[0].scale.replace("_", " ")
+    rows = ", ".join(f"{one.rows:,} events of the {one.events}" for one in known)
+    left_out = max(0, len(known[0].fields) - MAX_IMPORTANT)
+    footer = f"mean absolute impact in {unit}: {rows}" + (f"; {left_out} smaller fields" if left_out else "")
+    return Group(table, Text(footer, style="dim"))
 
 
 def _code(code: ReasonCode) -> str:

@@ -34,3 +34,32 @@ SELECT sira_make_reasons_partitions((now() AT TIME ZONE 'UTC')::date - 1,
 -- name: drop_reasons_partitions
 -- Drop the days of reasons that are older than the retention.
 SELECT sira_drop_reasons_partitions((now() AT TIME ZONE 'UTC')::date - %(days)s::int)
+
+-- name: lock_importance
+-- Let one controller compute importance, until its connection closes.
+SELECT pg_try_advisory_lock(hashtext('sira_importance'))
+
+-- name: importance_due
+-- Versions whose importance is not known, and of those that serve or wait also versions whose traffic is a day old.
+SELECT model_id::text FROM siramodel_registry r
+WHERE status <> 'archived' AND model_id <> ALL (%(skip)s::uuid[])
+  AND (NOT EXISTS (SELECT FROM sira_model_importance i WHERE i.model_id = r.model_id AND events = 'background')
+       OR status IN ('staging', 'canary', 'production')
+          AND NOT EXISTS (SELECT FROM sira_model_importance i
+                          WHERE i.model_id = r.model_id AND events = 'traffic'
+                            AND computed_at > clock_timestamp() - interval '1 day'))
+ORDER BY status = 'production' DESC, created_at DESC LIMIT 5
+
+-- name: traffic_payloads
+-- Payloads that any version of a product scored within a week. Ids are hashes, so that the lowest are a random sample.
+SELECT payload::text FROM sira_predictions
+WHERE day >= (now() AT TIME ZONE 'UTC')::date - 7 AND product = %(product)s AND score IS NOT NULL
+ORDER BY prediction_id LIMIT %(limit)s
+
+-- name: store_importance
+-- Store the importance of a version's fields, in place of the one before.
+INSERT INTO sira_model_importance (model_id, events, rows, background_sha256, method, scale, fields)
+VALUES (%(model_id)s::uuid, %(events)s, %(rows)s, %(background_sha256)s, %(method)s, %(scale)s, %(fields)s)
+ON CONFLICT (model_id, events) DO UPDATE SET
+    rows = excluded.rows, background_sha256 = excluded.background_sha256, method = excluded.method,
+    scale = excluded.scale, fields = excluded.fields, computed_at = clock_timestamp()

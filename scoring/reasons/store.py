@@ -1,10 +1,13 @@
-"""Backgrounds in Postgres, and upkeep of the tables of reasons. The caller owns the transaction."""
+"""Backgrounds and importance in Postgres, and upkeep of the tables of reasons. The caller owns the transaction."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from psycopg.types.json import Jsonb
 
+from registry.importance import FieldImportance
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 from scoring.reasons.background import Background
@@ -44,6 +47,29 @@ def allowed_payloads(connection: Connection, product: str, limit: int) -> list[d
     """Return payloads that production allowed within a week, a random sample."""
     rows = connection.execute(QUERIES["allowed_payloads"], {"product": product, "limit": limit})
     return [msgspec.json.decode(text) for (text,) in rows]
+
+
+def lock_importance(connection: Connection) -> bool:
+    """Return whether this connection is the one that computes importance."""
+    row = connection.execute(QUERIES["lock_importance"]).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
+def importance_due(connection: Connection, skip: Sequence[str]) -> list[str]:
+    """Return the ids of versions whose importance is missing or a day old, without those in `skip`."""
+    return [model_id for (model_id,) in connection.execute(QUERIES["importance_due"], {"skip": list(skip)})]
+
+
+def traffic_payloads(connection: Connection, product: str, limit: int) -> list[dict[str, Any]]:
+    """Return payloads that were scored within a week, a random sample."""
+    rows = connection.execute(QUERIES["traffic_payloads"], {"product": product, "limit": limit})
+    return [msgspec.json.decode(text) for (text,) in rows]
+
+
+def store_importance(connection: Connection, *, fields: Sequence[FieldImportance], **columns: str | int) -> None:
+    """Store the importance of a version's fields over some events."""
+    connection.execute(QUERIES["store_importance"], {**columns, "fields": Jsonb(msgspec.to_builtins(fields))})
 
 
 def make_partitions(connection: Connection) -> int:

@@ -29,6 +29,7 @@ GET  /v1/predictions/{prediction_id}         401     401      403      403     i
 GET  /v1/predictions/{prediction_id}/reasons 401     401      403      403     in       in
 GET  /v1/models                              401     401      403      in      in       in
 POST /v1/models                              401     401      403      403     403      in
+GET  /v1/models/{model_id}/importance        401     401      403      in      in       in
 POST /v1/models/{model_id}/promote           401     401      403      403     403      in
 POST /api/sira/models/{model_id}/promote     401     401      403      403     403      in
 POST /v1/canary                              401     401      403      403     403      in

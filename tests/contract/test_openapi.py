@@ -204,6 +204,9 @@ def test_every_other_answer_is_described_to_its_last_field(
         as_described(path, client.get(path))
     as_described("/v1/models", client.get("/v1/models?limit=500", headers=person))
     as_described("/v1/models", client.get("/v1/models?limit=none&x=1", headers=person))
+    importance = "/v1/models/{model_id}/importance"
+    as_described(importance, client.get(importance.format(model_id=models["1"]), headers=person))
+    as_described(importance, client.get(importance.format(model_id=uuid4()), headers=person))
     start = {"product": PRODUCT, "canary_percent": 0, "canary_model_id": models["2"]}
     as_described("/v1/canary", client.post("/v1/canary", json=start, headers=person))
     as_described("/v1/canary", client.post("/v1/canary", json={**start, "canary_percent": 1}, headers=person))

@@ -79,7 +79,9 @@ ACCESS = {
     "monitoring": Access(
         writes={"sira_production_decisions", "sira_production_guard"}, reads={"sira_prediction_hours"}
     ),
-    "registry": Access(writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config"}),
+    "registry": Access(
+        writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config", "sira_model_importance"}
+    ),
     "scoring/log": Access(
         writes={
             "sira_predictions",
@@ -95,8 +97,8 @@ ACCESS = {
         calls={"sira_histogram_add", "sira_latency_bin"},
     ),
     "scoring/reasons": Access(
-        writes={"sira_reasons_backgrounds", "sira_model_backgrounds"},
-        reads={"sira_predictions"},
+        writes={"sira_reasons_backgrounds", "sira_model_backgrounds", "sira_model_importance"},
+        reads={"siramodel_registry", "sira_predictions"},
         calls={"sira_make_reasons_partitions", "sira_drop_reasons_partitions"},
     ),
     "scoring/models": Access(reads={"sira_canary_config"}),

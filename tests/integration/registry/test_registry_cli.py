@@ -122,6 +122,26 @@ def test_fields_are_made_nullable_given_defaults_and_renamed_as_the_model_is_reg
     assert "nullable names Amuont, which the model does not take" in refused.stderr
 
 
+def test_a_version_is_shown_with_the_fields_that_matter_to_it(run: Run, file: str, database_url: str) -> None:
+    run("register", file, *DETAILS, "--version", "1")
+    assert "which fields matter is not known yet" in run("show", "card_ulb/ulb/1").stdout
+    with connect(database_url, name="tests") as connection:
+        connection.execute(
+            "INSERT INTO sira_model_importance (model_id, events, rows, background_sha256, method, scale, fields)"
+            " SELECT model_id, 'traffic', 1000, '', 'linear', 'log_odds',"
+            """ '[{"field": "Amount", "impact": 1.25}, {"field": "V1", "impact": 0.125}]' FROM siramodel_registry"""
+        )
+    shown = run("show", "card_ulb/ulb/1").stdout
+    assert [line.split() for line in shown.splitlines() if "█" in line] == [
+        ["Amount", "█" * 20, "1.25"],
+        ["V1", "█" * 2, "0.125"],
+    ]
+    assert "mean absolute impact in log odds: 1,000 events of the traffic" in shown
+    found = json.loads(run("show", "card_ulb/ulb/1", "--json").stdout)["importance"]
+    assert found["traffic"]["fields"][0] == {"field": "Amount", "impact": 1.25}
+    assert found["background"] is None
+
+
 def test_reason_codes_are_read_from_a_file_and_shown(run: Run, file: str, tmp_path: Path) -> None:
     codes = tmp_path / "codes.yaml"
     codes.write_text("- {field: Amount, direction: raises, at_least: 9, code: R07, sentence: a high amount}\n")
