@@ -13,10 +13,23 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import track
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read when onnxruntime is first imported
 
-from lab.benchmarks import documents, latency, machine, model, others, plots, report, side_by_side, sira, tables
+from lab.benchmarks import (
+    documents,
+    latency,
+    machine,
+    model,
+    others,
+    plots,
+    reasons,
+    report,
+    side_by_side,
+    sira,
+    tables,
+)
 from lab.benchmarks.contender import LOAD_CORE
 from lab.benchmarks.profile import request
 from lab.benchmarks.scale import catalogue
@@ -123,6 +136,29 @@ def profile_command(quick: bool, as_json: bool) -> None:
     print(json.dumps(section, indent=1) if as_json else tables.profile(found))
     if not quick:
         _store("profile", section)
+
+
+@main.command("reasons")
+@click.option("--quick", is_flag=True, help="Measure 300 trees of 31 leaves only, and keep the stored figures.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def reasons_command(quick: bool, rounds: int, as_json: bool) -> None:
+    """Measure the cost of an exact explanation, with shap beside it.
+
+    \b
+    Example: python -m lab.benchmarks reasons --quick
+    """
+    shapes = reasons.QUICK_SHAPES if quick else reasons.SHAPES
+    measured = reasons.figures(shapes, rounds)
+    found = list(track(measured, description="measuring", total=len(shapes), console=console))
+    section = {"figures": [asdict(one) for one in found], "rounds": rounds} | _conditions("make bench-reasons")
+    print(json.dumps(section, indent=1) if as_json else tables.table(reasons.rows(found)))
+    missed = [goal for one in found for goal in one.missed()]
+    for goal in missed:
+        console.print(f"MISSED: {goal}")
+    if not quick:
+        _store("reasons", section)
+    raise SystemExit(1 if missed else 0)
 
 
 @main.command("tables")

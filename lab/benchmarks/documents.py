@@ -9,6 +9,7 @@ import msgspec
 from lab.benchmarks import capacity, latency, report, tables
 from lab.benchmarks.latency import LatencyRun
 from lab.benchmarks.profile.request import Profile
+from lab.benchmarks.reasons import ReasonsFigure, rows
 from lab.benchmarks.scale import catalogue
 from lab.benchmarks.scale.finding import Finding
 from lab.benchmarks.side_by_side import Outcome
@@ -27,6 +28,7 @@ def write(results: Results) -> None:
         (PERFORMANCE, "side_by_side", _side_by_side),
         (PERFORMANCE, "latency", _latency),
         (PERFORMANCE, "profile", _profile),
+        (PERFORMANCE, "reasons", _reasons),
         (PERFORMANCE, "scale", _scale),
     ]
     for path, name, text in sections:
@@ -52,6 +54,11 @@ def _latency(section: Results) -> str:
 
 def _profile(section: Results) -> str:
     return f"{tables.profile(msgspec.convert(section, Profile))}\n{_source(section)}"
+
+
+def _reasons(section: Results) -> str:
+    found = msgspec.convert(section["figures"], list[ReasonsFigure])
+    return f"{tables.table(rows(found))}\n*Medians of {section['rounds']} rounds.* {_source(section)}"
 
 
 def _scale(section: Results) -> str:

@@ -47,6 +47,11 @@ class Explainer:
             self._sampled = SampledShapley(self._session.score, background)
             self.method, self.scale, self.base = "sampled", self._sampled.scale, self._sampled.base
 
+    @property
+    def table_bytes(self) -> int:
+        """Return the size of the tables, which stay in memory: 0 for a linear or a sampled method."""
+        return self._exact.table_bytes if self._exact else 0
+
     def explain(self, rows: Sequence[Row], seeds: Sequence[str]) -> Impacts:
         """Return the impacts of n rows; `seeds` fix what is random about sampling, one per row."""
         if self._exact:
@@ -89,6 +94,10 @@ class _Exact:
         impacts = Impacts(self.method, self.scale, self.base, self.explain(background))
         if not additive(impacts, session.score(background)).all():
             raise GraphUnreadable("what was read of the graph does not add up to the model's own scores")
+
+    @property
+    def table_bytes(self) -> int:
+        return self._trees.table_bytes if self._trees else 0
 
     def explain(self, rows: Sequence[Row]) -> Any:
         tensors = self._columns.values(rows)

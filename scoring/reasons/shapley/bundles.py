@@ -27,11 +27,12 @@ _MAX_CELLS = 62
 class Bundles:
     """Bundles of leaves; their arrays are sorted by bundle.
 
-    `of_leaf[leaf]` is the bundle of a leaf, -1 for a leaf that is in none. Bundle b has `states[b]` combinations.
-    A column of a bundle is an *axis*: axis a belongs to bundle `bundle[a]` and column `column[a]`, has `cells[a]`
-    cells, counts `stride[a]` in the combination's number, and has a missing value in cell `missing_cell[a]`. A cut
-    says that its axis is one cell further from `cut_value` on. `axis_of[i]` is the axis of condition i of the leaves
-    (-1 where the leaf is in no bundle), `allowed[i]` has the bits of the cells that meet it.
+    `of_leaf[leaf]` is the bundle of a leaf, -1 for a leaf that is in none. Bundle b has `states[b]` combinations. A
+    column of a bundle is an *axis*: axis a belongs to bundle `bundle[a]` and column `column[a]`, has `cells[a]`
+    cells, counts `stride[a]` in the combination's number, and has a missing value in cell `missing_cell[a]`. Values
+    below all cuts are in cell `first_cell[a]`; a cut says that its axis is `cut_step` cells further from `cut_value`
+    on. `axis_of[i]` is the axis of condition i of the leaves (-1 where the leaf is in no bundle), `allowed[i]` has
+    the bits of the cells that meet it.
     """
 
     of_leaf: Ints
@@ -40,9 +41,11 @@ class Bundles:
     column: Ints
     cells: Ints
     stride: Ints
+    first_cell: Ints
     missing_cell: Ints
     cut_axis: Ints
     cut_value: Floats
+    cut_step: Ints
     axis_of: Ints
     allowed: Masks
 
@@ -124,7 +127,21 @@ def _cells(leaves: Leaves, roots: Ints) -> tuple[Bundles, Any]:
     stride = _strides(bundle_of, np.where(many[bundle_of], 1, cells))
     states = np.ones(count, dtype=np.int64)
     np.maximum.at(states, bundle_of, stride * np.where(many[bundle_of], 1, cells))
-    found = Bundles(of_leaf, states, bundle_of, column, cells, stride, missing, cut_axis, cut_value, axis, allowed)
+    found = Bundles(
+        of_leaf=of_leaf,
+        states=states,
+        bundle=bundle_of,
+        column=column,
+        cells=cells,
+        stride=stride,
+        first_cell=np.zeros(len(axes), dtype=np.int64),
+        missing_cell=missing,
+        cut_axis=cut_axis,
+        cut_value=cut_value,
+        cut_step=np.ones(len(cut_axis), dtype=np.int64),
+        axis_of=axis,
+        allowed=allowed,
+    )
     return found, many
 
 
@@ -132,7 +149,7 @@ def _without_axes(of_leaf: Ints, count: int, conditions: int) -> Bundles:
     none, nothing = np.zeros(0, dtype=np.int64), np.zeros(0)
     states, axis = np.ones(count, dtype=np.int64), np.full(conditions, -1, dtype=np.int64)
     masks = np.zeros(conditions, dtype=np.uint64)
-    return Bundles(of_leaf, states, none, none, none, none, none, none, nothing, axis, masks)
+    return Bundles(of_leaf, states, none, none, none, none, none, none, none, nothing, none, axis, masks)
 
 
 def _cuts(leaves: Leaves, axis: Ints) -> tuple[Ints, Floats]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from scoring.reasons.graph.ensembles import Floats
+from scoring.reasons.shapley.bit_bundles import with_bits
 from scoring.reasons.shapley.bundles import MAX_STATES, Bundles, bundle
 from scoring.reasons.shapley.deep_leaves import DeepLeaves
 from scoring.reasons.shapley.leaves import Leaves
@@ -97,8 +98,9 @@ def _bundle_within(leaves: Leaves, max_bytes: int) -> Bundles:
     while True:
         bundles = bundle(leaves, states)
         axes = np.bincount(bundles.bundle, minlength=len(bundles.states))
-        if states <= 1 or 4 * int((bundles.states * axes).sum()) <= max_bytes:
-            return bundles
+        table_bytes = 4 * int((bundles.states * axes).sum())
+        if states <= 1 or table_bytes <= max_bytes:
+            return with_bits(leaves, bundles, max_bytes - table_bytes)
         states //= 4
 
 
@@ -123,23 +125,27 @@ class _Cuts:
             here = here[np.argsort(self.place[owner[here]])]
             axis = bundles.cut_axis[here]
             cut = bundles.cut_value[here].astype(dtype)[:, None]
-            self._rounds.append((bundles.column[axis], cut, bundles.stride[axis].astype(np.int16)[:, None]))
+            step = (bundles.stride[axis] * bundles.cut_step[here]).astype(np.int16)[:, None]
+            self._rounds.append((bundles.column[axis], cut, step))
+        self._first = np.zeros((len(order), 1), dtype=np.int16)
+        first_state = (bundles.first_cell * bundles.stride).astype(np.int16)
+        np.add.at(self._first[:, 0], self.place[bundles.bundle], first_state)
 
     def states(self, values: Any) -> Any:
         """Return the combination of cells that each event has in each bundle, by place: (bundles, n) int16."""
-        states = np.zeros((len(self.place), values.shape[1]), dtype=np.int16)
-        for column, cut, stride in self._rounds:
+        states = np.repeat(self._first, values.shape[1], axis=1)
+        for column, cut, step in self._rounds:
             beyond = values.take(column, axis=0) >= cut
-            states[: len(column)] += beyond.view(np.int8) * stride
+            states[: len(column)] += beyond.view(np.int8) * step
         missing = np.isnan(values)
         if missing.any():
             self._add_missing(states, missing)
         return states
 
     def _add_missing(self, states: Any, missing: Any) -> None:
-        """A missing value is beyond no cut: move it from cell 0 to its own."""
+        """A missing value is beyond no cut: move it from the first cell to its own."""
         b = self._bundles
         for column in np.flatnonzero(missing.any(axis=1)):
             axes = np.flatnonzero(b.column == column)
-            moved = (b.missing_cell[axes] * b.stride[axes]).astype(np.int16)
+            moved = ((b.missing_cell - b.first_cell)[axes] * b.stride[axes]).astype(np.int16)
             states[np.ix_(self.place[b.bundle[axes]], np.flatnonzero(missing[column]))] += moved[:, None]

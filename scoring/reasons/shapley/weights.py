@@ -27,6 +27,7 @@ def negative(a: int, b: int) -> float:
     return -factorial(a) * factorial(b - 1) / factorial(a + b) if b else 0.0
 
 
+@lru_cache
 def tables() -> tuple[Floats, Floats]:
     """Return `positive` and `negative` of all a and b up to MAX_PLAYERS: two arrays of (a, b)."""
     size = MAX_PLAYERS + 1
@@ -47,28 +48,28 @@ def leaf_tables(shares: Floats) -> Floats:
     leaves, patterns = shares.shape
     k = patterns.bit_length() - 1
     found = np.zeros((leaves * patterns, k))
-    for z, (events, values) in enumerate(_values_by_row(k)):
+    for z in np.flatnonzero(shares.any(axis=0)).tolist():
+        events, values = _values_of(z, k)
         having = np.flatnonzero(shares[:, z])
-        if len(having):
-            places = (having * patterns)[:, None] + events
-            found[places] += shares[having, z][:, None, None] * values
+        places = (having * patterns)[:, None] + events
+        found[places] += shares[having, z][:, None, None] * values
     return found.reshape(leaves, patterns, k)
 
 
-@lru_cache
-def _values_by_row(k: int) -> tuple[tuple[Ints, Floats], ...]:
-    """For each pattern of a background row: the events' patterns that matter, and the values of the k conditions."""
+@lru_cache(maxsize=2_048)
+def _values_of(z: int, k: int) -> tuple[Ints, Floats]:
+    """Return the events' patterns that matter to background pattern `z`, and the values of the k conditions for each.
+
+    These are the patterns that meet whatever `z` does not: (patterns,) and (patterns, k).
+    """
     full = (1 << k) - 1
-    found = []
-    for z in range(full + 1):
-        events = [x for x in range(full + 1) if x | z == full]
-        values = np.zeros((len(events), k))
-        for row, x in enumerate(events):
-            a, b = (x & ~z).bit_count(), (z & ~x).bit_count()
-            for j in range(k):
-                if not z >> j & 1:
-                    values[row, j] = positive(a, b)
-                elif not x >> j & 1:
-                    values[row, j] = negative(a, b)
-        found.append((np.array(events, dtype=np.int64), values))
-    return tuple(found)
+    met = [j for j in range(k) if z >> j & 1]
+    shared = np.zeros(1, dtype=np.int64)
+    for j in met:
+        shared = np.concatenate([shared, shared | (1 << j)])
+    a, b = k - len(met), len(met) - np.bitwise_count(shared)
+    plus, minus = tables()
+    values = np.repeat(plus[a, b][:, None], k, axis=1)
+    for j in met:
+        values[:, j] = np.where(shared >> j & 1, 0.0, minus[a, b])
+    return shared | (full & ~z), values

@@ -10,6 +10,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from scoring.reasons.graph.ensembles import Ensemble
 from scoring.reasons.graph.margin import WeightedEnsemble
+from scoring.reasons.shapley.bit_bundles import with_bits
+from scoring.reasons.shapley.bundles import bundle
 from scoring.reasons.shapley.leaves import Leaves, read_leaves
 from scoring.reasons.shapley.trees import TreeShapley
 from scoring.reasons.shapley.weights import leaf_tables
@@ -20,7 +22,7 @@ FIELDS = 13
 RNG = np.random.default_rng(20_261_128)
 
 
-def forest(trees: int, depth: int) -> Leaves:
+def forest(trees: int, depth: int, fields: int = FIELDS) -> Leaves:
     """Full binary trees over random columns."""
     inner, leaves = 2**depth - 1, 2**depth
     place = np.arange(inner)
@@ -31,7 +33,7 @@ def forest(trees: int, depth: int) -> Leaves:
         [np.where(children >= 0, children + t * inner, children - t * leaves) for t in range(trees)], 1
     )
     ensemble = Ensemble(
-        column=RNG.integers(0, FIELDS, count),
+        column=RNG.integers(0, fields, count),
         mode=np.zeros(count, dtype=np.int64),
         value=RNG.normal(size=count).astype(np.float32).astype(np.float64),
         when_true=moved[0],
@@ -45,7 +47,7 @@ def forest(trees: int, depth: int) -> Leaves:
         aggregate="SUM",
     )
     return read_leaves(
-        [WeightedEnsemble(ensemble, ensemble.weights[:, 0], "x", tuple(range(FIELDS)))], {"x": np.float32}
+        [WeightedEnsemble(ensemble, ensemble.weights[:, 0], "x", tuple(range(fields)))], {"x": np.float32}
     )
 
 
@@ -74,6 +76,18 @@ def test_smaller_tables_give_the_same_values() -> None:
     )
     assert 0 < small.table_bytes < whole.table_bytes
     assert small.explain(events) == pytest.approx(whole.explain(events), abs=1e-8)
+
+
+def test_leaves_with_too_many_cells_have_tables_of_bits() -> None:
+    leaves = forest(1, 11, fields=60)
+    background, events = values(leaves, 30), values(leaves, 20)
+    cells = bundle(leaves)
+    bits = with_bits(leaves, cells, 1 << 27)
+    assert (cells.of_leaf < 0).sum() > 500 > (bits.of_leaf < 0).sum()
+    tables = TreeShapley(leaves, background, 60)
+    closed = TreeShapley(leaves, background, 60, max_table_bytes=0)
+    assert tables.base == pytest.approx(closed.base, abs=1e-12)
+    assert tables.explain(events) == pytest.approx(closed.explain(events), abs=1e-8)
 
 
 @pytest.mark.parametrize("max_table_bytes", [0, 1 << 27], ids=["closed form", "tables"])
