@@ -130,6 +130,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.require_reference,
         settings.ignores_alerts,
         settings.reasons_background_rows,
+        settings.model_bucket if settings.archive else None,
     )
     authenticator = Authenticator(settings)
 

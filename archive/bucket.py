@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archive.errors import PartCorrupt
-from archive.manifest import DATASETS, MANIFEST_NAME, Dataset, Folder, Manifest, Part
+from archive.manifest import DATASETS, MANIFEST_NAME, Dataset, Folder, Manifest, Part, index_name
+from archive.range_file import RangeFile
 from registry.artifacts import ArtifactMissing
 from registry.artifacts.backend import Backend
 
@@ -40,8 +41,10 @@ class ArchiveBucket:
 
         `still_mine` raises if another process may be archiving by now.
         """
-        key = self._key(manifest.folder, part.name)
-        self._backend.write(path, key, lambda sent: None)
+        self._backend.write(path, self._key(manifest.folder, part.name), lambda sent: None)
+        index = path.with_name(index_name(path.name))
+        if index.exists():
+            self._backend.write(index, self._key(manifest.folder, index.name), lambda sent: None)
         self.verify(manifest.folder, part)
         after = manifest.with_part(part)
         still_mine()
@@ -71,6 +74,19 @@ class ArchiveBucket:
             if digest.hexdigest() != part.sha256:
                 raise PartCorrupt(self._key(folder, part.name), "its sha256 is not the one in the manifest")
             yield Path(file.name)
+
+    @contextmanager
+    def opened(self, folder: Folder, part: Part) -> Iterator[RangeFile]:
+        """Open a part to read some of it; its sha256 is not checked."""
+        key = self._key(folder, part.name)
+        try:
+            yield RangeFile(lambda start, length: self._backend.read_range(key, start, length), part.bytes)
+        except ArtifactMissing:
+            raise PartCorrupt(key, "the manifest lists it, but it is missing") from None
+
+    def read_index(self, folder: Folder, part: Part, start: int, length: int) -> bytes:
+        """Return bytes of a part's index of ids."""
+        return self._backend.read_range(self._key(folder, index_name(part.name)), start, length)
 
     def _chunks(self, folder: Folder, part: Part) -> Iterator[bytes]:
         key = self._key(folder, part.name)

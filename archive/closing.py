@@ -4,7 +4,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,15 +17,14 @@ from archive.identity import archived_identities, not_in
 from archive.manifest import Dataset, Folder
 from archive.part_file import write_part
 from archive.payload_fields import PayloadFields
-from archive.plan import PartPlan, plan_parts
-from archive.source import TIME_COLUMN, Columns, columns_of, declared_fields, read_rows
+from archive.plan import PartPlan, newest_closed, plan_parts
+from archive.source import Columns, columns_of, declared_fields, read_rows
+from archive.statements import TIME_COLUMN
 from registry.signature import Kind
 from runtime.postgres import Connection
 
 log = logging.getLogger("sira.archive")
 
-# Rows are shipped within a second; this leaves time for a worker that was away for a moment.
-CLOSED_AFTER = timedelta(hours=1)
 # Days before the newest archived one in which paired predictions, labels and reasons are counted again.
 LATE_DAYS = 3
 RowsProgress = Callable[[Folder, int, int], None]
@@ -42,11 +41,6 @@ class WrittenPart:
     part: str
     rows: int
     bytes: int
-
-
-def newest_closed(now: datetime) -> date:
-    """Return the newest day that is closed at a time."""
-    return (now.astimezone(UTC) - CLOSED_AFTER).date() - timedelta(days=1)
 
 
 def run(
@@ -146,7 +140,8 @@ class _Closing:
         for plan in plans:
             with tempfile.TemporaryDirectory(prefix="sira-archive-") as folder:
                 path = Path(folder, self.manifest.next_name)
-                part = write_part(path, path.name, self._rows(plan, columns), TIME_COLUMN[self._folder.kind])
+                kind = self._folder.kind
+                part = write_part(path, self._rows(plan, columns), TIME_COLUMN[kind], with_index=kind == "log")
                 if part is None:
                     continue
                 self.manifest = self._bucket.add(self.manifest, part, path, self._lock.check)

@@ -44,3 +44,8 @@ class NothingToExport(ArchiveError):
 
 class OutputRefused(ArchiveError):
     """`--out` is not a place for a Parquet file."""
+
+
+class NotArchived(ArchiveError):
+    def __init__(self, prediction_id: str) -> None:
+        super().__init__(f"{prediction_id} is not in the archive; the rows of today are in Postgres only")

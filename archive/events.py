@@ -12,7 +12,8 @@ from archive.bucket import ArchiveBucket
 from archive.identity import archived_identities, not_in
 from archive.manifest import Folder, Manifest
 from archive.plan import PartPlan, plan_parts
-from archive.source import TIME_COLUMN, columns_of, read_rows
+from archive.source import columns_of, read_rows
+from archive.statements import TIME_COLUMN
 from runtime.postgres import Connection
 
 BATCH_ROWS = 32_768

@@ -105,7 +105,9 @@ def _write(path: Path, source: _Source, days: Sequence[DayOfEvents], only_labell
                 fields = PayloadFields.of_first_rows(declared, batch)
             if fields is None:
                 continue
-            table = _with_labels(fields.added_to(batch), store.labels_of(source.labels, source.product, batch))
+            table = _with_labels(
+                fields.added_to(batch), store.labels_of(source.labels, source.product, batch["event_id"].to_pylist())
+            )
             if only_labelled:
                 table = table.filter(pc.is_valid(table["label"]))
             writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from archive import closing, store
+from archive import store
+from archive.plan import newest_closed
 from runtime import metrics
 from runtime.postgres import Connection
 
@@ -40,7 +41,7 @@ class ArchiveJob:
                 log.warning("archive_not_migrated", extra={"migration": "007_archive"})
             return 0
         done = 0 if store.is_locked(connection) else self._run()
-        metrics.archive_days_behind.set(len(store.days_behind(connection, closing.newest_closed(datetime.now(UTC)))))
+        metrics.archive_days_behind.set(len(store.days_behind(connection, newest_closed(datetime.now(UTC)))))
         return done
 
     def stop(self) -> None:

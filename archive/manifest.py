@@ -99,6 +99,11 @@ class Manifest(msgspec.Struct, frozen=True):
         return type(self)(self.kind, self.product, self.day, self.rows + part.rows, _sum(parts), parts)
 
 
+def index_name(part_name: str) -> str:
+    """Return the name of a part's index of prediction ids. Readers of Parquet pass over names with an underscore."""
+    return f"_{part_name.removesuffix('.parquet')}.ids"
+
+
 def _sum(parts: tuple[Part, ...]) -> dict[int, int]:
     hours: Counter[int] = Counter()
     for part in parts:

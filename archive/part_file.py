@@ -1,17 +1,19 @@
 """Writing one Parquet part, with flat memory."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from archive.manifest import Part
+from archive.manifest import Part, index_name
 from registry.artifacts import sha256_of
 
+PREFIX_DTYPE = np.dtype("<u4")
 MAX_GROUP_ROWS = 131_072
 _HOUR_MICROSECONDS = 3_600_000_000
 # Nearly every value differs, so a dictionary would only grow.
@@ -20,19 +22,23 @@ _UNIQUE = {"prediction_id", "event_id", "payload"}
 _NUMBERS = {"score", "latency_seconds", "model_seconds", "canary_score", "production_score"}
 
 
-def write_part(path: Path, name: str, batches: Iterable[pa.Table], time_column: str) -> Part | None:
+def write_part(path: Path, batches: Iterable[pa.Table], time_column: str, *, with_index: bool) -> Part | None:
     """Write batches of one schema as a Parquet file; return its entry in the manifest, or None without rows.
 
-    Rows are sorted by time within a row group.
+    Rows are sorted by time within a row group. `with_index` writes an index of prediction ids beside the file.
     """
     hours: Counter[int] = Counter()
     writer: pq.ParquetWriter | None = None
     waiting: list[pa.Table] = []
+    prefixes: list[NDArray[np.uint32]] = []
     try:
         for batch in batches:
             if not batch.num_rows:
                 continue
             hours.update(rows_per_hour(batch[time_column]))
+            if with_index:
+                ids = batch["prediction_id"].to_pylist()
+                prefixes.append(np.fromiter(map(id_prefix, ids), np.uint32, len(ids)))
             writer = writer or _writer(path, batch.schema, time_column)
             waiting.append(batch)
             if sum(table.num_rows for table in waiting) >= MAX_GROUP_ROWS:
@@ -45,7 +51,19 @@ def write_part(path: Path, name: str, batches: Iterable[pa.Table], time_column: 
             writer.close()
     if not writer:
         return None
-    return Part(name, hours.total(), path.stat().st_size, sha256_of(path), dict(sorted(hours.items())))
+    if with_index:
+        _write_index(path, prefixes)
+    return Part(path.name, hours.total(), path.stat().st_size, sha256_of(path), dict(sorted(hours.items())))
+
+
+def id_prefix(prediction_id: str) -> int:
+    """Return the first 32 bits of an id; ids are hashes, so that these are uniform."""
+    return int(prediction_id[:8], 16)
+
+
+def _write_index(path: Path, prefixes: Sequence[NDArray[np.uint32]]) -> None:
+    """Write the sorted prefixes of the part's ids: a lookup finds a prefix with one small read."""
+    path.with_name(index_name(path.name)).write_bytes(np.sort(np.concatenate(prefixes)).astype(PREFIX_DTYPE).tobytes())
 
 
 def rows_per_hour(times: pa.ChunkedArray) -> dict[int, int]:

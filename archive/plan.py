@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
 
 from archive.manifest import Hours
 
 MAX_PART_ROWS = 2_000_000
+# Rows are shipped within a second; this leaves time for a worker that was away for a moment.
+CLOSED_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +53,8 @@ def _grouped(rows: Hours, max_rows: int) -> Iterator[tuple[int, ...]]:
         total += count
     if group:
         yield group
+
+
+def newest_closed(now: datetime) -> date:
+    """Return the newest day that is closed at a time."""
+    return (now.astimezone(UTC) - CLOSED_AFTER).date() - timedelta(days=1)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
@@ -11,24 +10,11 @@ from psycopg import sql
 from pyarrow import csv
 
 from archive.manifest import Dataset, Folder
+from archive.statements import QUERIES, TABLE
 from registry.signature import Kind
 from runtime.postgres import Connection
-from runtime.queries import load_queries
 
-QUERIES = load_queries(Path(__file__).parent / "queries.sql")
 BATCH_ROWS = 32_768
-TIME_COLUMN: dict[Dataset, str] = {
-    "log": "created_at",
-    "paired": "created_at",
-    "labels": "received_at",
-    "reasons": "created_at",
-}
-TABLE: dict[Dataset, str] = {
-    "log": "sira_predictions",
-    "paired": "sira_paired_predictions",
-    "labels": "sira_labels",
-    "reasons": "sira_prediction_reasons",
-}
 # In the folder's name.
 _IN_PATH = ("product", "day")
 _TYPES = {

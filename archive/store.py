@@ -1,16 +1,15 @@
 """What Postgres has of a day, and its copy of what the manifests say. The caller owns the transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
-import pyarrow as pa
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from archive.errors import ArchiveBusy, ArchiveNotMigrated, LockLost
 from archive.manifest import DATASETS, Dataset, Folder, Manifest
-from archive.source import QUERIES, TABLE
+from archive.statements import QUERIES, TABLE
 from runtime.postgres import Connection
 
 
@@ -31,6 +30,11 @@ class ArchivedDay:
 
 def is_migrated(connection: Connection) -> bool:
     return bool(connection.execute(QUERIES["tables"], {"names": ["sira_archive_days"]}).fetchall())
+
+
+def has_days(connection: Connection) -> bool:
+    """Return whether any day of the log is archived; False before migration 007."""
+    return is_migrated(connection) and newest_archived(connection, "log") is not None
 
 
 def is_locked(connection: Connection) -> bool:
@@ -135,9 +139,9 @@ def recorded_days(
         return cursor.execute(QUERIES["recorded_days"], values).fetchall()
 
 
-def labels_of(connection: Connection, product: str, events: pa.Table) -> dict[str, str]:
+def labels_of(connection: Connection, product: str, event_ids: Sequence[str]) -> dict[str, str]:
     """Return the label that counts of each event that has one, by event id."""
-    values = {"product": product, "event_ids": events["event_id"].to_pylist()}
+    values = {"product": product, "event_ids": event_ids}
     return dict(connection.execute(QUERIES["labels_of"], values).fetchall())
 
 

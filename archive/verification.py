@@ -14,7 +14,8 @@ from archive.identity import archived_identities, not_in
 from archive.manifest import Dataset, Folder, Hours, Manifest, Part
 from archive.part_file import rows_per_hour
 from archive.plan import missing, plan_parts
-from archive.source import TIME_COLUMN, columns_of, read_rows
+from archive.source import columns_of, read_rows
+from archive.statements import TIME_COLUMN
 from runtime.postgres import Connection
 
 _BATCH_ROWS = 131_072

@@ -1,5 +1,7 @@
 """GET /v1/predictions/{prediction_id} and its reasons: why was this payment blocked?"""
 
+from archive.store import has_days
+from edge.archived_predictions import PredictionQuery, find_archived
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
 from runtime.postgres import Connection
@@ -20,7 +22,10 @@ def show_reasons(call: Call) -> Reply:
 
 
 def _find(connection: Connection, call: Call) -> StoredPrediction:
-    found = find_prediction(connection, call.path["prediction_id"])
+    prediction_id, resources = call.path["prediction_id"], call.resources
+    found = find_prediction(connection, prediction_id)
+    if found is None and resources.archive_bucket is not None and has_days(connection):
+        found = find_archived(resources.database_url, resources.archive_bucket, prediction_id, call.query.day)
     if found is None:
         raise HttpError(404, "no such prediction; one answered less than a second ago may still be on its way")
     return found
@@ -35,6 +40,8 @@ ROUTES = (
         "Scoring",
         "Show a stored prediction, with everything that is needed to recompute it",
         gives={200: StoredPrediction},
+        query=PredictionQuery,
+        notes="Days that are no longer in Postgres are found in the archive.",
         refuses=(404,),
     ),
     Route(
@@ -45,6 +52,7 @@ ROUTES = (
         "Scoring",
         "Say why a prediction came out as it did",
         gives={200: PredictionReasons},
+        query=PredictionQuery,
         refuses=(404, 409, 500),
         notes="Recomputed with the artifact that scored it: the same answer on every call. 409 while its model version "
         "has no background to compare with, and for an event that no model scored.",

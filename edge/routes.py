@@ -48,7 +48,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The stores and settings that control routes work on."""
+    """The stores and settings that control routes work on. `archive_bucket`: None if the log is not archived."""
 
     database_url: str
     artifacts: ArtifactStore
@@ -57,6 +57,7 @@ class Resources:
     require_reference: bool = False
     ignore_alerts: bool = False
     background_rows: int = DEFAULT_ROWS
+    archive_bucket: str | None = None
     explainers: Explainers = field(init=False)
 
     def __post_init__(self) -> None:

@@ -52,6 +52,7 @@ class Serving:
             settings.require_reference,
             settings.ignores_alerts,
             settings.reasons_background_rows,
+            settings.model_bucket if settings.archive else None,
         )
         self._slots = ModelSlots()
         self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)

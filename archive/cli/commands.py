@@ -11,10 +11,12 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from archive import closing, store
 from archive.bucket import ArchiveBucket
-from archive.cli.display import checks_table, days_table, written_table
-from archive.errors import ArchiveNotMigrated
+from archive.cli.display import checks_table, days_table, prediction_card, written_table
+from archive.errors import ArchiveNotMigrated, NotArchived
 from archive.export import export
+from archive.lookup import find_archived
 from archive.manifest import Folder
+from archive.plan import newest_closed
 from archive.retention import drop_archived_days
 from archive.verification import FolderCheck, verify_day
 from registry.artifacts import open_backend
@@ -57,7 +59,7 @@ def status(product: str | None, since: date | None, until: date | None, as_json:
         if not store.is_migrated(connection):
             raise ArchiveNotMigrated
         days = store.recorded_days(connection, product=product, since=since, until=until)
-        behind = store.days_behind(connection, closing.newest_closed(datetime.now(UTC)))
+        behind = store.days_behind(connection, newest_closed(datetime.now(UTC)))
     if as_json:
         print_json({"days": days, "not_archived": behind})
     else:
@@ -115,6 +117,22 @@ def verify(since: date | None, until: date | None, as_json: bool) -> None:
         console().print(checks_table(checks))
     if any(check.faults for check in checks):
         sys.exit(1)
+
+
+@archive.command(epilog=example("archive find df7e607f-36bb-8744-bb1f-66d5052c0d3e --day 2026-11-26"))
+@click.argument("prediction_id")
+@click.option("--day", type=_DAY, callback=_day, help="Search this day only.")
+@as_json
+def find(prediction_id: str, day: date | None, as_json: bool) -> None:
+    """Show an archived prediction."""
+    with _long_connection() as (connection, bucket):
+        found = find_archived(connection, bucket, prediction_id, day)
+    if as_json:
+        click.echo("null" if found is None else found.text())
+    elif found is None:
+        raise NotArchived(prediction_id)
+    else:
+        console().print(prediction_card(found.columns))
 
 
 @archive.command(

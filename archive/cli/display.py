@@ -1,7 +1,8 @@
 """Tables for the terminal, at most 80 columns wide for products of up to 16 characters."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -59,3 +60,10 @@ def checks_table(checks: Sequence[FolderCheck]) -> RenderableType:
         table.add_row(str(check.day), check.product, check.kind, f"{check.rows:,}", result)
         faults += [Text(f"{check.day} {check.product} {check.kind}: {fault}") for fault in check.faults]
     return Group(table, *faults)
+
+
+def prediction_card(columns: Mapping[str, Any]) -> RenderableType:
+    card = Table.grid(padding=(0, 2))
+    for name, value in columns.items():
+        card.add_row(Text(name, style="dim"), "" if value is None else str(value))
+    return card

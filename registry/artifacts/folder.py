@@ -42,6 +42,16 @@ class FolderBackend:
         except OSError as failed:
             raise ArtifactNotWritten(key, self._root, failed.strerror or type(failed).__name__) from None
 
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        try:
+            with self._path(key).open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+        except PermissionError:
+            raise AccessDenied(key, str(self._root)) from None
+        except OSError:
+            raise ArtifactMissing(key, str(self._root)) from None
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys of all files below a folder, in order."""
         for path in sorted(self._path(prefix).rglob("*")):

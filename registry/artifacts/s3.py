@@ -53,6 +53,18 @@ class S3Backend:
         with self._named_errors(key):
             self._client.upload_file(str(path), self._bucket, key, Callback=progress, Config=transfer)
 
+    def read_range(self, key: str, start: int, length: int) -> bytes:
+        """Return `length` bytes from `start` on; there must be at least one."""
+        with (
+            self._named_errors(key),
+            contextlib.closing(
+                self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{start + length - 1}")[
+                    "Body"
+                ]
+            ) as body,
+        ):
+            return body.read()
+
     def keys(self, prefix: str) -> Iterator[str]:
         """Yield the keys that begin with `prefix`, in order."""
         with self._named_errors(prefix):

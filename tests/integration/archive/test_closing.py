@@ -13,6 +13,7 @@ from archive import closing, store
 from archive.bucket import ArchiveBucket
 from archive.errors import ArchiveBusy, ArchiveNotMigrated, DayTooRecent
 from archive.manifest import Dataset, Folder, Manifest
+from archive.plan import newest_closed
 from runtime.postgres import Connection, connect
 from tests.support.archived_log import (
     NOW,
@@ -108,8 +109,8 @@ def test_the_day_that_is_not_over_is_left(connection: Connection, bucket: Archiv
 
 def test_a_day_is_closed_an_hour_after_its_end() -> None:
     midnight = datetime(2026, 11, 27, tzinfo=UTC)
-    assert closing.newest_closed(midnight + timedelta(minutes=59)).isoformat() == "2026-11-25"
-    assert closing.newest_closed(midnight + timedelta(minutes=60)).isoformat() == "2026-11-26"
+    assert newest_closed(midnight + timedelta(minutes=59)).isoformat() == "2026-11-25"
+    assert newest_closed(midnight + timedelta(minutes=60)).isoformat() == "2026-11-26"
 
 
 def test_late_rows_append_one_part_with_just_these(connection: Connection, bucket: ArchiveBucket) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from archive import closing, retention, store
+from archive import retention, store
 from archive.bucket import ArchiveBucket
 from archive.job import ArchiveJob
 from archive.manifest import Folder
+from archive.plan import newest_closed
 from archive.verification import FolderCheck, verify_day
 from runtime.postgres import Connection
 from tests.support.archived_log import NOW, add_reasons, days_ago, pairs_of, rows, rows_of, run, ship_rows
@@ -179,7 +180,7 @@ def test_a_job_that_was_stopped_starts_nothing(connection: Connection) -> None:
 
 def test_a_closed_day_that_is_not_archived_is_behind(connection: Connection, folder_bucket: ArchiveBucket) -> None:
     ship_rows(connection, rows_of(OLD, 2))
-    closed = closing.newest_closed(NOW)
+    closed = newest_closed(NOW)
     assert store.days_behind(connection, closed) == [OLD]
     run(connection, folder_bucket)
     assert store.days_behind(connection, closed) == []
