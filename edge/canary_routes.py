@@ -1,17 +1,19 @@
 """The canary over HTTP: start, show, stop, pause, resume, promote."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal
 
 import msgspec
 
 from canary.report.page import render
-from canary.report.report import Report, make_report
+from canary.report.report import Report, flipped_payloads, make_report
 from canary.rollout import operations, store
 from canary.rollout.change import Change
 from canary.rollout.description import CanaryDescription, CanarySummary, description, summary
 from canary.rollout.request import CanaryToStart, WithReason
 from canary.rollout.store import StoredRollout
+from edge.flip_reasons import explain_flips
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route, Text
 from runtime.postgres import Connection
@@ -52,6 +54,8 @@ def report(call: Call) -> Reply:
         if rollout is None:
             raise HttpError(404, f"{product} has had no canary yet")
         made = make_report(connection, rollout)
+        flips = flipped_payloads(connection, rollout)
+    made = replace(made, flip_reasons=explain_flips(call.resources, rollout, flips))
     return Reply(text=render(made), media_type="text/html; charset=utf-8") if wanted.format == "html" else Reply(made)
 
 

@@ -57,6 +57,17 @@ WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decisi
   AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
 ORDER BY amount DESC NULLS LAST, created_at DESC LIMIT 20;
 
+-- name: flipped_payloads
+-- A random sample of flips with their payloads: ids are hashes. Reads sira_predictions, a table of scoring/log.
+SELECT prediction_id::text, flip.event_id, amount, production_decision, canary_decision, production_score, canary_score,
+       flip.created_at, payload::text AS payload
+FROM (SELECT * FROM sira_paired_predictions
+      WHERE rollout_id = %(rollout_id)s::uuid AND canary_decision <> production_decision
+        AND created_at >= %(since)s AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+      ORDER BY prediction_id LIMIT %(max_explained)s) AS flip
+JOIN sira_predictions USING (prediction_id, day)
+ORDER BY prediction_id;
+
 -- name: verdict_runs
 -- Consecutive verdicts of the same kind and action as one row, with the last reasons.
 SELECT phase, verdict, action, count(*) AS ticks, min(judged_at) AS first, max(judged_at) AS last,

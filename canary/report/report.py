@@ -15,6 +15,7 @@ from canary.judge.evidence import BUCKET_SECONDS, LATENCY_BINS, SCORE_BINS, late
 from canary.judge.latency import P95, quantile_bin
 from canary.judge.sequential import IntArray
 from canary.labels.store import LabelOutcome, label_outcomes
+from canary.report.flips import MAX_EXPLAINED, FlippedPayload, FlipReasons
 from canary.rollout import store
 from canary.rollout.description import CanaryDescription, description
 from canary.rollout.store import Phase, StoredRollout
@@ -135,7 +136,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The case for or against promotion of a rollout."""
+    """The case for or against promotion of a rollout. `flip_reasons`: None without flips, and on the command line."""
 
     made_at: datetime
     rollout: CanaryDescription
@@ -148,6 +149,7 @@ class Report:
     labels: Labels
     verdicts: tuple[VerdictRun, ...]
     rollbacks: tuple[Rollback, ...]
+    flip_reasons: FlipReasons | None = None
 
     def to_json(self) -> dict[str, Any]:
         return msgspec.to_builtins(self)  # type: ignore[no-any-return]
@@ -175,11 +177,17 @@ def make_report(connection: Connection, rollout: StoredRollout) -> Report:
     )
 
 
+def flipped_payloads(connection: Connection, rollout: StoredRollout) -> list[FlippedPayload]:
+    """Return a random sample of the events that the models decide differently."""
+    return _rows(connection, FlippedPayload, "flipped_payloads", rollout)
+
+
 def _rows(connection: Connection, kind: type[Any], query: str, rollout: StoredRollout) -> list[Any]:
     values = {
         "rollout_id": rollout.rollout_id,
         "canary_model_id": rollout.canary_model_id,
         "since": rollout.created_at,
+        "max_explained": MAX_EXPLAINED,
     }
     with connection.cursor(row_factory=class_row(kind)) as cursor:
         return cursor.execute(QUERIES[query], values).fetchall()

@@ -94,7 +94,7 @@ def field_reasons(
     """Return the reasons of one event of `impacts`, whose values are `row`: the largest, all or the `top` ones."""
     values: list[float] = impacts.values[event].tolist()
     errors: list[float | None] = [None] * len(values) if impacts.errors is None else impacts.errors[event].tolist()
-    as_log_odds, as_probability = _slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
+    as_log_odds, as_probability = slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
     order = sorted(range(len(values)), key=lambda place: (-abs(values[place]), place))
     found = []
     for rank, place in enumerate(order[:top], 1):
@@ -120,7 +120,7 @@ def with_value(reason: FieldReason, value: Any) -> LoggedField:
     return LoggedField(**msgspec.structs.asdict(reason), value=value)
 
 
-def _slopes(base: float, margin: float, scale: Scale) -> tuple[float, float]:
+def slopes(base: float, margin: float, scale: Scale) -> tuple[float, float]:
     """Return what one unit of impact is in log odds and in probability: in proportion on the scale it is not on."""
     low, high = _probability(base, scale), _probability(margin, scale)
     same = abs(margin - base) < _SAME

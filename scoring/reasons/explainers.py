@@ -1,5 +1,6 @@
 """The explainers of model versions: each opened once, with the version's frozen background."""
 
+import contextlib
 import tempfile
 import threading
 from collections import OrderedDict
@@ -8,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from registry.artifacts import ArtifactStore
-from registry.feed import Feed, Row
+from registry.feed import Feed, PayloadInvalid, Row
 from registry.model_version import ModelVersion
 from registry.reason_codes import ReasonCodes
 from registry.reference import REFERENCE_SUFFIX, ReferenceRows
@@ -52,22 +53,35 @@ class Explainers:
         self._artifacts = artifacts
         self._rows = rows
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, ExplainedVersion] = OrderedDict()
+        self._open: OrderedDict[tuple[str, str], ExplainedVersion] = OrderedDict()
 
-    def of(self, connection: Connection, version: ModelVersion) -> ExplainedVersion:
+    def of(
+        self, connection: Connection, version: ModelVersion, against: ModelVersion | None = None
+    ) -> ExplainedVersion:
         """Return the version's explainer. `connection` is in autocommit mode: the first call freezes its background.
 
-        Raises ReasonsUnavailable without a background, ArtifactError, and what onnxruntime raises.
+        With `against`, its background is that of another version, if it can read those payloads. Raises
+        ReasonsUnavailable without a background, ArtifactError, and what onnxruntime raises.
         """
+        other = against if against is not None and against.model_id != version.model_id else None
+        key = version.model_id, (other or version).model_id
         with self._lock:
-            found = self._open.get(version.model_id)
+            found = self._open.get(key)
             if found is None:
-                found = self._opened(version, self._background(connection, version))
-                self._open[version.model_id] = found
+                found = self._opened(version, self._readable(connection, version, other))
+                self._open[key] = found
                 if len(self._open) > MAX_OPEN:
                     self._open.popitem(last=False)
-            self._open.move_to_end(version.model_id)
+            self._open.move_to_end(key)
             return found
+
+    def _readable(self, connection: Connection, version: ModelVersion, other: ModelVersion | None) -> Background:
+        if other is not None:
+            background = self._background(connection, other)
+            with contextlib.suppress(PayloadInvalid):  # the version takes fields that the other does not
+                background.rows(version.signature)
+                return background
+        return self._background(connection, version)
 
     def _background(self, connection: Connection, version: ModelVersion) -> Background:
         if not store.reasons_exist(connection):

@@ -56,6 +56,7 @@ ACCESS = {
             "sira_canary_rollback_log",
             "sira_canary_verdicts",
             "sira_paired_predictions",
+            "sira_predictions",
         },
     ),
     "canary/rollout": Access(

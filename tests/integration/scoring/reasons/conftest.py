@@ -43,7 +43,9 @@ def add_version(
 ) -> Callable[..., ModelVersion]:
     """`add_version(reference=True)`: a production version of product cards."""
 
-    def add(version: str = "1", *, model: Trained = trained, reference: bool = False, **more: Any) -> ModelVersion:
+    def add(
+        version: str = "1", *, model: Trained = trained, reference: bool = False, staged: bool = False, **more: Any
+    ) -> ModelVersion:
         path, rows = tmp_path / f"{version}.onnx", tmp_path / "rows.jsonl"
         path.write_bytes(model.model.SerializeToString())
         lines = [json.dumps({**p, "score": float(s)}) for p, s in zip(model.payloads, model.expected, strict=True)]
@@ -51,6 +53,8 @@ def add_version(
         declaration = Declaration("cards", "m", version, review=0.5, block=0.9, **model.declared, **more)
         request = ReferenceRequest(str(rows)) if reference else None
         made = register(connection, artifacts, path, declaration, actor="tests", reference=request).version
+        if staged:
+            return made
         with connection.transaction():
             return store.change_status(connection, made.model_id, Status.PRODUCTION, actor="tests").version
 
