@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from canary.cli.commands import canary as canary_group
+from canary.__main__ import canary as canary_group
 from registry.audit import history
 from runtime.postgres import Connection
 
