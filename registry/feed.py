@@ -33,7 +33,7 @@ Row = tuple[Any, ...]
 # then stands in. Strings and truth values have no zero.
 _Rule = tuple[str, type, float, float, float | None, bool, bool, object]
 
-_DTYPES: dict[Kind, type] = {
+DTYPES: dict[Kind, type] = {
     "float": np.float32,
     "double": np.float64,
     "int32": np.int32,
@@ -41,7 +41,7 @@ _DTYPES: dict[Kind, type] = {
     "bool": np.bool_,
     "string": np.object_,
 }
-_LIMITS: dict[Kind, tuple[float, float]] = {
+LIMITS: dict[Kind, tuple[float, float]] = {
     "float": (-MAX_FLOAT, MAX_FLOAT),
     "double": (-sys.float_info.max, sys.float_info.max),
     "int32": (-(1 << 31), (1 << 31) - 1),
@@ -73,7 +73,7 @@ class InputFeed:
         for name, group in groupby(sorted(places), key=itemgetter(0)):
             positions = [place for _, place in group]
             field = inputs.fields[positions[0]]
-            dtype = _DTYPES[field.kind]
+            dtype = DTYPES[field.kind]
             if inputs.layout == "columns" or (len(positions) == 1 and inputs.layout == "mixed"):
                 columns.setdefault(dtype, []).append((positions[0], name, field.rank))
             else:
@@ -109,6 +109,18 @@ class InputFeed:
                 continue
             raise PayloadInvalid(_violations(self._inputs, payload))
         return tuple(row)
+
+    def column_inputs(self, arrays: Sequence[Any]) -> dict[str, Any]:
+        """Return what `inputs` does for n rows whose values are given by field: one (n,) array each."""
+        feed: dict[str, Any] = {}
+        for name, dtype, part in self._tensors:
+            chosen = arrays if part is None else part(arrays)
+            feed[name] = np.stack(chosen, axis=1).astype(dtype, copy=False)
+        for dtype, columns in self._columns:
+            for place, name, rank in columns:
+                column = arrays[place].astype(dtype, copy=False)
+                feed[name] = column if rank == 1 else column.reshape(-1, 1)
+        return feed
 
     def inputs(self, rows: Sequence[Row]) -> dict[str, Any]:
         """Return the ONNX inputs of n rows: a (n, 1) or (n,) array per column, a (n, width) array per tensor."""
@@ -165,7 +177,7 @@ def _rule(field: Field) -> _Rule:
         wanted, zero = float, 0.0  # -0.0 + 0.0 is 0.0
     else:
         wanted, zero = int, 0
-    lowest, highest = _LIMITS.get(field.kind, (0.0, 0.0))
+    lowest, highest = LIMITS.get(field.kind, (0.0, 0.0))
     return field.name, wanted, lowest, highest, zero, not field.required, field.nullable, missing
 
 
@@ -206,7 +218,7 @@ def _violation(field: Field, payload: Mapping[str, Any]) -> str | None:
         return None if isinstance(value, bool) else "must be true or false"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "must be a number"
-    lowest, highest = _LIMITS[field.kind]
+    lowest, highest = LIMITS[field.kind]
     if field.kind in ("float", "double"):
         return None if lowest <= value <= highest else f"is out of range for a {field.kind}"
     if not isinstance(value, int):

@@ -41,5 +41,9 @@ class ModelSession:
 
         Raises what onnxruntime raises when the model fails on a row, and what Feed.scores raises.
         """
-        outputs = self._session.run(self._output, self.feed.inputs(rows))
-        return self.feed.scores(outputs[0], len(rows))
+        return self.score_inputs(self.feed.inputs(rows), len(rows))
+
+    def score_inputs(self, inputs: dict[str, Any], rows: int) -> ScoreArray:
+        """Return what `score` does for ONNX inputs that the feed made of this many rows."""
+        outputs = self._session.run(self._output, inputs)
+        return self.feed.scores(outputs[0], rows)

@@ -1,10 +1,14 @@
 """From a score to a decision."""
 
-from typing import Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from registry.model_version import Thresholds
 
 Decision = Literal["allow", "review", "block"]
+# In the order of their severity: what `decide_all` returns are places in it.
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 
 def decide(score: float, thresholds: Thresholds) -> Decision:
@@ -14,3 +18,10 @@ def decide(score: float, thresholds: Thresholds) -> Decision:
     if score >= thresholds.review:
         return "review"
     return "allow"
+
+
+def decide_all(scores: Any, thresholds: Thresholds) -> np.ndarray[Any, np.dtype[np.int8]]:
+    """Return what `decide` returns for each of an array of scores, as places in DECISIONS."""
+    decided: np.ndarray[Any, np.dtype[np.int8]] = (scores >= thresholds.review).astype(np.int8)
+    decided[scores >= thresholds.block] = 2
+    return decided
