@@ -92,7 +92,7 @@ def database_connection(
         yield connection
 
 
-def run(group: click.Group, *expected: type[Exception], prog_name: str | None = None) -> None:
+def run(group: click.Command, *expected: type[Exception], prog_name: str | None = None) -> None:
     """Run `python -m <group>`; print an expected error, or one of settings, Postgres or the system, on one line."""
     reported: tuple[type[Exception], ...] = (*expected, SettingsInvalid, psycopg.Error, OSError)
     try:

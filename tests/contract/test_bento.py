@@ -12,6 +12,7 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = [
     "archive",
+    "backtest",
     "canary",
     "console",
     "edge",

@@ -20,6 +20,7 @@ class Access:
 
 
 ACCESS = {
+    "backtest/sources": Access(reads={"sira_prediction_hours", "sira_labels"}),
     "archive": Access(
         writes={"sira_archive_days"},
         reads={

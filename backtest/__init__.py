@@ -1,0 +1,1 @@
+"""What a model version would have decided: the log replayed with it, off the serving processes."""

@@ -1,0 +1,11 @@
+"""`python -m backtest`."""
+
+from backtest.cli.commands import backtest
+from backtest.errors import BacktestError
+from registry import RegistryError
+from runtime.command import run
+
+EXPECTED = (BacktestError, RegistryError)
+
+if __name__ == "__main__":
+    run(backtest, *EXPECTED)

@@ -1,0 +1,46 @@
+"""Intervals of 95 % for shares, differences of paired shares, and sums of amounts."""
+
+from math import sqrt
+
+import msgspec
+
+_Z = 1.959963984540054
+
+
+class Estimate(msgspec.Struct, frozen=True):
+    """A figure and its interval of 95 %; None where there is nothing to estimate it from."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+NOTHING = Estimate(None, None, None)
+
+
+def share(part: int, whole: int) -> Estimate:
+    """Return part / whole with Wilson's interval."""
+    if not whole:
+        return NOTHING
+    p, z2 = part / whole, _Z * _Z / whole
+    middle = (p + z2 / 2) / (1 + z2)
+    half = _Z / (1 + z2) * sqrt(p * (1 - p) / whole + z2 / (4 * whole))
+    return Estimate(p, max(0.0, middle - half) if part else 0.0, min(1.0, middle + half) if part < whole else 1.0)
+
+
+def paired_difference(gained: int, lost: int, whole: int) -> Estimate:
+    """Return (gained - lost) / whole for two decisions on the same events; the interval is Wald's, adjusted.
+
+    Bonett and Price (2012): one event is added to each kind of disagreement.
+    """
+    if not whole:
+        return NOTHING
+    b, c, n = (gained + 1) / (whole + 2), (lost + 1) / (whole + 2), whole + 2
+    half = _Z * sqrt(max(0.0, b + c - (b - c) ** 2) / n)
+    return Estimate((gained - lost) / whole, max(-1.0, b - c - half), min(1.0, b - c + half))
+
+
+def amount(total: int, squares: int, unit: int) -> Estimate:
+    """Return a sum of amounts, with the interval of a sum whose events arrive at random."""
+    value, half = total / unit, _Z * sqrt(squares) / unit
+    return Estimate(value, max(0.0, value - half), value + half)

@@ -1,0 +1,1 @@
+"""Where logged events come from: Postgres for days that are not archived yet, Parquet for those that are."""

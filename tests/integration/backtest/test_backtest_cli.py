@@ -1,0 +1,43 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from backtest.cli.commands import backtest
+from runtime.postgres import connect
+from runtime.settings import Settings
+from tests.support import backtested
+
+
+@pytest.fixture
+def model(database_url: str, settings: Callable[..., Settings]) -> str:
+    made = settings()
+    with connect(database_url, name="tests", autocommit=True) as connection:
+        logged = backtested.add_log(connection, made.model_bucket, 600)
+        backtested.label(connection, logged, range(600))
+    return f"{backtested.PRODUCT}/gbm/2"
+
+
+def test_the_tables_fit_80_columns_and_json_has_every_figure(model: str, tmp_path: Path) -> None:
+    costs = tmp_path / "costs.json"
+    costs.write_text('{"fraud_allow": {"share_of_amount": 1}, "legitimate_block": {"per_event": 5}}')
+    options = [model, "--days", "5", "--maturity-days", "0", "--segment", "merchant_category", "--cost", str(costs)]
+    printed = CliRunner().invoke(backtest, [*options, "--processes", "1"])
+    assert printed.exit_code == 0, printed.output
+    assert max(map(len, printed.output.splitlines())) <= 80
+    for text in ("replayed", "false positive rate", "Blind spot", "groceries", "cost:", "events/s"):
+        assert text in printed.output
+    as_json = CliRunner().invoke(backtest, [*options, "--processes", "2", "--json"])
+    report = json.loads(as_json.output)
+    assert report["events"] == 600
+    assert report["model"]["label"] == model
+    assert report["cost"]["before"] > 0
+
+
+def test_a_cost_file_that_is_not_json_is_named(model: str, tmp_path: Path) -> None:
+    costs = tmp_path / "costs.json"
+    costs.write_text("fraud_allow")
+    refused = CliRunner().invoke(backtest, [model, "--cost", str(costs)])
+    assert "is not a JSON file" in str(refused.exception)
