@@ -101,7 +101,7 @@ clean: ## remove caches and builds, but not .venv and .sira
 # Debian packages of programs that some tests run. Without them, those tests are skipped, with the reason.
 tools:
 	@for tool in promtool:prometheus amtool:prometheus-alertmanager wrk:wrk jq:jq curl:curl npm:npm \
-	  chromium:chromium java:openjdk-17-jre-headless; do \
+	  chromium:chromium pgbouncer:pgbouncer java:openjdk-17-jre-headless; do \
 	  command -v $${tool%:*} >/dev/null || missing="$$missing $${tool#*:}"; \
 	done; \
 	[ -n "$$missing" ] || exit 0; \

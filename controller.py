@@ -31,6 +31,7 @@ from runtime import metrics
 from runtime.auth import Authenticator
 from runtime.build import running_build
 from runtime.logs import configure_logs
+from runtime.postgres import PoolerInBetween, refuse_pooler
 from runtime.settings import Settings, SettingsInvalid
 from scoring.reasons import store as reasons_store
 from scoring.reasons.explainers import Explainers
@@ -63,7 +64,8 @@ class Readiness:
 def main() -> None:
     try:
         settings = Settings.load()
-    except SettingsInvalid as invalid:
+        refuse_pooler(settings.database_url.get_secret_value())
+    except (SettingsInvalid, PoolerInBetween) as invalid:
         sys.exit(f"controller: {invalid}")
     configure_logs()
     try:

@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from edge.app import Edge
 from edge.server import LeavingServer
+from runtime.postgres import PoolerInBetween, refuse_pooler
 from runtime.settings import Settings, SettingsInvalid
 
 EDGE = Edge()
@@ -43,8 +44,10 @@ class SiraInference:
     def check_settings() -> None:
         """Once, before any worker starts: a wrong setting ends the start with one line."""
         try:
-            Settings.load().make_folders()
-        except SettingsInvalid as invalid:
+            settings = Settings.load()
+            settings.make_folders()
+            refuse_pooler(settings.database_url.get_secret_value())
+        except (SettingsInvalid, PoolerInBetween) as invalid:
             raise SystemExit(str(invalid)) from None
 
     @bentoml.api(route="/v1/infer")

@@ -15,11 +15,13 @@ from typing import Self
 import psycopg
 from psycopg import sql
 
+from lab import procfs
 from lab.ports import free_port
 from lab.process import tether
 from runtime.postgres import connect
 
 OWNER = "sira"
+INIT = 1  # the parent of a process whose own parent has ended
 START_SECONDS = 60.0  # crash recovery of a big log takes a while
 STOP_SECONDS = 20.0
 
@@ -87,6 +89,7 @@ class LocalPostgres:
         child = _child_prefix(home, binaries)
         if not (home / "data").exists():
             _init_cluster(home, binaries, child)
+        _wait_for_orphan(home / "data" / "postmaster.pid")
         password = (home / "password").read_text()
         port = _choose_port(home / "port")
         log = home / "postgres.log"
@@ -221,6 +224,16 @@ def _options(port: int, durable: bool) -> list[str]:
 def _choose_port(remembered: Path) -> int:
     """Return the port of the last start if it is still free, else any free one."""
     return free_port(int(remembered.read_text()) if remembered.exists() else 0)
+
+
+def _wait_for_orphan(lock: Path) -> None:
+    """Wait until the Postgres of an owner that was killed has shut down: the kernel told it to when the owner died."""
+    if not lock.exists():
+        return
+    pid = int(lock.read_text().partition("\n")[0])
+    deadline = time.monotonic() + STOP_SECONDS
+    while procfs.parents().get(pid) == INIT and lock.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def _why_it_ended(home: Path, log: Path, log_start: int) -> LocalPostgresError:

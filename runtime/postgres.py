@@ -20,6 +20,16 @@ class PostgresSilent(psycopg.OperationalError):
         super().__init__(f"Postgres has not answered for {seconds:.0f} s: is it hanging?")
 
 
+class PoolerInBetween(Exception):
+    """DATABASE_URL leads to a connection pooler that does not give each connection a session of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "DATABASE_URL leads through a pooler that drops settings of a session, such as PgBouncer in transaction"
+            " mode: connect to Postgres itself. Each worker holds three connections, each controller two"
+        )
+
+
 class _TimedConnection(psycopg.Connection[Any]):
     """Closes itself when the server stops responding.
 
@@ -67,3 +77,20 @@ def connect(
     if statement_timeout_ms:
         connection.max_silent_seconds = statement_timeout_ms / 1000 + SILENCE_SECONDS
     return connection
+
+
+def refuse_pooler(database_url: str) -> None:
+    """Raise PoolerInBetween if the server behind the URL does not keep a session's settings.
+
+    Shipping, notifications and locks need sessions. A server that cannot be reached is no reason to refuse a start.
+    """
+    wanted = "12345ms"
+    try:
+        with psycopg.connect(database_url, options=f"-c statement_timeout={wanted}", connect_timeout=3) as connection:
+            row = connection.execute("SHOW statement_timeout").fetchone()
+    except psycopg.OperationalError as error:
+        if "unsupported startup parameter" in str(error):
+            raise PoolerInBetween from None
+        return
+    if row != (wanted,):
+        raise PoolerInBetween

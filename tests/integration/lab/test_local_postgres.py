@@ -77,6 +77,20 @@ def test_an_owner_killed_with_minus_9_leaves_no_postgres(tmp_path: Path) -> None
     assert gone_within(url, seconds=10)
 
 
+def test_a_start_right_after_the_owner_was_killed_waits_for_the_old_postgres(tmp_path: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", START_AND_WAIT, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    url = owner.stdout.readline().strip()
+    with connect(url, name="tests") as busy:
+        # Enough to write that the shutdown's checkpoint takes a moment.
+        busy.execute("CREATE TABLE filler AS SELECT repeat('x', 500) AS text FROM generate_series(1, 100000)")
+    owner.send_signal(signal.SIGKILL)
+    owner.wait()
+    owner.stdout.close()
+    with LocalPostgres.start(tmp_path) as again:
+        assert answers(again.url("postgres"))
+
+
 def test_no_password_or_a_wrong_one_lets_nobody_in(postgres: LocalPostgres) -> None:
     url = postgres.url("postgres")
     for wrong in (f"postgresql://sira@127.0.0.1:{postgres.port}/postgres", url.replace("@", "x@")):
