@@ -1,5 +1,6 @@
 """The embedded Postgres: binaries of a wheel (or the system's), started by this process and stopped with it."""
 
+import contextlib
 import os
 import pwd
 import secrets
@@ -145,6 +146,12 @@ class LocalPostgres:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
+
+    def kill(self) -> None:
+        """Kill every process of the server at once, as a machine that loses power would; what was synced stays."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def __enter__(self) -> Self:
         return self

@@ -99,9 +99,32 @@ def kill_while_postgres_is_away(run: ScenarioRun) -> None:
         run.expect_no_refusal()
 
 
+def kill_everything(run: ScenarioRun) -> None:
+    """Kill the service, the controller and Postgres in the same moment, then start all three again."""
+    with run.deployment() as deployment:
+        controller = deployment.start_controller()
+        service = deployment.start_service()
+        deployment.start_canary(service, "2", CANARY_PERCENT)
+        unavailable: list[float] = []
+        with run.load(deployment, service.port):
+            for _ in run.rounds(full=20, quick=2, action="killing everything"):
+                time.sleep(random.uniform(0.2, 2.0))
+                killed = time.monotonic()
+                service.process.kill()
+                controller.process.kill()
+                deployment.kill_postgres()
+                service = deployment.start_service(port=service.port)
+                unavailable.append(time.monotonic() - killed)
+                controller = deployment.start_controller()
+        run.settle(deployment)
+        run.expect_no_refusal()
+        run.note(f"ready again in {statistics.median(unavailable):.1f} s")
+
+
 SCENARIOS = (
     Scenario("worker-killed", "kill -9 of a worker", kill_worker),
     Scenario("service-killed", "kill -9 of the whole service", kill_service),
+    Scenario("everything-killed", "kill -9 of all processes at once, Postgres included", kill_everything),
     Scenario("killed-while-cut", "kill -9 of workers and service while Postgres is away", kill_while_postgres_is_away),
     Scenario("controller-killed", "kill -9 of the controller", kill_controller),
 )

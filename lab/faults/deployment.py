@@ -84,6 +84,12 @@ class Deployment:
         self.postgres = LocalPostgres.start(self.postgres.home)
         self.on_close(self.postgres.stop)
 
+    def kill_postgres(self) -> None:
+        """Kill all of its processes, and start it again on the same port: it recovers from its log."""
+        self.postgres.kill()
+        self.postgres = LocalPostgres.start(self.postgres.home)
+        self.on_close(self.postgres.stop)
+
     def use_password(self, password: str) -> None:
         """Give this password to the processes that are started from now on."""
         self.product.environment["DATABASE_URL"] = role_url(self.database.port, password)
