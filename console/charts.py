@@ -1,11 +1,14 @@
 """Charts as inline SVG without a style or a script of their own, so that they pass the strictest CSP. Pure."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
+COURSE_WIDTH, COURSE_HEIGHT = 340, 96
 _INSET = 2.0
+_LEFT, _TOP, _BOTTOM = 46, 6, 8
 
 Points = Sequence[float | None]
 
@@ -64,3 +67,80 @@ def _x(index: int, count: int) -> float:
 
 def _y(value: float, top: float) -> float:
     return _INSET + (SPARK_HEIGHT - 2 * _INSET) * (1.0 - value / top)
+
+
+class Point(NamedTuple):
+    """A value at a place between 0 and 1; None leaves a gap."""
+
+    x: float
+    y: float | None
+
+
+def course_chart(
+    points: Sequence[Point], limit: float | None, limit_text: str, title: str, changes: Sequence[float] = ()
+) -> Markup:
+    """Draw a value over time with its limit as a dotted line; `changes` are places where another phase began."""
+    known = [point.y for point in points if point.y is not None]
+    top = max([*known, limit or 0.0]) * 1.15 or 1.0
+
+    def x(place: float) -> float:
+        return _LEFT + (COURSE_WIDTH - _LEFT - _INSET) * place
+
+    def y(value: float) -> float:
+        return _TOP + (COURSE_HEIGHT - _TOP - _BOTTOM) * (1.0 - max(0.0, value) / top)
+
+    base, right = COURSE_HEIGHT - _BOTTOM, COURSE_WIDTH - _INSET
+    parts = [Markup('<line class="grid" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, base, base)]
+    parts += [
+        Markup('<line class="phase" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(x(at), x(at), _TOP, base)
+        for at in changes
+    ]
+    runs = _runs([None if point.y is None else (x(point.x), y(point.y)) for point in points])
+    parts += [Markup('<polyline class="line canary" points="{}"/>').format(_text(run)) for run in runs]
+    if runs:
+        cx, cy = runs[-1][-1]
+        parts.append(Markup('<circle class="dot canary" cx="{:.1f}" cy="{:.1f}" r="3"/>').format(cx, cy))
+    if limit is not None:
+        parts.append(
+            Markup('<line class="limit" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(
+                _LEFT, right, y(limit), y(limit)
+            )
+        )
+        parts.append(Markup('<text x="{}" y="{:.1f}">{}</text>').format(_LEFT - 5, y(limit) + 3.5, limit_text))
+    parts.append(Markup('<text x="{}" y="{:.1f}">0</text>').format(_LEFT - 5, base + 3.5))
+    if not known:
+        middle = Markup('<text class="empty" x="{}" y="{}">no value yet</text>')
+        parts.append(middle.format((_LEFT + COURSE_WIDTH) / 2, COURSE_HEIGHT / 2 + 4))
+    return Markup('<svg class="course" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
+        COURSE_WIDTH, COURSE_HEIGHT, title, Markup("").join(parts)
+    )
+
+
+def meter(share: float, title: str, kind: str) -> Markup:
+    """Draw how far something has come, from 0 to 1."""
+    return Markup(
+        '<svg class="meter" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<rect class="track" x="0" y="0" width="100" height="6"/>'
+        '<rect class="{}" x="0" y="0" width="{:.2f}" height="6"/></svg>'
+    ).format(title, kind, 100 * min(1.0, max(0.0, share)))
+
+
+def verdict_strip(moments: Sequence[tuple[float, str]]) -> Markup:
+    """Draw verdicts over time as one coloured strip: (place, verdict), in order."""
+    parts = []
+    before = 0.0
+    for place, verdict in moments:
+        width = max(0.4, 100 * (place - before))
+        parts.append(
+            Markup('<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="10"/>').format(
+                verdict, min(100 * before, 99.6), width
+            )
+        )
+        before = place
+    counts = ", ".join(
+        f"{sum(one == verdict for _, one in moments)} {verdict}" for verdict in dict.fromkeys(v for _, v in moments)
+    )
+    return Markup(
+        '<svg class="verdicts" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="Verdicts: {}">'
+        "{}</svg>"
+    ).format(counts or "none", Markup("").join(parts))

@@ -25,7 +25,10 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
 }
-SECTIONS = (("overview", "Overview", path_to()),)
+SECTIONS = (
+    ("overview", "Overview", path_to()),
+    ("rollouts", "Rollouts", path_to("rollouts")),
+)
 
 
 def response(screen: Screen, visit: Visit) -> Response:

@@ -1,9 +1,11 @@
 """All pages of the console."""
 
 from console.overview import page as overview
+from console.rollouts import page as rollouts
 from console.sign_in import page as sign_in
 
 ROUTES = (
     *sign_in.ROUTES,
     *overview.ROUTES,
+    *rollouts.ROUTES,
 )

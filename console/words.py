@@ -28,6 +28,8 @@ def milliseconds(seconds: float | None) -> str:
 def rate(per_second: float | None) -> str:
     if per_second is None:
         return NOTHING
+    if per_second == 0:
+        return "0"
     digits = 0 if per_second >= 100 else 1 if per_second >= 1 else 2
     return f"{per_second:,.{digits}f}"
 

@@ -169,7 +169,7 @@ def make_report(connection: Connection, rollout: StoredRollout) -> Report:
         totals=totals,
         latency=latency,
         course=course,
-        decisions=_decisions(connection, rollout),
+        decisions=paired_decisions(connection, rollout),
         scores=scores,
         labels=_labels(label_outcomes(connection, rollout.rollout_id)),
         verdicts=tuple(_rows(connection, VerdictRun, "verdict_runs", rollout)),
@@ -248,7 +248,8 @@ def _quantile(histogram: IntArray, quantile: float) -> float | None:
     return edge if np.isfinite(edge) else None
 
 
-def _decisions(connection: Connection, rollout: StoredRollout) -> Decisions:
+def paired_decisions(connection: Connection, rollout: StoredRollout) -> Decisions:
+    """Return what both models decided, with the flips and the largest amounts among them."""
     row = connection.execute(QUERIES["paired_totals"], {"rollout_id": rollout.rollout_id}).fetchone()
     assert row is not None
     by_kind = tuple(_rows(connection, Flip, "flips", rollout))

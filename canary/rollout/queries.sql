@@ -17,6 +17,10 @@ SELECT * FROM sira_canary_config WHERE product = %(product)s AND status IN ('run
 -- A product's live rollout, or its last one.
 SELECT * FROM sira_canary_config WHERE product = %(product)s ORDER BY created_at DESC LIMIT 1;
 
+-- name: find_rollout
+-- The rollout with this id.
+SELECT * FROM sira_canary_config WHERE rollout_id::text = %(rollout_id)s;
+
 -- name: all_rollouts
 -- The newest rollouts of one product or of all.
 SELECT * FROM sira_canary_config

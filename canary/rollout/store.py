@@ -145,6 +145,11 @@ def latest_rollout(connection: Connection, product: str) -> StoredRollout | None
     return _rollout(connection, "latest_rollout", {"product": product})
 
 
+def find_rollout(connection: Connection, rollout_id: str) -> StoredRollout | None:
+    """Return a rollout by its id, or None."""
+    return _rollout(connection, "find_rollout", {"rollout_id": rollout_id})
+
+
 def product_exists(connection: Connection, product: str) -> bool:
     row = connection.execute(QUERIES["product_exists"], {"product": product}).fetchone()
     return bool(row and row[0])

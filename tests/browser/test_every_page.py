@@ -8,7 +8,7 @@ import pytest
 from runtime.auth import Role
 from tests.support.accessibility import serious_faults
 
-PAGES = ["/console"]
+PAGES = ["/console", "/console/rollouts", "/console/rollouts/start"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -76,6 +76,16 @@ ACCESS = {
             "sira_production_errors",
         },
     ),
+    "console/rollouts": Access(
+        reads={
+            "siramodel_registry",
+            "sira_canary_config",
+            "sira_canary_evidence",
+            "sira_canary_rollback_log",
+            "sira_canary_verdicts",
+            "sira_production_errors",
+        },
+    ),
     "console/sign_in": Access(writes={"sira_console_links"}),
     "migrations": Access(writes={"sira_migrations"}),
     "monitoring": Access(

@@ -1,0 +1,1 @@
+"""Rollouts: what each waits for, and the buttons that steer it."""
