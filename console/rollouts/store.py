@@ -50,7 +50,7 @@ class RollbackEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class StartableVersion:
     """A version that a rollout could start with."""
 
     model_id: str
@@ -85,6 +85,6 @@ def rollbacks(connection: Connection, rollout_id: str) -> list[RollbackEntry]:
         return cursor.execute(QUERIES["rollbacks"], {"rollout_id": rollout_id}).fetchall()
 
 
-def candidates(connection: Connection) -> list[Candidate]:
-    with connection.cursor(row_factory=class_row(Candidate)) as cursor:
+def candidates(connection: Connection) -> list[StartableVersion]:
+    with connection.cursor(row_factory=class_row(StartableVersion)) as cursor:
         return cursor.execute(QUERIES["candidates"]).fetchall()
