@@ -93,8 +93,9 @@ class ValueClasses:
         columns = zip(*rows, strict=True)
         self._classify = [_classifier(f, column) for f, column in zip(signature.fields, columns, strict=True)]
 
-    def of(self, row: Row) -> list[ValueClass]:
-        return [classify(value) for classify, value in zip(self._classify, row, strict=True)]
+    def of(self, place: int, value: Any) -> ValueClass:
+        """Return the class of a value of the field at `place` of the signature."""
+        return self._classify[place](value)
 
 
 def _classifier(field: Field, column: Sequence[Any]) -> Callable[[Any], ValueClass]:

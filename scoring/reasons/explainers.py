@@ -43,7 +43,7 @@ class ExplainedVersion:
 
     def reasons(self, impacts: Impacts, event: int, row: Row, top: int | None = None) -> list[FieldReason]:
         """Return the reasons of one event of `impacts`, whose values are `row`."""
-        return field_reasons(impacts, event, self.names, self.classes.of(row), self.codes, row, top)
+        return field_reasons(impacts, event, self.names, self.classes.of, self.codes, row, top)
 
 
 class Explainers:

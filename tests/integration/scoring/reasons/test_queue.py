@@ -200,3 +200,23 @@ def test_on_a_database_without_the_migration_answers_are_logged_and_reasons_are_
     queue.start()
     assert wait_until(lambda: dropped("not_available") == before + 2)
     assert spool.waiting_rows == 0
+
+
+def test_what_waits_when_a_process_stops_is_explained_first(
+    make: Make, model: OnnxModel, trained: Trained, log: Log, connection: Connection
+) -> None:
+    rows, queue = log(model.version, 200), make()
+    queue.start()
+    offer(queue, model, rows, trained)
+    queue.stop(10)
+    assert wait_until(lambda: len(stored(connection)) == 200)
+
+
+def test_what_cannot_be_explained_in_time_is_counted(
+    make: Make, model: OnnxModel, trained: Trained, log: Log, connection: Connection
+) -> None:
+    rows, before, queue = log(model.version, 3), dropped("stopped"), make()
+    queue.start()
+    offer(queue, model, rows, trained)
+    queue.stop(0)
+    assert dropped("stopped") == before + 3

@@ -70,17 +70,17 @@ def test_logged_payloads_that_the_version_cannot_read_are_passed_over() -> None:
 )
 def test_a_number_is_classified_by_its_rank_in_the_background(value: float, expected: str) -> None:
     rows = [(float(n), "FR", True) for n in range(100)]
-    assert ValueClasses(SIGNATURE, rows).of((value, "FR", True))[0] == expected
+    assert ValueClasses(SIGNATURE, rows).of(0, value) == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [("FR", "common"), ("US", "rare"), ("CI", "unseen"), ("", "missing")])
 def test_text_is_classified_by_how_many_have_it(value: str, expected: str) -> None:
     rows = [(1.0, "US" if n == 0 else "FR", n > 0) for n in range(20)]
     classes = ValueClasses(SIGNATURE, rows)
-    assert classes.of((1.0, value, True))[1:] == [expected, "common"]
-    assert classes.of((1.0, value, False))[2] == "rare"
+    assert classes.of(1, value) == expected
+    assert (classes.of(2, True), classes.of(2, False)) == ("common", "rare")
 
 
 def test_a_constant_background_makes_its_value_ordinary_and_a_blank_one_makes_every_number_unseen() -> None:
-    assert ValueClasses(SIGNATURE, [(5.0, "FR", True)] * 3).of((5.0, "FR", True))[0] == "middle"
-    assert ValueClasses(SIGNATURE, [(math.nan, "FR", True)] * 3).of((5.0, "FR", True))[0] == "unseen"
+    assert ValueClasses(SIGNATURE, [(5.0, "FR", True)] * 3).of(0, 5.0) == "middle"
+    assert ValueClasses(SIGNATURE, [(math.nan, "FR", True)] * 3).of(0, 5.0) == "unseen"

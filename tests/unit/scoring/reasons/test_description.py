@@ -13,7 +13,7 @@ CODES = ReasonCodes([ReasonCode("b", "R1", "b is high", direction="raises")])
 
 def reasons(*values: float, scale: str = "log_odds", base: float = -2.0):  # type: ignore[no-untyped-def]
     impacts = Impacts("exact", scale, base, np.array([values]))  # type: ignore[arg-type]
-    return field_reasons(impacts, 0, NAMES, CLASSES, CODES, (1.0, 2.0, 3.0))  # type: ignore[arg-type]
+    return field_reasons(impacts, 0, NAMES, lambda place, value: CLASSES[place], CODES, (1.0, 2.0, 3.0))  # type: ignore[arg-type]
 
 
 def test_fields_are_ranked_by_absolute_impact_and_ties_keep_the_fields_order() -> None:
