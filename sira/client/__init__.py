@@ -17,12 +17,13 @@ from sira.client.errors import (
     SiraError,
 )
 from sira.client.exchange import Retries
-from sira.client.messages import EventLabel, EventProblem, LabelsReceipt, ScoredEvent, Transaction
+from sira.client.messages import EventLabel, EventProblem, EventReason, LabelsReceipt, ScoredEvent, Transaction
 
 __all__ = [
     "AsyncSiraClient",
     "EventLabel",
     "EventProblem",
+    "EventReason",
     "LabelsReceipt",
     "NotAdmitted",
     "RequestInvalid",

@@ -26,10 +26,12 @@ DEFAULT_TIMEOUT_SECONDS = 1.0
 DEFAULT_RETRIES = Retries()
 
 
-def transaction(product: str, payload: Mapping[str, Any], event_id: str | None, routing_key: str | None) -> Transaction:
+def transaction(
+    product: str, payload: Mapping[str, Any], event_id: str | None, routing_key: str | None, reasons: bool
+) -> Transaction:
     """Return the event; one without an id is given one here, so that all attempts send the same."""
     named = {} if event_id is None else {"event_id": event_id}
-    return Transaction(product, payload, routing_key=routing_key, **named)
+    return Transaction(product, payload, routing_key=routing_key, reasons=reasons, **named)
 
 
 def _headers(token: str) -> dict[str, str]:
@@ -58,10 +60,21 @@ class SiraClient:
         self._retries = retries
 
     def infer(
-        self, product: str, payload: Mapping[str, Any], *, event_id: str | None = None, routing_key: str | None = None
+        self,
+        product: str,
+        payload: Mapping[str, Any],
+        *,
+        event_id: str | None = None,
+        routing_key: str | None = None,
+        reasons: bool = False,
     ) -> ScoredEvent:
-        """Score one event. Repeat it with the same `event_id`, and it has the same prediction."""
-        return read_scored(self._post("/v1/infer", encode(transaction(product, payload, event_id, routing_key))))
+        """Score one event. Repeat it with the same `event_id`, and it has the same prediction.
+
+        With `reasons`, the answer names the fields with the largest impact.
+        """
+        return read_scored(
+            self._post("/v1/infer", encode(transaction(product, payload, event_id, routing_key, reasons)))
+        )
 
     def infer_batch(self, events: Sequence[Transaction]) -> list[ScoredEvent | EventProblem]:
         """Score any number of events; return one answer or problem for each, in order."""
@@ -115,10 +128,19 @@ class AsyncSiraClient:
         self._retries = retries
 
     async def infer(
-        self, product: str, payload: Mapping[str, Any], *, event_id: str | None = None, routing_key: str | None = None
+        self,
+        product: str,
+        payload: Mapping[str, Any],
+        *,
+        event_id: str | None = None,
+        routing_key: str | None = None,
+        reasons: bool = False,
     ) -> ScoredEvent:
-        """Score one event. Repeat it with the same `event_id`, and it has the same prediction."""
-        body = encode(transaction(product, payload, event_id, routing_key))
+        """Score one event. Repeat it with the same `event_id`, and it has the same prediction.
+
+        With `reasons`, the answer names the fields with the largest impact.
+        """
+        body = encode(transaction(product, payload, event_id, routing_key, reasons))
         return read_scored(await self._post("/v1/infer", body))
 
     async def infer_batch(self, events: Sequence[Transaction]) -> list[ScoredEvent | EventProblem]:

@@ -19,16 +19,34 @@ class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event to score. `event_id` (1..128 characters) makes it repeatable; one is drawn if you have none.
 
     `payload`: the model's fields, scalars only. `routing_key`: what a canary's split is sticky by, such as a card.
+    `reasons` asks for the fields with the largest impact; a batch does not take it.
     """
 
     product: str
     payload: Mapping[str, Any]
     event_id: str = msgspec.field(default_factory=lambda: uuid.uuid4().hex)
     routing_key: str | None = None
+    reasons: bool = False
+
+
+class EventReason(msgspec.Struct, frozen=True):
+    """A field that drove a score: its impact, in log odds and in probability, and what the model's codes say of it."""
+
+    rank: int
+    field: str
+    value_class: str
+    direction: Literal["raises", "lowers", "none"]
+    log_odds: float | None
+    probability: float
+    code: str | None = None
+    sentence: str | None = None
 
 
 class ScoredEvent(msgspec.Struct, frozen=True):
-    """The answer to an event. `score`: the fraud probability, in [0, 1]; `variant`: whose answer it is."""
+    """The answer to an event. `score`: the fraud probability, in [0, 1]; `variant`: whose answer it is.
+
+    `reasons`: the four largest, if they were asked for and the model is ready to be explained.
+    """
 
     prediction_id: str
     score: float
@@ -37,6 +55,7 @@ class ScoredEvent(msgspec.Struct, frozen=True):
     model_version: str
     variant: Literal["production", "canary"]
     cached: bool
+    reasons: tuple[EventReason, ...] | None = None
 
 
 class FieldFault(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.demo.running import StartedRun
 from lab.ports import free_port
 from lab.postgres import LocalPostgres
 from lab.product import Service
@@ -25,6 +26,7 @@ from sira.client import (
 )
 from tests.conftest import SERVICE_TOKEN
 from tests.support.bare import add_version, serving
+from tests.support.log_rows import wait_until
 from tests.support.table_model import table_model
 
 CARDS = "cards"
@@ -96,6 +98,18 @@ def test_the_asyncio_client_gives_the_same_answers(service: Service, client: Sir
     one, many = asyncio.run(both())
     assert many == [client.infer(CARDS, {"amount": 1.0}, event_id="async")]
     assert one.prediction_id == client.infer(CARDS, {"amount": 1.0}, event_id="async").prediction_id
+
+
+def test_reasons_come_with_an_answer_when_they_are_asked_for(served: StartedRun, client: SiraClient) -> None:
+    payload = {"amount": 950, "currency": "USD", "country": "US", "payment_method": "card", "attempts_last_hour": 4}
+    with SiraClient(served.url, served.environment["INTERNAL_SERVICE_TOKEN"], timeout_seconds=10) as demo:
+        assert demo.infer("fraud_score", payload).reasons is None
+        assert wait_until(lambda: demo.infer("fraud_score", payload, reasons=True).reasons is not None)
+        reasons = demo.infer("fraud_score", payload, reasons=True).reasons
+    assert reasons is not None
+    assert [reason.rank for reason in reasons] == [1, 2, 3, 4]
+    assert (reasons[0].field, reasons[0].code) == ("attempts_last_hour", "R07")
+    assert client.infer(CARDS, {"amount": 1.0}, reasons=True).reasons is None
 
 
 def test_no_service_is_an_error_after_all_attempts() -> None:
