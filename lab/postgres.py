@@ -234,7 +234,7 @@ def _choose_port(remembered: Path) -> int:
 
 
 def _wait_for_orphan(lock: Path) -> None:
-    """Wait until the Postgres of an owner that was killed has shut down: the kernel told it to when the owner died."""
+    """Wait until the Postgres of an owner that was killed has shut down: the kernel signalled it when it died."""
     if not lock.exists():
         return
     pid = int(lock.read_text().partition("\n")[0])
