@@ -51,6 +51,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flip_rate: Share = 0.02
     psi: Annotated[float, Meta(gt=0)] = 0.1
     paired_samples: Annotated[int, Meta(ge=1)] = 1000
+    # Sample ratio: how many times too many or too few requests the canary may get; null leaves the rule out.
+    sample_ratio: Ratio | None = 1.25
+    sample_alpha: Alpha = 0.001
     # False positives from labels: relative change, and the share of labels that must have matured first
     false_positive_change: Annotated[float, Meta(gt=0, le=10)] = 0.05
     matured_share: Share = 0.8

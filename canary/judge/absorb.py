@@ -8,6 +8,7 @@ from canary.judge import sequential
 from canary.judge.evidence import BUCKET_SECONDS, Bucket, bins_of_ratio, latency_bin
 from canary.judge.latency import BLOCK_SECONDS, P95, Counts, add_latency, count_above, quantile_bin
 from canary.judge.observation import Observation, observe
+from canary.judge.sample_ratio import add_requests
 from canary.judge.sequential import CANARY, PRODUCTION, FloatArray
 from canary.judge.state import (
     ERROR_ALTERNATIVES,
@@ -43,6 +44,7 @@ def absorb_observation(state: JudgeState | None, observation: Observation, polic
     state = _add_errors(state, observation, policy)
     state = _add_latency(state, observation, policy)
     state = _add_decisions(state, observation)
+    state = _add_split(state, observation, policy)
     return _add_silence(state, observation, policy)
 
 
@@ -154,6 +156,13 @@ def _add_decisions(state: JudgeState, observation: Observation) -> JudgeState:
         state.phase, scores=state.phase.scores + observation.scores, paired=state.phase.paired + observation.paired
     )
     return msgspec.structs.replace(state, phase=phase, paired=state.paired + observation.paired)
+
+
+def _add_split(state: JudgeState, observation: Observation, policy: Policy) -> JudgeState:
+    if state.split is None:
+        return state
+    split = add_requests(state.split, observation.start, observation.requests, policy.percent, policy.limits)
+    return msgspec.structs.replace(state, split=split)
 
 
 def _add_silence(state: JudgeState, observation: Observation, policy: Policy) -> JudgeState:

@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from canary.judge import sequential
+from canary.judge import sample_ratio, sequential
 from canary.judge.evidence import HISTORY_PHASE, LATENCY_BINS, SCORE_BINS
 from canary.judge.latency import LatencyArray, LatencyWindow, empty_window
+from canary.judge.sample_ratio import SplitWatch
 from canary.judge.sequential import FloatArray, IntArray, SplitTest
 
 ERROR_ALTERNATIVES = np.array([1.25, 1.6, 2.5, 5.0, 16.0, 64.0])
@@ -55,6 +56,7 @@ class JudgeState(msgspec.Struct, frozen=True):
     restarts:     five-minute restarts that have begun.
     production_*: totals of the rollout; a phase at 100 % is compared with them.
     unanswered:   canary requests expected since the canary last answered one, which was at silent_since or before.
+    split:        the sample-ratio check; None in the state of a rollout that began before there was one.
     """
 
     started: int
@@ -71,6 +73,7 @@ class JudgeState(msgspec.Struct, frozen=True):
     production_latency: IntArray
     unanswered: FloatArray
     silent_since: FloatArray
+    split: SplitWatch | None = None
 
 
 def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
@@ -90,6 +93,7 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
         production_latency=np.zeros((*shape, LATENCY_BINS), dtype=np.int64),
         unanswered=np.zeros(shape),
         silent_since=np.full(shape, float(start)),
+        split=sample_ratio.begin_watch(shape, start),
     )
 
 
@@ -105,12 +109,17 @@ def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> J
         phase=_new_phase(state.unanswered.shape, number, start),
         unanswered=np.zeros_like(state.unanswered),
         silent_since=np.full_like(state.silent_since, start),
+        split=state.split and sample_ratio.begin_phase(state.split, start),
     )
 
 
 def restart(state: JudgeState, weight: float, at: int) -> JudgeState:
+    split = state.split
+    if split:
+        split = msgspec.structs.replace(split, test=sequential.restart(split.test, weight, at))
     return msgspec.structs.replace(
         state,
+        split=split,
         errors=sequential.restart(state.errors, weight, at),
         latency=sequential.restart(state.latency, weight, at),
     )

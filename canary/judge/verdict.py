@@ -9,6 +9,7 @@ from canary.judge.decision_rules import check_decisions
 from canary.judge.error_and_latency_rules import check_by_threshold, check_sequentially
 from canary.judge.measurement import Measurement, RuleOutcome
 from canary.judge.safety_rules import NO_EVIDENCE, JudgeInputs, check_fuse, check_safety
+from canary.judge.sample_ratio import check_sample_ratio
 from canary.judge.state import JudgeState
 from canary.limits import Policy
 
@@ -40,6 +41,8 @@ def _measure(state: JudgeState, policy: Policy, inputs: JudgeInputs) -> Iterator
     else:
         yield from check_sequentially(state, policy)
         yield from check_decisions(state, policy.limits, inputs.labels)
+    if state.split and policy.limits.sample_ratio is not None:
+        yield check_sample_ratio(state.split, policy.percent, policy.limits)
     yield from check_safety(state, policy, inputs)
 
 

@@ -21,6 +21,9 @@ from runtime.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
+# A rollout of an earlier release keeps the rules it was started with, so that its verdicts can be recomputed.
+RULES_ADDED_LATER = {"sample_ratio": None}
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRollout:
@@ -263,7 +266,7 @@ def _rollouts(connection: Connection, query: str, values: Mapping[str, Any]) -> 
 def _from_row(row: Mapping[str, Any]) -> StoredRollout:
     columns = {name: row[name] for name in StoredRollout.__slots__}
     ids = {name: str(row[name]) for name in ("rollout_id", "canary_model_id", "production_model_id")}
-    plan, limits = msgspec.convert(row["plan"], Plan), msgspec.convert(row["limits"], Limits)
+    plan, limits = msgspec.convert(row["plan"], Plan), msgspec.convert(RULES_ADDED_LATER | row["limits"], Limits)
     return StoredRollout(**{**columns, **ids, "plan": plan, "limits": limits})
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from canary.fuse import Fuse
 from lab.benchmarks.canary.baselines import BASELINES
 from lab.benchmarks.canary.simulation import Progress, simulate
+from lab.benchmarks.canary.split import Keys, first_holds
 from lab.benchmarks.canary.traffic import Traffic, count_errors
 
 SEED = 20_261_123
@@ -130,6 +131,23 @@ def _no_go(case: str, size: Size, progress: Progress) -> list[Figure]:
     return [Figure(case, "% ever let on in 3 h", 100.0 * found.let_go / size.healthy_replicas, 5.0)]
 
 
+def _split_holds(traffic: Keys, limit: float) -> Callable[[str, Size, Progress], list[Figure]]:
+    def measure(case: str, size: Size, progress: Progress) -> list[Figure]:
+        first, _ = first_holds(traffic, size.healthy_replicas, size.healthy_seconds, SEED, progress)
+        what = f"% held in {size.healthy_seconds / 3600:g} h, of {size.healthy_replicas}"
+        return [Figure(case, what, 100.0 * float(np.isfinite(first).mean()), limit)]
+
+    return measure
+
+
+def _split_halved(case: str, size: Size, progress: Progress) -> list[Figure]:
+    first, begun = first_holds(Keys(arrives=0.5), size.healthy_replicas, 3600, SEED, progress)
+    return [
+        Figure(case, "seconds to the hold, median", float(np.median(first)), 300),
+        Figure(case, "holds of one rollout in an hour, most", float(begun.max()), 1),
+    ]
+
+
 CASES = (
     Case("healthy canary", _healthy(Traffic())),
     Case("allowed 1.2x errors", _healthy(Traffic(errors=1.2))),
@@ -143,6 +161,11 @@ CASES = (
     Case("p95 x 1.6", _failing(Traffic(latency=1.6), 600, median=15, p95=30)),
     Case("p95 x 2", _failing(Traffic(latency=2.0), 600, median=10, p95=15)),
     Case("paired block rate 1 % -> 3 %", _blocks_tripled),
+    Case("split as set, 5,000 keys in runs of 4", _split_holds(Keys(), 1.0)),
+    Case("split as set, 5,000 keys in runs of 20", _split_holds(Keys(run=20.0), 1.0)),
+    # So few keys do not have the share that was set, and the rule says so: this bounds how often.
+    Case("split as set, 500 keys in runs of 4", _split_holds(Keys(keys=500), 40.0)),
+    Case("the canary gets half its share", _split_halved),
     Case("healthy canary earns its next step", _go),
     Case("errors 1.5x earn no next step", _no_go),
 )

@@ -5,6 +5,7 @@ import pytest
 
 from canary.controller import upkeep
 from canary.controller.replay import ReplayResult, replay
+from canary.rollout.store import verdicts
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:
@@ -88,3 +89,17 @@ def test_the_evidence_of_a_live_rollout_is_never_dropped(canary: "Canary", conne
     assert upkeep.drop_evidence(connection, retention_days=31) == 0
     with pytest.raises(psycopg.errors.RaiseException, match="last 30 days"):
         upkeep.drop_evidence(connection, retention_days=29)
+
+
+def test_a_rollout_of_an_earlier_release_keeps_its_rules_and_its_verdicts_can_be_recomputed(
+    canary: "Canary", connection: Connection, behaviour: "type[Behaviour]"
+) -> None:
+    canary.start(plan=PLAN)
+    connection.execute("UPDATE sira_canary_config SET limits = limits - 'sample_ratio' - 'sample_alpha'")
+    usual = behaviour(errors=0.003)
+    canary.run(60, usual, usual)
+    judged = canary.now()
+    assert judged.limits.sample_ratio is None
+    stored = verdicts(connection, judged.rollout_id)
+    assert "sample_ratio" not in {measurement.name for one in stored for measurement in one.measurements}
+    assert replay(connection, judged) == ReplayResult(len(stored), ())

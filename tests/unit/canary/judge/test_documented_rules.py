@@ -81,4 +81,5 @@ def test_the_documented_limits_are_the_defaults() -> None:
     assert (limits.go_evidence, limits.latency_samples, limits.threshold_samples) == (20, 200, 1000)
     assert (limits.block_ratio, limits.flip_rate, limits.psi, limits.matured_share) == (2, 0.02, 0.1, 0.8)
     assert (limits.silence_seconds, limits.stale_seconds, limits.false_positive_change) == (120, 30, 0.05)
+    assert (limits.sample_ratio, 1 / limits.sample_alpha) == (1.25, 1000)
     assert (limits.error_rate_negligible, limits.p95_negligible_seconds) == (0.0005, 0.002)
