@@ -23,8 +23,10 @@ from edge import api
 from edge.control import control_app
 from edge.protocol import DirectProtocol
 from edge.routes import Resources
+from monitoring import profile_store
 from monitoring import store as monitoring_store
 from monitoring.guard import BUCKET_SECONDS
+from monitoring.profiler import LOOK_SECONDS, Profiler
 from monitoring.watch import Watch
 from registry.artifacts import open_store
 from runtime import metrics
@@ -73,7 +75,9 @@ def main() -> None:
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
     archiving = ArchiveJob(settings.retention_days)
-    controller = Controller(settings, (*monitoring_jobs(), *log_jobs(settings, archiving), importance_job(settings)))
+    controller = Controller(
+        settings, (*monitoring_jobs(settings), *log_jobs(settings, archiving), importance_job(settings))
+    )
     config = uvicorn.Config(
         _app(settings, controller),
         http=DirectProtocol,
@@ -95,9 +99,12 @@ def main() -> None:
         log.info("stopped")
 
 
-def monitoring_jobs() -> tuple[PeriodicJob, ...]:
+def monitoring_jobs(settings: Settings) -> tuple[PeriodicJob, ...]:
     """The jobs that watch production."""
+    profiler = Profiler(open_store(settings.model_bucket), settings.model_dir)
     return (
+        PeriodicJob("profile_inputs", LOOK_SECONDS, profiler.look, first=10),
+        PeriodicJob("drop_profiles", 3600, profile_store.drop_profiles, first=150),
         PeriodicJob("watch_decisions", BUCKET_SECONDS, Watch().look, first=5),
         PeriodicJob("drop_decisions", 3600, monitoring_store.drop_decisions, first=120),
     )

@@ -13,7 +13,7 @@ from runtime.auth import Caller, Role
 from runtime.postgres import Connection, connect
 from scoring.reasons.explainers import DEFAULT_ROWS, Explainers
 
-Group = Literal["Scoring", "Open Inference", "Models", "Canary", "Health"]
+Group = Literal["Scoring", "Open Inference", "Models", "Canary", "Monitoring", "Health"]
 
 
 class Access(Enum):

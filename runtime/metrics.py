@@ -82,6 +82,12 @@ decision_guard = Gauge(
     ["product", "decision"],
     multiprocess_mode="livemax",
 )
+field_alarm = Gauge(
+    "sira_field_alarm",
+    "Whether a field of a product's events has changed (1): missing, unseen or drift.",
+    ["product", "field", "alarm"],
+    multiprocess_mode="livemax",
+)
 workers_ready = Gauge(
     "sira_workers_ready",
     "Workers that are ready; a probe only reaches the worker that accepts its connection.",

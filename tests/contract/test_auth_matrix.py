@@ -35,6 +35,7 @@ POST /api/sira/models/{model_id}/promote     401     401      403      403     4
 POST /v1/canary                              401     401      403      403     403      in
 GET  /v1/canary/{product}                    in      401      in       in      in       in
 GET  /v1/canary/{product}/report             401     401      403      in      in       in
+GET  /v1/monitoring/{product}                401     401      403      in      in       in
 POST /v1/canary/{product}/stop               401     401      403      403     403      in
 POST /v1/canary/{product}/pause              401     401      403      403     403      in
 POST /v1/canary/{product}/resume             401     401      403      403     403      in

@@ -142,6 +142,7 @@ PRODUCT = "described"
 DEMO_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
 OPEN_INFER = "/v2/models/{product}/infer"
 CANARY = "/v1/canary/{product}"
+MONITORING = "/v1/monitoring/{product}"
 PROMOTE = "/v1/models/{model_id}/promote"
 Check = Callable[[str, httpx.Response], Any]
 
@@ -211,6 +212,8 @@ def test_every_other_answer_is_described_to_its_last_field(
     as_described("/v1/canary", client.post("/v1/canary", json=start, headers=person))
     as_described("/v1/canary", client.post("/v1/canary", json={**start, "canary_percent": 1}, headers=person))
     shown = CANARY.format(product=PRODUCT)
+    as_described(MONITORING, client.get(MONITORING.format(product=PRODUCT), headers=person))
+    as_described(MONITORING, client.get(MONITORING.format(product="fraud_score"), headers=person))
     as_described(CANARY, client.get(shown))
     as_described(CANARY, client.get(shown, headers=person))
     as_described(f"{CANARY}/report", client.get(f"{shown}/report", headers=person))

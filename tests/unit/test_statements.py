@@ -89,7 +89,14 @@ ACCESS = {
     "console/sign_in": Access(writes={"sira_console_links"}),
     "migrations": Access(writes={"sira_migrations"}),
     "monitoring": Access(
-        writes={"sira_production_decisions", "sira_production_guard"}, reads={"sira_prediction_hours"}
+        writes={
+            "sira_production_decisions",
+            "sira_production_guard",
+            "sira_input_baselines",
+            "sira_input_profiles",
+            "sira_input_profile_position",
+        },
+        reads={"sira_prediction_hours", "sira_predictions"},
     ),
     "registry": Access(
         writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config", "sira_model_importance"}

@@ -1,0 +1,152 @@
+"""Count what the fields of new events look like, and say which have changed. Runs in the controller, never in a worker.
+
+The log is only added to, so that the newest rows are the last blocks of today's partition: they are read by their
+position, without an index. At high rates only the last MAX_BLOCKS of a look are read, which makes it a sample.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from monitoring import profile_store as store
+from monitoring.field_alarms import MIN_EVENTS, FieldState, field_state
+from monitoring.profile import FieldCounts, Payload, baselines_of, count_fields
+from monitoring.profile_store import Baseline, LogPosition, Profile
+from registry.artifacts import ArtifactError, ArtifactStore
+from registry.model_version import ModelVersion, Status
+from registry.reference import REFERENCE_SUFFIX, ReferenceCorrupt, ReferenceRows
+from registry.store import serving_versions
+from runtime import metrics
+from runtime.postgres import Connection
+
+log = logging.getLogger("sira.monitoring.profiler")
+
+LOOK_SECONDS = 15
+# About 15,000 events of a few fields.
+MAX_BLOCKS = 1_000
+# Events of the first full day that make a baseline, at most and at least.
+BASELINE_EVENTS, MIN_BASELINE_EVENTS = 5_000, 1_000
+HOUR = timedelta(hours=1)
+
+
+class Profiler:
+    """One per controller. `folder` keeps the reference rows that were fetched."""
+
+    def __init__(self, artifacts: ArtifactStore, folder: Path) -> None:
+        self._artifacts = artifacts
+        self._folder = folder
+        self._baselines: dict[str, Baseline] = {}
+        self._shown: set[tuple[str, str, str]] = set()
+
+    def look(self, connection: Connection) -> int:
+        """Count the events since the last look and publish the alarms; return how many events were counted."""
+        if not store.profiles_exist(connection):
+            return 0
+        counted = 0
+        with connection.transaction():
+            may_count, now = store.lock_profiles(connection)
+            versions = [v for v in serving_versions(connection) if v.status is Status.PRODUCTION]
+            if may_count:
+                self._make_baselines(connection, versions, now)
+                counted = self._count(connection, now)
+            states = {version.product: self._states(connection, version, now) for version in versions}
+        self._publish(states)
+        return counted
+
+    def _make_baselines(self, connection: Connection, versions: Iterable[ModelVersion], now: datetime) -> None:
+        for version in versions:
+            if self._baseline(connection, version.model_id) is not None:
+                continue
+            rows = self._reference_payloads(version)
+            source: store.BaselineSource = "reference"
+            if rows is None:
+                rows, source = _first_day(connection, version, now), "log"
+            if rows:
+                fields = baselines_of(version.signature, rows)
+                store.insert_baseline(connection, version.model_id, source, fields)
+                log.info("input_baseline_made", extra={"model_id": version.model_id, "source": source})
+
+    def _baseline(self, connection: Connection, model_id: str) -> Baseline | None:
+        if model_id not in self._baselines and (found := store.baseline(connection, model_id)) is not None:
+            self._baselines[model_id] = found
+        return self._baselines.get(model_id)
+
+    def _reference_payloads(self, version: ModelVersion) -> list[Payload] | None:
+        """Return the payloads of the version's reference rows; None when it has none, or none can be had now."""
+        reference = version.reference
+        if reference is None:
+            return None
+        try:
+            path = self._artifacts.fetch(
+                reference.key, reference.sha256, reference.size_bytes, self._folder, suffix=REFERENCE_SUFFIX
+            )
+            return [row.payload for row in ReferenceRows.from_bytes(path.read_bytes()).rows]
+        except (ArtifactError, ReferenceCorrupt) as error:
+            log.warning(
+                "reference_rows_unreadable", extra={"model_id": version.model_id, "error": type(error).__name__}
+            )
+            return []
+
+    def _count(self, connection: Connection, now: datetime) -> int:
+        today = now.astimezone(UTC).date()
+        newest = store.log_blocks(connection, today)
+        last = store.position(connection)
+        start = LogPosition(today, 0, 0) if last is None or last.day != today else last
+        if newest - start.block > MAX_BLOCKS:
+            start = LogPosition(today, newest - MAX_BLOCKS, 0)
+        events = store.events_after(connection, start)
+        groups: dict[tuple[str, str, datetime], list[Payload]] = defaultdict(list)
+        for event in events:
+            groups[event.product, event.model_id, event.hour].append(event.payload)
+        for (product, model_id, hour), payloads in groups.items():
+            if (baseline := self._baseline(connection, model_id)) is not None:
+                store.add_counts(connection, product, model_id, hour, count_fields(baseline.fields, payloads))
+        reached = max((event.position for event in events), key=lambda at: (at.block, at.place), default=start)
+        store.store_position(connection, reached)
+        return len(events)
+
+    def _states(self, connection: Connection, version: ModelVersion, now: datetime) -> Sequence[FieldState]:
+        baseline = self._baseline(connection, version.model_id)
+        return () if baseline is None else field_states(connection, version, baseline, now)
+
+    def _publish(self, states: dict[str, Sequence[FieldState]]) -> None:
+        firing = {
+            (product, state.field, alarm)
+            for product, fields in states.items()
+            for state in fields
+            for alarm in state.alarms
+        }
+        for key in sorted(self._shown | firing):
+            if (key in firing) != (key in self._shown):
+                event = "field_changed" if key in firing else "field_normal_again"
+                log.warning(event, extra=dict(zip(("product", "field", "alarm"), key, strict=True)))
+            metrics.field_alarm.labels(*key).set(key in firing)
+        self._shown = {*firing}
+
+
+def field_states(
+    connection: Connection, version: ModelVersion, baseline: Baseline, now: datetime
+) -> Sequence[FieldState]:
+    """Return the fields of the present hour, and of the one before while the present one has few events."""
+    hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    counts = _recent(store.profile(connection, version.product, version.model_id, hour - HOUR), hour)
+    return [field_state(name, counts.get(name, FieldCounts()), usual) for name, usual in baseline.fields.items()]
+
+
+def _recent(profile: Profile, hour: datetime) -> dict[str, FieldCounts]:
+    present = profile.get(hour, {})
+    if max((counts.events for counts in present.values()), default=0) >= MIN_EVENTS:
+        return present
+    before = profile.get(hour - HOUR, {})
+    return {name: present.get(name, FieldCounts()) + before.get(name, FieldCounts()) for name in {*present, *before}}
+
+
+def _first_day(connection: Connection, version: ModelVersion, now: datetime) -> list[Payload]:
+    """Return events of the version's first full day, once it is over; none while there are too few."""
+    found = store.first_full_day(connection, version.model_id)
+    if found is None or found[0] >= now.astimezone(UTC).date() or found[1] < MIN_BASELINE_EVENTS:
+        return []
+    day, events = found
+    return store.sampled_events(connection, version.model_id, day, min(100.0, 100.0 * BASELINE_EVENTS / events))
