@@ -22,7 +22,7 @@ MAX_CATEGORIES = 40
 MAX_KNOWN = 1_000
 OTHER = "*"
 
-Payload = Mapping[str, Any]
+LoggedPayload = Mapping[str, Any]
 
 
 class FieldCounts(msgspec.Struct, frozen=True):
@@ -67,7 +67,7 @@ class FieldBaseline(msgspec.Struct, frozen=True):
     counts: FieldCounts = FieldCounts()
 
     @classmethod
-    def of(cls, field: Field, payloads: Sequence[Payload]) -> Self:
+    def of(cls, field: Field, payloads: Sequence[LoggedPayload]) -> Self:
         """Return the baseline of a field from payloads of normal events."""
         values = [payload[field.name] for payload in payloads if payload.get(field.name) is not None]
         if field.kind in ("string", "bool"):
@@ -87,17 +87,17 @@ class FieldBaseline(msgspec.Struct, frozen=True):
 Baselines = Mapping[str, FieldBaseline]
 
 
-def baselines_of(signature: Signature, payloads: Sequence[Payload]) -> dict[str, FieldBaseline]:
+def baselines_of(signature: Signature, payloads: Sequence[LoggedPayload]) -> dict[str, FieldBaseline]:
     """Return the baseline of each of a version's fields."""
     return {field.name: FieldBaseline.of(field, payloads) for field in signature.fields}
 
 
-def count_fields(baselines: Baselines, payloads: Sequence[Payload]) -> dict[str, FieldCounts]:
+def count_fields(baselines: Baselines, payloads: Sequence[LoggedPayload]) -> dict[str, FieldCounts]:
     """Count each field over these events."""
     return {name: count_field(name, baseline, payloads) for name, baseline in baselines.items()}
 
 
-def count_field(name: str, baseline: FieldBaseline, payloads: Iterable[Payload]) -> FieldCounts:
+def count_field(name: str, baseline: FieldBaseline, payloads: Iterable[LoggedPayload]) -> FieldCounts:
     events = absent = nulls = wrong = unseen = out_of_range = 0
     bins: Counter[str] = Counter()
     known = None if baseline.known is None else frozenset(baseline.known)

@@ -9,7 +9,7 @@ import msgspec
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from monitoring.profile import FieldBaseline, FieldCounts, Payload
+from monitoring.profile import FieldBaseline, FieldCounts, LoggedPayload
 from monitoring.store import QUERIES
 from runtime.postgres import Connection
 
@@ -52,7 +52,7 @@ class LoggedEvent:
     hour: datetime
     product: str
     model_id: str
-    payload: Payload
+    payload: LoggedPayload
 
 
 def profiles_exist(connection: Connection) -> bool:
@@ -102,7 +102,7 @@ def first_full_day(connection: Connection, model_id: str) -> tuple[date, int] | 
     return None if row is None else (row[0], row[1])
 
 
-def sampled_events(connection: Connection, model_id: str, day: date, percent: float) -> list[Payload]:
+def sampled_events(connection: Connection, model_id: str, day: date, percent: float) -> list[LoggedPayload]:
     values = {"model_id": model_id, "day": day, "percent": percent}
     return [_decode(text) for (text,) in connection.execute(QUERIES["sampled_events"], values)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from monitoring import profile_store as store
 from monitoring.field_alarms import MIN_EVENTS, FieldState, field_state
-from monitoring.profile import FieldCounts, Payload, baselines_of, count_fields
+from monitoring.profile import FieldCounts, LoggedPayload, baselines_of, count_fields
 from monitoring.profile_store import Baseline, LogPosition, Profile
 from registry.artifacts import ArtifactError, ArtifactStore
 from registry.model_version import ModelVersion, Status
@@ -73,7 +73,7 @@ class Profiler:
             self._baselines[model_id] = found
         return self._baselines.get(model_id)
 
-    def _reference_payloads(self, version: ModelVersion) -> list[Payload] | None:
+    def _reference_payloads(self, version: ModelVersion) -> list[LoggedPayload] | None:
         """Return the payloads of the version's reference rows; None when it has none, or none can be had now."""
         reference = version.reference
         if reference is None:
@@ -97,7 +97,7 @@ class Profiler:
         if newest - start.block > MAX_BLOCKS:
             start = LogPosition(today, newest - MAX_BLOCKS, 0)
         events = store.events_after(connection, start)
-        groups: dict[tuple[str, str, datetime], list[Payload]] = defaultdict(list)
+        groups: dict[tuple[str, str, datetime], list[LoggedPayload]] = defaultdict(list)
         for event in events:
             groups[event.product, event.model_id, event.hour].append(event.payload)
         for (product, model_id, hour), payloads in groups.items():
@@ -143,7 +143,7 @@ def _recent(profile: Profile, hour: datetime) -> dict[str, FieldCounts]:
     return {name: present.get(name, FieldCounts()) + before.get(name, FieldCounts()) for name in {*present, *before}}
 
 
-def _first_day(connection: Connection, version: ModelVersion, now: datetime) -> list[Payload]:
+def _first_day(connection: Connection, version: ModelVersion, now: datetime) -> list[LoggedPayload]:
     """Return events of the version's first full day, once it is over; none while there are too few."""
     found = store.first_full_day(connection, version.model_id)
     if found is None or found[0] >= now.astimezone(UTC).date() or found[1] < MIN_BASELINE_EVENTS:
