@@ -7,7 +7,7 @@ steps of a walk add up to the difference between its ends, so that the mean over
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -23,6 +23,8 @@ MIN_PROBABILITY = 1e-6
 MAX_EXTREME = 0.1
 # Rows that are scored in one run.
 _ROWS = 4_096
+# Values of rows that are held at once: with many fields, the walks of a few background rows at a time.
+_MAX_VALUES = 1 << 23
 
 
 class SampledShapley:
@@ -43,34 +45,44 @@ class SampledShapley:
         The standard errors take the background rows for a random sample: they are rather too large than too small.
         """
         orders = permutations(seed, len(self._background), len(row))
-        rows = dict.fromkeys(path_row for path in self._paths(row, orders) for path_row in path)
-        distinct = list(rows)
+        steps = np.zeros((len(self._background), len(row)))
+        together = max(1, _MAX_VALUES // (2 * len(row) ** 2))
+        for first in range(0, len(steps), together):
+            places = range(first, min(first + together, len(steps)))
+            paths = [self._path(row, place, order) for place in places for order in _both(orders[place])]
+            margins = self._margins_of(path_row for path in paths for path_row in path)
+            for number, path in enumerate(paths):
+                place = places[number // 2]
+                walked = np.array([self._starts[place], *(margins[path_row] for path_row in path)])
+                steps[place, _both(orders[place])[number % 2]] += np.diff(walked) / 2
+        errors = steps.std(axis=0, ddof=1) / math.sqrt(len(steps)) if len(steps) > 1 else np.zeros(len(row))
+        return steps.mean(axis=0), errors
+
+    def _path(self, row: Row, place: int, order: Ints) -> list[Row]:
+        current, path = list(self._background[place]), []
+        for field in order:
+            current[field] = row[field]
+            path.append(tuple(current))
+        return path
+
+    def _margins_of(self, rows: Iterable[Row]) -> dict[Row, float]:
+        """Score each distinct row once."""
+        distinct = list(dict.fromkeys(rows))
         margins: dict[Row, float] = {}
         for first in range(0, len(distinct), _ROWS):
             part = distinct[first : first + _ROWS]
             margins.update(zip(part, self._margins(self._score(part)).tolist(), strict=True))
-        steps = np.zeros((len(self._background), len(row)))
-        for number, path in enumerate(self._paths(row, orders)):
-            start, order = number // 2, orders[number // 2]
-            walked = np.array([self._starts[start], *(margins[path_row] for path_row in path)])
-            steps[start, order if number % 2 == 0 else order[::-1]] += np.diff(walked) / 2
-        errors = steps.std(axis=0, ddof=1) / math.sqrt(len(steps)) if len(steps) > 1 else np.zeros(len(row))
-        return steps.mean(axis=0), errors
-
-    def _paths(self, row: Row, orders: Ints) -> Iterator[list[Row]]:
-        for start, order in zip(self._background, orders, strict=True):
-            for one in (order, order[::-1]):
-                current, path = list(start), []
-                for field in one:
-                    current[field] = row[field]
-                    path.append(tuple(current))
-                yield path
+        return margins
 
     def _margins(self, scores: Array) -> Floats:
         if self.scale == "probability":
             return scores
         kept = np.clip(scores, MIN_PROBABILITY, 1 - MIN_PROBABILITY)
         return np.log(kept) - np.log1p(-kept)
+
+
+def _both(order: Ints) -> tuple[Ints, Ints]:
+    return order, order[::-1]
 
 
 def permutations(seed: str, count: int, size: int) -> Ints:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scoring.reasons.shapley import sampled
 from scoring.reasons.shapley.sampled import MIN_PROBABILITY, SampledShapley, permutations
 from tests.support.brute_force import log_odds, shapley
 
@@ -27,6 +28,22 @@ def test_the_same_seed_gives_the_same_values() -> None:
     first, second = (SampledShapley(score, BACKGROUND).explain(EVENT, "an id") for _ in range(2))
     assert (first[0] == second[0]).all()
     assert (first[1] == second[1]).all()
+
+
+def test_walks_that_are_scored_a_few_at_a_time_give_the_same_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many fields, all walks at once would take gigabytes."""
+    at_once = SampledShapley(score, BACKGROUND).explain(EVENT, "an id")
+    monkeypatch.setattr(sampled, "_MAX_VALUES", 3 * 2 * len(EVENT) ** 2)
+    held: list[int] = []
+
+    def counted(rows: Sequence[tuple[Any, ...]]) -> Any:
+        held.append(len(rows))
+        return score(rows)
+
+    few = SampledShapley(counted, BACKGROUND).explain(EVENT, "an id")
+    assert max(held[1:]) <= 3 * 2 * len(EVENT)
+    assert few[0] == pytest.approx(at_once[0], abs=1e-12)
+    assert few[1] == pytest.approx(at_once[1], abs=1e-12)
 
 
 def test_another_seed_gives_other_values() -> None:
