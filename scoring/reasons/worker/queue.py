@@ -70,11 +70,8 @@ class ReasonsQueue:
     def _run(self) -> None:
         while True:
             stopping = self._stopping.wait(PAUSE_SECONDS)
-            try:
-                if not stopping:
-                    self.ready.open_served()
-            except Exception:
-                log.exception("reasons_failed")
+            if not stopping:
+                self._prepare()
             while (products := self._waiting.products()) and time.monotonic() < self._ends_at:
                 for product in products:
                     self._take_turn(product)
@@ -82,6 +79,14 @@ class ReasonsQueue:
                 for product in self._waiting.products():
                     _drop(self._waiting.take(product, MAX_WAITING), "stopped")
                 return
+
+    def _prepare(self) -> None:
+        started = time.thread_time()
+        try:
+            self.ready.open_served()
+        except Exception:
+            log.exception("reasons_failed")
+        self._stopping.wait(REST * (time.thread_time() - started))
 
     def _take_turn(self, product: str) -> None:
         """Explain a product's oldest predictions together, or one that is explained by sampling."""

@@ -13,8 +13,8 @@ from scoring.reasons.explainers import ExplainedVersion, Explainers
 
 log = logging.getLogger("sira.scoring.reasons.ready")
 
-# Tables of a few MB each. With more served versions, those are opened of which a prediction is to be explained.
-MAX_READY = 32
+# Tables and models together: a few MB for a usual version. What does not fit is explained by the API only.
+MAX_READY_BYTES = 512 << 20
 # Until a version that cannot be explained is tried again.
 RETRY_SECONDS = 30.0
 
@@ -22,11 +22,19 @@ RETRY_SECONDS = 30.0
 class ReadyExplainers:
     """`get` may be called from any thread; the thread of the queue opens."""
 
-    def __init__(self, explainers: Explainers, database_url: str, served: Callable[[], Iterable[ModelVersion]]) -> None:
+    def __init__(
+        self,
+        explainers: Explainers,
+        database_url: str,
+        served: Callable[[], Iterable[ModelVersion]],
+        *,
+        max_bytes: int = MAX_READY_BYTES,
+    ) -> None:
         """`served` returns the versions that answer at present."""
         self._explainers = explainers
         self._database_url = database_url
         self._served = served
+        self._max_bytes = max_bytes
         self._ready: dict[str, ExplainedVersion] = {}
         self._retry_at: dict[str, float] = {}
         self._said: dict[str, str] = {}
@@ -36,13 +44,15 @@ class ReadyExplainers:
         return self._ready.get(model_id)
 
     def open_served(self) -> None:
-        """Open what serves, and drop what no longer does."""
+        """Drop what no longer serves, and open one version that does."""
         served = {version.model_id: version for version in self._served()}
         for gone in [model_id for model_id in self._ready if served and model_id not in served]:
             self._ready.pop(gone)
-        if len(served) <= MAX_READY:
-            for version in served.values():
+        now = time.monotonic()
+        for model_id, version in served.items():
+            if model_id not in self._ready and now >= self._retry_at.get(model_id, 0.0):
                 self.open(version)
+                return
 
     def open(self, version: ModelVersion) -> ExplainedVersion | None:
         """Return a version's explainer; None when it cannot be had, until RETRY_SECONDS have passed."""
@@ -51,14 +61,14 @@ class ReadyExplainers:
         if found or time.monotonic() < self._retry_at.get(model_id, 0.0):
             return found
         try:
+            if sum(map(_bytes, self._ready.values())) >= self._max_bytes:
+                raise ReasonsUnavailable("the tables of other versions take all the memory that a worker has for them")
             with connect(self._database_url, name="reasons", autocommit=True) as connection:
                 found = self._explainers.of(connection, version)
         except Exception as error:
             self._retry_at[model_id] = time.monotonic() + RETRY_SECONDS
             self._say(version, error)
             return None
-        if len(self._ready) >= MAX_READY:
-            self._ready.pop(next(iter(self._ready)))
         self._ready[model_id] = found
         return found
 
@@ -71,3 +81,7 @@ class ReadyExplainers:
         self._said[version.model_id] = cause
         extra = {"model_id": version.model_id, "product": version.product, "reason": cause}
         log.warning("reasons_not_available", extra=extra, exc_info=not (expected or isinstance(error, psycopg.Error)))
+
+
+def _bytes(explained: ExplainedVersion) -> int:
+    return explained.explainer.table_bytes + explained.version.size_bytes

@@ -134,3 +134,22 @@ def test_what_serves_is_opened_ahead_and_what_no_longer_does_is_dropped(
     ready.open_served()
     assert ready.get(second.model_id)
     assert ready.get(first.model_id) is None
+
+
+def test_one_version_is_opened_at_a_time_and_none_beyond_the_memory_for_them(
+    add_version: Callable[..., ModelVersion], artifacts: ArtifactStore, database_url: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    first, second = add_version("1", reference=True), add_version("2", reference=True)
+    ready = ReadyExplainers(Explainers(artifacts), database_url, lambda: (first, second))
+    ready.open_served()
+    assert ready.get(first.model_id)
+    assert ready.get(second.model_id) is None
+    ready.open_served()
+    assert ready.get(second.model_id)
+    small = ReadyExplainers(Explainers(artifacts), database_url, lambda: (first, second), max_bytes=1)
+    for _ in range(3):
+        small.open_served()
+    assert small.get(first.model_id)
+    assert small.get(second.model_id) is None
+    assert "take all the memory" in caplog.records[-1].__dict__["reason"]
