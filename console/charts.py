@@ -144,3 +144,34 @@ def verdict_strip(moments: Sequence[tuple[float, str]]) -> Markup:
         '<svg class="verdicts" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="Verdicts: {}">'
         "{}</svg>"
     ).format(counts or "none", Markup("").join(parts))
+
+
+def score_scale(score: float | None, review: float, block: float) -> Markup:
+    """Draw a score between 0 and 1, with the zones that its thresholds make."""
+    zones = (("allow", 0.0, review), ("review", review, block), ("block", block, 1.0))
+    drawn = Markup("").join(
+        Markup('<rect class="zone {}" x="{:.2f}" y="12" width="{:.2f}" height="8"/>').format(
+            name, 100 * first, 100 * max(0.0, last - first)
+        )
+        for name, first, last in zones
+    )
+    words = "no score" if score is None else f"score {score:.4f}"
+    title = f"{words}; review from {review:g}, block from {block:g}"
+    mark = Markup("")
+    if score is not None:
+        x = 100 * min(1.0, max(0.0, score))
+        mark = Markup('<path class="mark" d="M{:.2f} 11 l-1.4 -7 h2.8 z"/><line class="mark" x1="{:.2f}" x2="{:.2f}"')
+        mark = Markup(mark + Markup(' y1="10" y2="22"/>')).format(x, x, x)
+    return Markup(
+        '<svg class="scale" viewBox="-2 0 104 24" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
+    ).format(title, drawn, mark)
+
+
+def impact_bar(share: float, title: str) -> Markup:
+    """Draw an impact from -1 to 1 as a bar to the left or to the right of the middle."""
+    width = 50 * min(1.0, abs(share))
+    return Markup(
+        '<svg class="impact" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<line class="grid" x1="50" x2="50" y1="0" y2="10"/>'
+        '<rect class="{}" x="{:.2f}" y="1" width="{:.2f}" height="8"/></svg>'
+    ).format(title, "raises" if share > 0 else "lowers", 50 if share > 0 else 50 - width, width)

@@ -28,6 +28,9 @@ HEADERS = {
 SECTIONS = (
     ("overview", "Overview", path_to()),
     ("rollouts", "Rollouts", path_to("rollouts")),
+    ("decisions", "Decisions", path_to("decisions")),
+    ("models", "Models", path_to("models")),
+    ("audit", "Audit", path_to("audit")),
 )
 
 

@@ -1,5 +1,8 @@
 """All pages of the console."""
 
+from console.audit import page as audit
+from console.decisions import page as decisions
+from console.models import page as models
 from console.overview import page as overview
 from console.rollouts import page as rollouts
 from console.sign_in import page as sign_in
@@ -8,4 +11,7 @@ ROUTES = (
     *sign_in.ROUTES,
     *overview.ROUTES,
     *rollouts.ROUTES,
+    *decisions.ROUTES,
+    *models.ROUTES,
+    *audit.ROUTES,
 )

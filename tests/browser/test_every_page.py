@@ -8,7 +8,14 @@ import pytest
 from runtime.auth import Role
 from tests.support.accessibility import serious_faults
 
-PAGES = ["/console", "/console/rollouts", "/console/rollouts/start"]
+PAGES = [
+    "/console",
+    "/console/rollouts",
+    "/console/rollouts/start",
+    "/console/decisions",
+    "/console/models",
+    "/console/audit",
+]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

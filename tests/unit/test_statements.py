@@ -65,6 +65,10 @@ ACCESS = {
         reads={"siramodel_registry", "sira_canary_verdicts", "sira_production_errors"},
         calls={"sira_histogram_sum"},
     ),
+    "console/audit": Access(reads={"sira_audit_log"}),
+    "console/decisions": Access(
+        reads={"siramodel_registry", "sira_labels", "sira_paired_predictions", "sira_predictions"}
+    ),
     "console/overview": Access(
         reads={
             "siramodel_registry",

@@ -1,0 +1,1 @@
+"""Decisions: find one, and see why it came out as it did."""

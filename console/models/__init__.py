@@ -1,0 +1,1 @@
+"""Model versions: what each takes, what it may do, and how two differ."""
