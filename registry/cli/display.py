@@ -85,8 +85,7 @@ def _importance(importance: VersionImportance) -> RenderableType:
         return Text("which fields matter is not known yet: the controller computes it", style="dim")
     by_field = [{field.field: field.impact for field in one.fields} for one in known]
     largest = max((field.impact for field in known[0].fields), default=0.0) or 1.0
-    headings = {"traffic": "impact on last week's traffic", "background": "on the background"}
-    table = plain_table("field", "", *(headings[one.events] for one in known))
+    table = plain_table("field", "impact", *(one.events for one in known))
     for field in known[0].fields[:MAX_IMPORTANT]:
         bar = "█" * round(BAR_WIDTH * field.impact / largest)
         table.add_row(field.field, Text(bar, style="cyan"), *(f"{of.get(field.field, 0.0):.3g}" for of in by_field))

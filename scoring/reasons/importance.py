@@ -41,7 +41,7 @@ class ImportanceJob:
             return 0
         now = time.monotonic()
         self._retry_at = {model_id: at for model_id, at in self._retry_at.items() if at > now}
-        due = store.importance_due(connection, [*self._retry_at])
+        due = store.importance_due(connection, skip=[*self._retry_at], few=MAX_SAMPLED_ROWS)
         return sum(self._compute(connection, model_id) for model_id in due)
 
     def _compute(self, connection: Connection, model_id: str) -> bool:

@@ -40,14 +40,16 @@ SELECT sira_drop_reasons_partitions((now() AT TIME ZONE 'UTC')::date - %(days)s:
 SELECT pg_try_advisory_lock(hashtext('sira_importance'))
 
 -- name: importance_due
--- Versions whose importance is not known, and of those that serve or wait also versions whose traffic is a day old.
+-- Versions whose importance is not known, and of those that serve or wait also versions whose traffic is a day old, or
+-- an hour if there were few events.
 SELECT model_id::text FROM siramodel_registry r
 WHERE status <> 'archived' AND model_id <> ALL (%(skip)s::uuid[])
   AND (NOT EXISTS (SELECT FROM sira_model_importance i WHERE i.model_id = r.model_id AND events = 'background')
        OR status IN ('staging', 'canary', 'production')
           AND NOT EXISTS (SELECT FROM sira_model_importance i
                           WHERE i.model_id = r.model_id AND events = 'traffic'
-                            AND computed_at > clock_timestamp() - interval '1 day'))
+                            AND computed_at > clock_timestamp()
+                                - CASE WHEN rows < %(few)s THEN interval '1 hour' ELSE interval '1 day' END))
 ORDER BY status = 'production' DESC, created_at DESC LIMIT 5
 
 -- name: traffic_payloads

@@ -56,9 +56,13 @@ def lock_importance(connection: Connection) -> bool:
     return bool(row[0])
 
 
-def importance_due(connection: Connection, skip: Sequence[str]) -> list[str]:
-    """Return the ids of versions whose importance is missing or a day old, without those in `skip`."""
-    return [model_id for (model_id,) in connection.execute(QUERIES["importance_due"], {"skip": list(skip)})]
+def importance_due(connection: Connection, *, skip: Sequence[str], few: int) -> list[str]:
+    """Return the ids of versions whose importance is missing or old, without those in `skip`.
+
+    Old is a day, or an hour for traffic of fewer events than `few`.
+    """
+    rows = connection.execute(QUERIES["importance_due"], {"skip": list(skip), "few": few})
+    return [model_id for (model_id,) in rows]
 
 
 def traffic_payloads(connection: Connection, product: str, limit: int) -> list[dict[str, Any]]:

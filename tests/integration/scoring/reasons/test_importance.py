@@ -43,6 +43,19 @@ def test_importance_is_the_mean_absolute_impact_over_background_and_traffic(
     assert job.run(connection) == 0
 
 
+def test_few_events_are_measured_again_after_an_hour_and_many_after_a_day(
+    add_version: Callable[..., ModelVersion], log: Log, job: ImportanceJob, connection: Connection
+) -> None:
+    log(add_version(reference=True), MAX_SAMPLED_ROWS - 1)
+    assert job.run(connection) == 1
+    connection.execute("UPDATE sira_model_importance SET computed_at = computed_at - interval '2 hours'")
+    assert job.run(connection) == 1
+    connection.execute("UPDATE sira_model_importance SET computed_at = computed_at - interval '2 hours', rows = 1000")
+    assert job.run(connection) == 0
+    connection.execute("UPDATE sira_model_importance SET computed_at = computed_at - interval '23 hours'")
+    assert job.run(connection) == 1
+
+
 def test_a_new_version_is_known_before_there_is_any_traffic(
     add_version: Callable[..., ModelVersion], job: ImportanceJob, connection: Connection
 ) -> None:
