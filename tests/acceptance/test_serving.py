@@ -1,6 +1,7 @@
 """The service as a process: how it starts or refuses to, what it counts, and what it does without its parts."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -83,6 +84,23 @@ def test_metrics_are_right_with_two_workers(site: Site) -> None:
     assert service.metric("sira_model_info", 'version="1"', 'variant="production"') == 1
     assert wait_until(lambda: since("sira_log_shipped_total") == 60, 10)
     assert wait_until(lambda: service.metric("sira_log_spool_rows") == 0, 10)
+
+
+def test_no_counter_falls_when_a_worker_dies(tmp_path: Path, database_url: str) -> None:
+    add_version(tmp_path, database_url, table_model(SCORES))
+    with serving(tmp_path, database_url, workers=2) as service:
+        names = ("sira_predictions_total", "sira_http_requests_total", "sira_inference_latency_seconds_count")
+        for n in range(40):
+            infer(service, f"before{n}", n % 3)
+        assert wait_until(lambda: service.metric("sira_predictions_total") == 40, 10)
+        before = [service.metric(name) for name in names]
+        os.kill(service.workers()[0], signal.SIGKILL)
+        assert wait_until(lambda: len(service.workers()) == 2 and service.all_ready(), 60)
+        after = [service.metric(name) for name in names]
+        assert all(now >= then for now, then in zip(after, before, strict=True))
+        for n in range(20):
+            infer(service, f"after{n}", n % 3)
+        assert wait_until(lambda: service.metric("sira_predictions_total") == 60, 10)
 
 
 def test_every_worker_gives_an_event_the_same_answer_before_and_after_a_restart(
