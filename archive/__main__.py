@@ -5,5 +5,7 @@ from archive.errors import ArchiveError
 from registry.artifacts import ArtifactError
 from runtime.command import run
 
+EXPECTED = (ArchiveError, ArtifactError)
+
 if __name__ == "__main__":
-    run(archive, ArchiveError, ArtifactError)
+    run(archive, *EXPECTED)
