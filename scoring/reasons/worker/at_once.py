@@ -17,6 +17,8 @@ from scoring.reasons.worker.ready import ReadyExplainers
 log = logging.getLogger("sira.scoring.reasons.at_once")
 
 TOP = 4
+# An explanation that takes longer would delay the answers to other callers: it runs on the event loop.
+MAX_SECONDS = 0.005
 
 
 class Answered(NamedTuple):
@@ -42,7 +44,7 @@ def refuse_sampled(ready: ReadyExplainers, model_id: str) -> None:
 
 
 def top_reasons(ready: ReadyExplainers, events: Sequence[Answered]) -> list[list[FieldReason] | None]:
-    """Return the reasons of each event; None where its version is not ready, or they do not add up to its score.
+    """Return the reasons of each event; None where its version is not ready or too slow, or they do not add up.
 
     A decision is worth more than its reasons: nothing is raised here, and nothing is waited for.
     """
@@ -53,7 +55,7 @@ def top_reasons(ready: ReadyExplainers, events: Sequence[Answered]) -> list[list
             groups.setdefault(event.prediction.model_id, []).append(place)
     for model_id, places in groups.items():
         explained = ready.get(model_id)
-        if explained is None or explained.explainer.method == "sampled":
+        if explained is None or explained.seconds > MAX_SECONDS:
             continue
         try:
             for place, reasons in zip(places, _explain(explained, [events[p] for p in places]), strict=True):

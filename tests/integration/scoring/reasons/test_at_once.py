@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from scoring.job import Answer
 from scoring.log.spool import Spool
 from scoring.models.onnx_model import OnnxModel
 from scoring.reasons.explainers import Explainers
+from scoring.reasons.worker.at_once import MAX_SECONDS
 from scoring.reasons.worker.queue import ReasonsQueue
 from scoring.reasons.worker.ready import ReadyExplainers
 from scoring.reasons.worker.shares import Shares
@@ -153,3 +155,15 @@ def test_one_version_is_opened_at_a_time_and_none_beyond_the_memory_for_them(
     assert small.get(first.model_id)
     assert small.get(second.model_id) is None
     assert "take all the memory" in caplog.records[-1].__dict__["reason"]
+
+
+def test_an_explanation_that_would_delay_other_answers_is_left_out(
+    serve: Callable[[Trained], OnnxModel], five_fields: Trained, ready: ReadyExplainers, tmp_path: Path
+) -> None:
+    model = serve(five_fields)
+    explained = ready.open(model.version)
+    assert explained
+    assert 0 < explained.seconds < MAX_SECONDS
+    ready._ready[model.version.model_id] = replace(explained, seconds=2 * MAX_SECONDS)
+    sent, rows = answered(tmp_path, model, ready, five_fields.payloads[0], reasons=True)
+    assert (sent["reasons"], rows) == (None, 1)
