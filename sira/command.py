@@ -38,9 +38,7 @@ class Tool:
 
 TOOLS = {
     "model": Tool("registry", "Register, list and promote model versions."),
-    "backtest": Tool("backtest", "Replay the log with a version, and compare with what was decided."),
     "canary": Tool("canary", "Start, watch and change canaries; import labels."),
-    "archive": Tool("archive", "Archive closed days of the log; list and verify them."),
     "archive": Tool("archive", "Keep closed days of the log as Parquet; export training sets."),
     "backtest": Tool("backtest", "Replay the log with a version before it gets traffic."),
     "migrate": Tool("migrations", "Bring the database's schema up to date."),

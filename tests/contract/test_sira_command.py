@@ -58,7 +58,18 @@ def sira(installed: Path, tmp_path: Path, database_url: str) -> Sira:
 
 def test_the_help_lists_the_processes_and_the_tools(sira: Sira) -> None:
     shown = sira("--help").stdout
-    for word in ("serve", "controller", "migrate", "model", "canary", "archive", "backtest", "audit", "token", "completion"):
+    for word in (
+        "serve",
+        "controller",
+        "migrate",
+        "model",
+        "canary",
+        "archive",
+        "backtest",
+        "audit",
+        "token",
+        "completion",
+    ):
         assert f"\n  {word} " in shown
 
 
