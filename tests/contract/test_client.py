@@ -100,7 +100,7 @@ def test_the_asyncio_client_gives_the_same_answers(service: Service, client: Sir
     assert one.prediction_id == client.infer(CARDS, {"amount": 1.0}, event_id="async").prediction_id
 
 
-def test_reasons_come_with_an_answer_when_they_are_asked_for(served: StartedRun, client: SiraClient) -> None:
+def test_reasons_come_with_an_answer_when_they_are_asked_for(served: StartedRun) -> None:
     payload = {"amount": 950, "currency": "USD", "country": "US", "payment_method": "card", "attempts_last_hour": 4}
     with SiraClient(served.url, served.environment["INTERNAL_SERVICE_TOKEN"], timeout_seconds=10) as demo:
         assert demo.infer("fraud_score", payload).reasons is None
@@ -109,7 +109,6 @@ def test_reasons_come_with_an_answer_when_they_are_asked_for(served: StartedRun,
     assert reasons is not None
     assert [reason.rank for reason in reasons] == [1, 2, 3, 4]
     assert (reasons[0].field, reasons[0].code) == ("attempts_last_hour", "R07")
-    assert client.infer(CARDS, {"amount": 1.0}, reasons=True).reasons is None
 
 
 def test_no_service_is_an_error_after_all_attempts() -> None:
