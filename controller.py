@@ -13,6 +13,7 @@ import time
 import uvicorn
 from starlette.types import ASGIApp
 
+from archive.completeness import CHECK_SECONDS, LogCheck
 from archive.job import EVERY_SECONDS, FIRST_SECONDS, ArchiveJob
 from canary.controller import upkeep
 from canary.controller.jobs import Controller, PeriodicJob
@@ -113,11 +114,13 @@ def monitoring_jobs(settings: Settings) -> tuple[PeriodicJob, ...]:
 def log_jobs(settings: Settings, archiving: ArchiveJob) -> tuple[PeriodicJob, ...]:
     """The jobs that maintain the tables of the log. With the archive on, only it drops days, once it has them."""
     make = PeriodicJob("make_reasons_partitions", 3600, reasons_store.make_partitions)
+    check = PeriodicJob("check_log", CHECK_SECONDS, LogCheck().work, first=20)
     if settings.archive:
-        return make, PeriodicJob("archive", EVERY_SECONDS, archiving.work, first=FIRST_SECONDS)
+        return make, check, PeriodicJob("archive", EVERY_SECONDS, archiving.work, first=FIRST_SECONDS)
     days = settings.retention_days
     return (
         make,
+        check,
         PeriodicJob("drop_partitions", 3600, lambda c: upkeep.drop_partitions(c, retention_days=days), first=60),
         PeriodicJob("drop_reasons_partitions", 3600, lambda c: reasons_store.drop_partitions(c, days), first=60),
     )

@@ -1,6 +1,6 @@
 """Errors of the archive; each says what to do."""
 
-from datetime import date
+from datetime import date, datetime
 
 
 class ArchiveError(Exception):
@@ -49,3 +49,10 @@ class OutputRefused(ArchiveError):
 class NotArchived(ArchiveError):
     def __init__(self, prediction_id: str) -> None:
         super().__init__(f"{prediction_id} is not in the archive; the rows of today are in Postgres only")
+
+
+class HourUnknown(ArchiveError):
+    def __init__(self, product: str, hour: datetime) -> None:
+        super().__init__(
+            f"{product} has no rows at {hour:%Y-%m-%d %H}:00 UTC; SiraLogRowsMissing names product and hour"
+        )

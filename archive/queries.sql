@@ -41,8 +41,9 @@ WHERE i.inhparent = 'public.sira_predictions'::regclass AND c.relname ~ '_[0-9]{
 -- Closed days of which the archive has fewer predictions in any hour than were counted when they were shipped.
 SELECT DISTINCT counted.day FROM (
     SELECT product, (hour AT TIME ZONE 'UTC')::date AS day, extract(hour FROM hour AT TIME ZONE 'UTC')::int AS hour,
-           sum(predictions) AS n
-    FROM sira_prediction_hours
+           sum(n) AS n
+    FROM (SELECT product, hour, predictions AS n FROM sira_prediction_hours
+          UNION ALL SELECT product, hour, -rows FROM sira_log_losses) AS counted_or_lost
     WHERE hour >= %(oldest)s::date::timestamp AT TIME ZONE 'UTC'
       AND hour < (%(newest)s::date + 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2, 3) AS counted
 LEFT JOIN sira_archive_days a ON (a.kind, a.product, a.day) = ('log', counted.product, counted.day)
@@ -147,3 +148,32 @@ ORDER BY 1
 -- name: drop_day
 -- Drop a day of the log if the archive has all of it.
 SELECT sira_drop_archived_day(%(day)s)
+
+-- name: hours_of_log
+-- Per product and hour: rows that workers have shipped, rows that were counted with their insert, rows in the archive,
+-- and rows that are known to be lost.
+SELECT product, hour, coalesce(max(n) FILTER (WHERE source = 'shipped'), 0)::bigint,
+       coalesce(max(n) FILTER (WHERE source = 'counted'), 0)::bigint,
+       coalesce(max(n) FILTER (WHERE source = 'archived'), 0)::bigint,
+       coalesce(max(n) FILTER (WHERE source = 'lost'), 0)::bigint
+FROM (
+    SELECT 'shipped' AS source, product, hour, sum(rows) AS n FROM sira_shipped_hours
+    WHERE hour >= %(since)s GROUP BY 2, 3
+    UNION ALL
+    SELECT 'counted', product, hour, sum(predictions) FROM sira_prediction_hours WHERE hour >= %(since)s GROUP BY 2, 3
+    UNION ALL
+    SELECT 'archived', product, (day + make_interval(hours => key::int)) AT TIME ZONE 'UTC', value::bigint
+    FROM sira_archive_days, jsonb_each_text(hours) WHERE kind = 'log' AND day >= (%(since)s AT TIME ZONE 'UTC')::date
+    UNION ALL
+    SELECT 'lost', product, hour, sum(rows) FROM sira_log_losses WHERE hour >= %(since)s GROUP BY 2, 3) AS counts
+WHERE hour >= %(since)s
+GROUP BY 1, 2 ORDER BY 2, 1
+
+-- name: accept_loss
+-- Record that rows of an hour are lost.
+INSERT INTO sira_log_losses (product, hour, rows, reason, actor)
+VALUES (%(product)s, %(hour)s, %(rows)s, %(reason)s, %(actor)s)
+
+-- name: drop_shipped_hours
+-- Delete reports that workers no longer repeat.
+DELETE FROM sira_shipped_hours WHERE hour < clock_timestamp() - interval '60 days'

@@ -28,6 +28,22 @@ class ArchivedDay:
     verified_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class HourOfLog:
+    """The rows of an hour of a product as each source has counted them."""
+
+    product: str
+    hour: datetime
+    shipped: int
+    counted: int
+    archived: int
+    lost: int
+
+    def missing(self, rows: int) -> int:
+        """Return how many rows are missing if Postgres has `rows`; those that are known to be lost are not."""
+        return max(0, max(self.shipped, self.counted, self.archived) - max(rows, self.archived) - self.lost)
+
+
 def is_migrated(connection: Connection) -> bool:
     return bool(connection.execute(QUERIES["tables"], {"names": ["sira_archive_days"]}).fetchall())
 
@@ -137,6 +153,22 @@ def recorded_days(
     values = {"product": product, "kind": kind, "since": since, "until": until}
     with connection.cursor(row_factory=class_row(ArchivedDay)) as cursor:
         return cursor.execute(QUERIES["recorded_days"], values).fetchall()
+
+
+def hours_of_log(connection: Connection, since: datetime) -> list[HourOfLog]:
+    """Return what each source has counted, oldest hour first."""
+    return [HourOfLog(*row) for row in connection.execute(QUERIES["hours_of_log"], {"since": since})]
+
+
+def accept_loss(connection: Connection, product: str, hour: datetime, rows: int, *, reason: str, actor: str) -> None:
+    """Record that rows of an hour are lost: they are no longer missing, and no longer keep their day in Postgres."""
+    values = {"product": product, "hour": hour, "rows": rows, "reason": reason, "actor": actor}
+    connection.execute(QUERIES["accept_loss"], values)
+
+
+def drop_shipped_hours(connection: Connection) -> int:
+    """Delete reports of hours that no worker reports any more; return how many."""
+    return connection.execute(QUERIES["drop_shipped_hours"]).rowcount
 
 
 def labels_of(connection: Connection, product: str, event_ids: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,17 @@ CREATE TABLE IF NOT EXISTS sira_archive_days (
 );
 CREATE INDEX IF NOT EXISTS sira_archive_days_day ON sira_archive_days (day);
 
+-- Rows of the log that are known to be lost, so that they no longer raise an alarm and no longer keep their day.
+CREATE TABLE IF NOT EXISTS sira_log_losses (
+    product      text NOT NULL,
+    hour         timestamptz NOT NULL CHECK (hour = date_trunc('hour', hour, 'UTC')),
+    rows         bigint NOT NULL CHECK (rows > 0),
+    reason       text NOT NULL CHECK (length(reason) > 0),
+    actor        text NOT NULL DEFAULT session_user,
+    accepted_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (product, hour, accepted_at)
+);
+
 -- Returns whether the archive was verified within the last day and has that many rows of an hour.
 CREATE OR REPLACE FUNCTION sira_archive_has(dataset text, of_product text, of_day date, of_hour int, n bigint)
 RETURNS boolean LANGUAGE sql STABLE SET search_path = pg_catalog, public AS $$
@@ -53,8 +64,9 @@ BEGIN
         END IF;
     END LOOP;
     IF EXISTS (SELECT FROM (
-            SELECT product, extract(hour FROM hour AT TIME ZONE 'UTC')::int AS hour, sum(predictions)::bigint AS n
-            FROM sira_prediction_hours
+            SELECT product, extract(hour FROM hour AT TIME ZONE 'UTC')::int AS hour, sum(n)::bigint AS n
+            FROM (SELECT product, hour, predictions AS n FROM sira_prediction_hours
+                  UNION ALL SELECT product, hour, -rows FROM sira_log_losses) AS counted_or_lost
             WHERE hour >= archived_day::timestamp AT TIME ZONE 'UTC'
               AND hour < (archived_day + 1)::timestamp AT TIME ZONE 'UTC' GROUP BY 1, 2) AS counted
         WHERE NOT sira_archive_has('log', product, archived_day, hour, n)) THEN
@@ -85,6 +97,7 @@ BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'sira_service') THEN
         GRANT SELECT, INSERT, UPDATE ON sira_archive_days TO sira_service;
         GRANT SELECT, INSERT, UPDATE, DELETE ON sira_shipped_hours TO sira_service;
+        GRANT SELECT, INSERT ON sira_log_losses TO sira_service;
         GRANT EXECUTE ON FUNCTION sira_drop_archived_day(date) TO sira_service;
     END IF;
 END $$;

@@ -134,6 +134,12 @@ reasons_not_additive = Counter(
     "Explanations that were not given because they did not add up to the score.",
     ["product"],
 )
+log_rows_missing = Gauge(
+    "sira_log_rows_missing",
+    "Rows that were shipped or counted, and are neither in Postgres nor in the archive.",
+    ["product", "hour"],
+    multiprocess_mode="livemax",
+)
 archive_days_behind = Gauge(
     "sira_archive_days_behind",
     "Closed days whose predictions are not all in the archive.",

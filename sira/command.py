@@ -40,7 +40,6 @@ TOOLS = {
     "model": Tool("registry", "Register, list and promote model versions."),
     "canary": Tool("canary", "Start, watch and change canaries; import labels."),
     "archive": Tool("archive", "Keep closed days of the log as Parquet; export training sets."),
-    "backtest": Tool("backtest", "Replay the log with a version before it gets traffic."),
     "migrate": Tool("migrations", "Bring the database's schema up to date."),
     "audit": Tool("registry", "Show and verify the audit log.", ("audit",)),
     "token": Tool("registry", "Print a bearer token for a person.", ("token",)),

@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 from archive import closing, store
 from archive.bucket import ArchiveBucket
 from archive.cli.display import checks_table, days_table, prediction_card, written_table
-from archive.errors import ArchiveNotMigrated, NotArchived
+from archive.errors import ArchiveNotMigrated, HourUnknown, NotArchived
 from archive.export import export
 from archive.lookup import find_archived
 from archive.manifest import Folder
@@ -20,8 +20,8 @@ from archive.plan import newest_closed
 from archive.retention import drop_archived_days
 from archive.verification import FolderCheck, verify_day
 from registry.artifacts import open_backend
+from runtime.command import actor_option, console, database_connection, example, print_json, progress_bar
 from runtime.command import as_json_option as as_json
-from runtime.command import console, database_connection, example, print_json, progress_bar
 from runtime.postgres import Connection, connect
 from runtime.settings import ArtifactSettings, DatabaseSettings
 
@@ -117,6 +117,29 @@ def verify(since: date | None, until: date | None, as_json: bool) -> None:
         console().print(checks_table(checks))
     if any(check.faults for check in checks):
         sys.exit(1)
+
+
+@archive.command(
+    epilog=example("archive accept --product fraud_score --hour 2026-11-26T14 --rows 12 --reason 'backup restored'")
+)
+@click.option("--product", required=True)
+@click.option("--hour", type=click.DateTime(["%Y-%m-%dT%H", "%Y-%m-%dT%H:00Z"]), required=True, help="Hour (UTC).")
+@click.option("--rows", type=click.IntRange(1), required=True, help="How many rows are lost.")
+@click.option("--reason", required=True, help="Why they are lost.")
+@actor_option
+@as_json
+def accept(product: str, hour: datetime, rows: int, reason: str, actor: str, as_json: bool) -> None:
+    """Record that rows of the log are lost, which ends their alarm."""
+    at = hour.replace(tzinfo=UTC)
+    with archive_connection() as connection:
+        found = [one for one in store.hours_of_log(connection, at) if (one.product, one.hour) == (product, at)]
+        if not found:
+            raise HourUnknown(product, at)
+        store.accept_loss(connection, product, at, rows, reason=reason, actor=actor)
+    if as_json:
+        print_json({"product": product, "hour": at, "rows": rows})
+    else:
+        click.echo(f"{rows} rows of {product} at {at:%Y-%m-%d %H}:00 UTC are recorded as lost")
 
 
 @archive.command(epilog=example("archive find df7e607f-36bb-8744-bb1f-66d5052c0d3e --day 2026-11-26"))

@@ -118,7 +118,7 @@ evidence AS (
         latency = sira_histogram_add(e.latency, excluded.latency),
         scores = sira_histogram_add(e.scores, excluded.scores)
 )
-SELECT count(*) FROM inserted
+SELECT product, extract(epoch FROM date_trunc('hour', created_at, 'UTC'))::bigint, count(*) FROM inserted GROUP BY 1, 2
 
 -- name: ship_paired
 -- Insert paired scores that the log does not have yet, and add only those to the paired evidence.
@@ -179,3 +179,16 @@ SELECT prediction_id::text, created_at, product, event_id, routing_key, payload:
        block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome
 FROM sira_predictions WHERE prediction_id = %(prediction_id)s
 ORDER BY created_at LIMIT 1
+
+-- name: shipped_hours_exist
+-- True from migration 007 on.
+SELECT to_regclass('public.sira_shipped_hours') IS NOT NULL
+
+-- name: report_shipped
+-- Store what one spool has shipped; a count never becomes smaller.
+INSERT INTO sira_shipped_hours AS reported (spool, product, hour, rows)
+SELECT %(spool)s, product, to_timestamp(hour), rows
+FROM unnest(%(products)s::text[], %(hours)s::bigint[], %(rows)s::bigint[]) AS counted (product, hour, rows)
+ORDER BY hour, product
+ON CONFLICT (hour, product, spool) DO UPDATE SET
+    rows = greatest(reported.rows, excluded.rows), reported_at = clock_timestamp()

@@ -1,6 +1,7 @@
 """Ships the log from the spool to Postgres: within a second, in order, safe to repeat."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Sequence
@@ -10,9 +11,10 @@ import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
+from scoring.log.shipped_hours import ShippedHours
 from scoring.log.spool import Spool
 from scoring.log.spool_file import Batch, SpoolFile, Target, orphans
-from scoring.log.store import prepare_shipping, ship
+from scoring.log.store import Shipment, prepare_shipping, ship, shipped_hours_exist
 
 log = logging.getLogger("sira.scoring.shipper")
 
@@ -32,6 +34,8 @@ class Shipper:
         self._directory = directory
         self._database_url = database_url
         self._connection: Connection | None = None
+        self._hours = ShippedHours(spool.file.path)
+        self._reports_hours = False
         self._shipped_through = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
@@ -54,6 +58,7 @@ class Shipper:
                 if time.monotonic() >= next_orphans:
                     next_orphans = time.monotonic() + ORPHANS_EVERY_SECONDS
                     self._ship_orphans()
+                self._report_hours()
                 pause = PAUSE_SECONDS
             except psycopg.Error as error:
                 more = False
@@ -70,6 +75,7 @@ class Shipper:
             self._publish()
             if stopping and not more:
                 self._disconnect()
+                self._hours.close()
                 return
             if not more:
                 self._stopping.wait(pause)
@@ -109,22 +115,37 @@ class Shipper:
                 for line in batch.body.splitlines(keepends=True):
                     self._ship_alone(connection, file, batch.target, line)
             return
-        metrics.log_shipped.inc(shipped.predictions)
+        self._count(shipped)
 
     def _ship_alone(self, connection: Connection, file: SpoolFile, target: Target, line: bytes) -> None:
         """Ship one row; quarantine it if Postgres will never accept it, so that it does not block the others."""
         try:
             with connection.transaction():
-                metrics.log_shipped.inc(ship(connection, {target: [line]}).predictions)
+                shipped = ship(connection, {target: [line]})
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             metrics.log_refused.inc()
             file.quarantine(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
+            return
+        self._count(shipped)
+
+    def _count(self, shipped: Shipment) -> None:
+        metrics.log_shipped.inc(shipped.predictions)
+        try:
+            self._hours.add(shipped.hours)
+        except sqlite3.Error as error:  # too few are counted then, which raises no alarm
+            log.warning("shipped_rows_not_counted", extra={"error": str(error)})
+
+    def _report_hours(self) -> None:
+        if self._reports_hours and self._connection is not None:
+            self._hours.report(self._connection, time.monotonic())
 
     def _connect(self) -> Connection:
         if self._connection is None:
             connection = connect(self._database_url, name="shipper", autocommit=True)
             prepare_shipping(connection)
             self._connection = connection
+            self._reports_hours = shipped_hours_exist(connection)
+            self._hours.report_all_next()
         return self._connection
 
     def _disconnect(self) -> None:

@@ -53,12 +53,20 @@ class StoredPrediction:
     outcome: str
 
 
+HourOfProduct = tuple[str, int]
+"""A product and the start of an hour, in unix seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shipment:
-    """The numbers of rows that were new to Postgres."""
+    """The numbers of rows that were new to Postgres; `hours`: predictions by product and hour."""
 
-    predictions: int
+    hours: dict[HourOfProduct, int]
     paired: int
+
+    @property
+    def predictions(self) -> int:
+        return sum(self.hours.values())
 
 
 def prepare_shipping(connection: Connection) -> None:
@@ -76,15 +84,31 @@ def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shi
                 copy.write(b"".join(bodies[first : first + BATCHES_PER_WRITE]))
     # Held until the end of the transaction, so that the next statements see up to where evidence is sealed.
     connection.execute(QUERIES["lock_rollouts"])
-    predictions = connection.execute(QUERIES["ship_predictions"]).fetchone()
+    predictions = connection.execute(QUERIES["ship_predictions"]).fetchall()
     paired = connection.execute(QUERIES["ship_paired"]).fetchone() if "paired" in lines else (0,)
     if "trips" in lines:
         connection.execute(QUERIES["ship_fuse_trips"])
     if "reasons" in lines:
         connection.execute(QUERIES["ship_reasons"])
-    assert predictions is not None
     assert paired is not None
-    return Shipment(predictions[0], paired[0])
+    return Shipment({(product, hour): rows for product, hour, rows in predictions}, paired[0])
+
+
+def shipped_hours_exist(connection: Connection) -> bool:
+    """Return whether the database can hold what workers report as shipped (migration 007)."""
+    row = connection.execute(QUERIES["shipped_hours_exist"]).fetchone()
+    return row is not None and bool(row[0])
+
+
+def report_shipped(connection: Connection, spool_id: str, hours: Mapping[HourOfProduct, int]) -> None:
+    """Store how many predictions a spool has shipped."""
+    values = {
+        "spool": spool_id,
+        "products": [product for product, _ in hours],
+        "hours": [hour for _, hour in hours],
+        "rows": list(hours.values()),
+    }
+    connection.execute(QUERIES["report_shipped"], values)
 
 
 def find_prediction(connection: Connection, prediction_id: str) -> StoredPrediction | None:

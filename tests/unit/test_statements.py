@@ -22,7 +22,7 @@ class Access:
 ACCESS = {
     "backtest/sources": Access(reads={"sira_prediction_hours", "sira_labels"}),
     "archive": Access(
-        writes={"sira_archive_days"},
+        writes={"sira_archive_days", "sira_log_losses", "sira_shipped_hours"},
         reads={
             "siramodel_registry",
             "sira_predictions",
@@ -115,6 +115,7 @@ ACCESS = {
             "sira_canary_paired_evidence",
             "sira_canary_fuse_trips",
             "sira_prediction_reasons",
+            "sira_shipped_hours",
         },
         reads={"sira_canary_config"},
         calls={"sira_histogram_add", "sira_latency_bin"},
@@ -128,7 +129,8 @@ ACCESS = {
 }
 # The shipper counts evidence together with the rows, which makes it exactly once (ADR 13). A rollout also starts with
 # production's history as evidence, and the controller deletes production's old counts.
-SHARED = {"sira_canary_evidence", "sira_production_errors"}
+# Workers report what they shipped, and the archive deletes old reports.
+SHARED = {"sira_canary_evidence", "sira_production_errors", "sira_shipped_hours"}
 
 FILES = sorted(file for file in ROOT.glob("[!.]*/**/queries.sql") if file.relative_to(ROOT).parts[0] != "lab")
 _NAME = r"(?<![\w.])(sira(?:_|model_)\w+)"
