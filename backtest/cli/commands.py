@@ -12,6 +12,7 @@ from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from backtest.cli.display import report_parts
 from backtest.errors import BacktestError
+from backtest.page.page import render_backtest
 from backtest.request import DEFAULT_DAYS, MAX_DAYS, BacktestToRun
 from backtest.run import Finished, execute, local_engine, prepared
 from runtime.command import as_json_option, console, database_connection, example, print_json, progress_bar
@@ -46,6 +47,7 @@ backtest_connection = partial(database_connection, "backtest", statement_timeout
 )
 @click.option("--unlabelled-legitimate", is_flag=True, help="Take matured events without a label as legitimate.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Processes.  [default: one per core]")
+@click.option("--html", type=click.Path(dir_okay=False, writable=True), help="Write the report as an HTML file too.")
 @as_json_option
 def backtest(
     model: str,
@@ -57,6 +59,7 @@ def backtest(
     maturity_days: float | None,
     unlabelled_legitimate: bool,
     processes: int | None,
+    html: str | None,
     as_json: bool,
 ) -> None:
     """Replay logged events with MODEL and compare with what was decided.
@@ -74,6 +77,8 @@ def backtest(
         "cost": _read_json(cost) if cost else None,
     }
     finished = _run(read(BacktestToRun, body), processes or os.cpu_count() or 1, shown=not as_json)
+    if html:
+        Path(html).write_text(render_backtest(finished.report))
     if as_json:
         print_json(finished.report)
         return

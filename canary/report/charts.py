@@ -29,6 +29,18 @@ def line_chart(series: Series, x_labels: tuple[str, str], unit: str, *, title: s
     return _svg(parts, title)
 
 
+def curve_chart(
+    curves: Mapping[str, Sequence[tuple[float, float]]], x_labels: tuple[str, str], unit: str, *, title: str
+) -> str:
+    """Draw named curves of (x, y), where x runs from 0 at the left end to 1 at the right."""
+    top = _ceiling({name: [y for _, y in points] for name, points in curves.items()})
+    parts = [_frame(top, unit), _x_ends(*x_labels)]
+    for name, points in curves.items():
+        placed = [(_LEFT + _PLOT_WIDTH * x, _y(y, top)) for x, y in points]
+        parts += [f'<polyline class="{escape(name)}" points="{run}"/>' for run in _runs(placed)]
+    return _svg(parts, title)
+
+
 def histogram(series: Series, x_labels: tuple[str, str], unit: str, *, title: str) -> str:
     """Draw bars side by side, one group per bin."""
     top = _ceiling(series)

@@ -36,6 +36,19 @@ def test_the_tables_fit_80_columns_and_json_has_every_figure(model: str, tmp_pat
     assert report["cost"]["before"] > 0
 
 
+def test_the_page_opens_offline_and_has_every_part(model: str, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    options = [model, "--days", "5", "--maturity-days", "0", "--segment", "country", "--html", str(page)]
+    assert CliRunner().invoke(backtest, [*options, "--processes", "1"]).exit_code == 0
+    text = page.read_text()
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "<script" not in text
+    for part in ("Decisions", "Quality on labels", "What is not known", "Calibration", "By country", "Flips"):
+        assert part in text
+    assert text.count("<polyline") == 4
+
+
 def test_a_cost_file_that_is_not_json_is_named(model: str, tmp_path: Path) -> None:
     costs = tmp_path / "costs.json"
     costs.write_text("fraud_allow")
