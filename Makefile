@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons faults archive-kills bento image sbom licences audit lock tools clean
+.PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons faults archive-kills bento image sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -24,6 +24,9 @@ demo: .venv/.run ## run three canaries under live traffic: a good one, one that 
 
 test: lint tools ## lint, then run every test: unit, integration, contract, acceptance
 	$(PY) -m pytest
+
+screenshots: .venv/.dev ## take the README's pictures of the console: three minutes, needs Chromium
+	@exec $(PY) -m lab.demo.screenshots
 
 lint: .venv/.dev ## check style, types, imports, spelling and wording
 	$(PY) -m ruff check

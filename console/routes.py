@@ -2,6 +2,7 @@
 
 from console.audit import page as audit
 from console.decisions import page as decisions
+from console.health import page as health
 from console.models import page as models
 from console.overview import page as overview
 from console.rollouts import page as rollouts
@@ -13,5 +14,6 @@ ROUTES = (
     *rollouts.ROUTES,
     *decisions.ROUTES,
     *models.ROUTES,
+    *health.ROUTES,
     *audit.ROUTES,
 )

@@ -1,8 +1,9 @@
 """The overview: one card per product, with what is wrong on top."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from math import isfinite
 
 from markupsafe import Markup
@@ -13,17 +14,19 @@ from console.charts import sparkline, stacked_bar
 from console.overview.alarms import alarms
 from console.overview.store import CELL, Facts, HourOfDecisions, ProductRow, RolloutRow, TrafficCell, read_facts
 from console.pages import PageRoute, Screen, Visit, path_to
+from console.words import milliseconds, rate, share
 from edge.routes import Access
 
 P95 = 0.95
 # The newest cell may still be filled by shippers: it is drawn when it is complete.
 CELLS = 120
+RECENT_CELLS = 10
 SPOOL, WORKERS = "sum(sira_log_spool_rows)", "sum(sira_workers_ready)"
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of the last hour: its value in words, and its course."""
+    """A figure: its value in the last minutes, in words, and its course over the hour."""
 
     name: str
     value: str
@@ -90,32 +93,38 @@ def _course(cells: Sequence[TrafficCell], now: datetime) -> list[TrafficCell]:
 
 
 def _figures(product: str, cells: Sequence[TrafficCell]) -> list[Figure]:
-    requests, errors = sum(cell.requests for cell in cells), sum(cell.errors for cell in cells)
+    """Return the figures of the last minutes with their course over the hour."""
+    recent = cells[-RECENT_CELLS:]
+    requests, errors = sum(cell.requests for cell in recent), sum(cell.errors for cell in recent)
+    latency: Counter[int] = Counter()
+    for cell in recent:
+        latency.update(cell.latency)
     rates = [cell.requests / CELL.total_seconds() for cell in cells]
     failures = [cell.errors / cell.requests if cell.requests else None for cell in cells]
     slow = [quantile(cell.latency, P95) for cell in cells]
-    merged: dict[int, int] = {}
-    for cell in cells:
-        for name, count in cell.latency.items():
-            merged[name] = merged.get(name, 0) + count
-    p95 = quantile(merged, P95)
-    hour = timedelta(seconds=30 * CELLS).total_seconds()
-    rate_text = f"{requests / hour:,.1f}" if requests else "0"
-    error_text = f"{100 * errors / requests:.2f} %" if requests else "–"
-    p95_text = "–" if p95 is None else f"{1e3 * p95:.1f} ms"
     return [
-        Figure("requests/s", rate_text, sparkline(rates, f"{product}: requests per second over the last hour")),
-        Figure("errors", error_text, sparkline(failures, f"{product}: error rate over the last hour", "bad")),
-        Figure("p95 scoring", p95_text, sparkline(slow, f"{product}: p95 of model scoring over the last hour")),
+        Figure(
+            "requests/s",
+            rate(requests / (RECENT_CELLS * CELL.total_seconds())),
+            sparkline(rates, f"{product}: requests per second over the last hour"),
+        ),
+        Figure(
+            "errors", share(errors, requests), sparkline(failures, f"{product}: error rate over the last hour", "bad")
+        ),
+        Figure(
+            "p95 scoring",
+            milliseconds(quantile(latency, P95)),
+            sparkline(slow, f"{product}: p95 of model scoring over the last hour"),
+        ),
     ]
 
 
-def quantile(histogram: Mapping[int, int], share: float) -> float | None:
+def quantile(histogram: Mapping[int, int], portion: float) -> float | None:
     """Return the upper edge of the bin that holds a quantile, in seconds; None without samples and above 10 s."""
     total, running = sum(histogram.values()), 0
     for name in sorted(histogram):
         running += histogram[name]
-        if running >= share * total:
+        if running >= portion * total:
             edge = latency_edge(name)
             return edge if isfinite(edge) else None
     return None
@@ -141,7 +150,7 @@ def _sentence(rollout: RolloutRow | None) -> str:
     start = f"{rollout.canary} {state} at {rollout.canary_percent:g} % ({step})"
     verdict = {
         None: "it has not been judged yet",
-        "continue": f"it needs more evidence{_because(rollout)}",
+        "continue": f"it waits{_because(rollout)}",
         "hold": f"it is on hold{_because(rollout)}",
         "advance": "every measurement passes",
         "rollback": f"it is being rolled back{_because(rollout)}",

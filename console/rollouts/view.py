@@ -111,7 +111,7 @@ def waits_for(rollout: StoredRollout, moment: JudgedMoment | None, now: datetime
         return f"It is on hold: {'; '.join(moment.reasons)}."
     if moment.verdict == "rollback":
         return f"It is being rolled back: {'; '.join(moment.reasons)}."
-    if moment.verdict == "continue":
+    if moment.verdict == "continue" and not _only_bakes(moment):
         return f"It waits for more evidence: {'; '.join(moment.reasons)}."
     position = rollout.position()
     left = position.current_step.bake_seconds - (now - rollout.step_started_at).total_seconds()
@@ -120,6 +120,12 @@ def waits_for(rollout: StoredRollout, moment: JudgedMoment | None, now: datetime
     if position.current_step.gate == "manual":
         return "Every measurement passes; the step's gate is manual, so it waits for an operator."
     return "Every measurement passes: it advances with the next verdict."
+
+
+def _only_bakes(moment: JudgedMoment) -> bool:
+    """Return whether the bake time is all that is missing."""
+    missing = [one.name for one in moment.measurements if one.outcome == "unknown" and one.required]
+    return missing == ["bake"]
 
 
 def tiles(course: Sequence[JudgedMoment]) -> list[Tile]:

@@ -14,6 +14,7 @@ PAGES = [
     "/console/rollouts/start",
     "/console/decisions",
     "/console/models",
+    "/console/health",
     "/console/audit",
 ]
 

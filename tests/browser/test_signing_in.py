@@ -101,6 +101,16 @@ def test_it_reads_without_scripts(visitor: Visitor) -> None:
     expect(person.page.get_by_role("heading", name="fraud_score", exact=True)).to_be_visible()
 
 
+def test_a_page_that_cannot_be_renewed_keeps_its_figures_and_says_so(visitor: Visitor) -> None:
+    person = visitor(Role.viewer)
+    person.context.set_offline(True)
+    expect(person.page.get_by_role("alert")).to_contain_text("could not be renewed", timeout=20_000)
+    expect(person.page.get_by_role("heading", name="fraud_score", exact=True)).to_be_visible()
+    person.context.set_offline(False)
+    expect(person.page.get_by_role("alert")).to_be_hidden(timeout=20_000)
+    person.trouble.clear()  # the browser reports that it was offline
+
+
 def test_the_overview_renews_itself(visitor: Visitor) -> None:
     person = visitor(Role.viewer)
     with person.page.expect_response(f"{person.url}/console") as renewed:

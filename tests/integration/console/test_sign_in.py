@@ -191,7 +191,7 @@ def test_the_choice_of_colours_is_kept(desk: Any) -> None:
 def test_a_page_names_its_files_with_their_digests_and_they_are_public(desk: Any) -> None:
     page = desk.get("/console/sign-in", role=None).body.decode()
     addresses = re.findall(r'"(/console/static/[^"]+)"', page)
-    assert len(set(addresses)) == 3
+    assert len(set(addresses)) == 4
     for address in addresses:
         answered = desk.get(address, role=None)
         assert answered.status == 200

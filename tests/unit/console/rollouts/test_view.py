@@ -64,6 +64,13 @@ def test_it_says_in_one_sentence_what_it_waits_for(changes: dict[str, Any], verd
     assert words in view.waits_for(replace(ROLLOUT, **changes), latest, NOW)
 
 
+def test_a_step_that_only_has_to_bake_says_how_long() -> None:
+    baking = Measurement("bake", "unknown", "the step has not yet lasted as long as its plan asks")
+    assert view.waits_for(ROLLOUT, moment(0, "continue", 0, ERRORS, baking), NOW) == (
+        "Every measurement passes; the step must last another 6 min."
+    )
+
+
 def test_each_measurement_with_a_figure_has_a_tile_and_the_others_are_checks() -> None:
     course = [moment(0), moment(5)]
     assert [tile.title for tile in view.tiles(course)] == ["Errors"]

@@ -1,0 +1,81 @@
+"""The page of production's health over a real database."""
+
+from datetime import UTC, datetime
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from console.health.page import ALARMS
+from monitoring import profile_store
+from monitoring.profile import FieldBaseline, FieldCounts
+from registry.model_version import Status
+from runtime.auth import Role
+from runtime.postgres import Connection
+from tests.support.counting import counted
+from tests.support.rollouts import add_version
+
+# Stated in docs/console.md.
+MAX_STATEMENTS = 8
+
+
+def text(answered: Any) -> str:
+    return " ".join(unescape(answered.body.decode()).split())
+
+
+def add_profile(connection: Connection, missing: int) -> str:
+    version = add_version(connection, "cards", "1", Status.PRODUCTION)
+    usual = FieldBaseline("number", (10.0, 50.0), 0.0, 100.0, counts=FieldCounts(events=1000, bins={"1": 1000}))
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    now = FieldCounts(events=1000, absent=missing, bins={"1": 1000 - missing})
+    with connection.transaction():
+        profile_store.insert_baseline(connection, version.model_id, "reference", {"amount": usual})
+        profile_store.add_counts(connection, "cards", version.model_id, hour, {"amount": now})
+    return version.model_id
+
+
+def test_without_models_and_without_production_the_page_says_so(desk: Any, connection: Connection) -> None:
+    assert "No model is registered yet" in text(desk.get("/console/health"))
+    add_version(connection, "cards", "1")
+    assert "cards has no version in production" in text(desk.get("/console/health"))
+    assert desk.get("/console/health/nothing").status == 404
+
+
+def test_a_field_as_usual_is_not_marked(desk: Any, connection: Connection) -> None:
+    add_profile(connection, 0)
+    page = text(desk.get("/console/health/cards", Role.viewer))
+    assert "<code>amount</code>" in page
+    assert "as usual" in page
+    assert 'class="wrong"' not in page
+
+
+def test_a_field_that_is_missing_is_marked_and_leads_to_what_to_do(desk: Any, connection: Connection) -> None:
+    add_profile(connection, 400)
+    page = text(desk.get("/console/health"))
+    assert 'class="wrong"' in page
+    assert "40.00 %" in page
+    assert "missing far more often than usual" in page
+
+
+def test_a_jump_of_the_block_share_is_said(desk: Any, connection: Connection) -> None:
+    add_version(connection, "cards", "1", Status.PRODUCTION)
+    assert "has not looked at this product yet" in text(desk.get("/console/health"))
+    connection.execute(
+        "INSERT INTO sira_production_guard (product, counted_at, totals, wealth, firing, ready)"
+        " VALUES ('cards', now(), '{}', '{}', '{\"block\": true}', true)"
+    )
+    assert "Production blocks far more" in text(desk.get("/console/health"))
+
+
+def test_every_alarm_leads_to_a_section_that_exists() -> None:
+    operations = (Path(__file__).parents[3] / "docs/operations.md").read_text().lower()
+    for _, address in ALARMS.values():
+        assert f"### {address.partition('#')[2]}\n" in operations
+
+
+def test_the_page_costs_a_fixed_number_of_statements(desk: Any, connection: Connection) -> None:
+    add_profile(connection, 0)
+    for number in range(20):
+        add_version(connection, f"p{number}", "1", Status.PRODUCTION)
+    with counted(desk.resources) as statements:
+        assert desk.get("/console/health/cards").status == 200
+    assert len(statements) <= MAX_STATEMENTS
