@@ -38,6 +38,7 @@ class Tool:
 
 TOOLS = {
     "model": Tool("registry", "Register, list and promote model versions."),
+    "backtest": Tool("backtest", "Replay the log with a version, and compare with what was decided."),
     "canary": Tool("canary", "Start, watch and change canaries; import labels."),
     "archive": Tool("archive", "Keep closed days of the log as Parquet; export training sets."),
     "migrate": Tool("migrations", "Bring the database's schema up to date."),
