@@ -27,7 +27,7 @@ log = logging.getLogger("sira.scoring.reasons.queue")
 
 MAX_WAITING = 10_000
 # Fields that are stored of a prediction; the API recomputes all of them.
-MAX_STORED = 10
+MAX_STORED = 5
 # Long enough to explain and ship many together.
 PAUSE_SECONDS = 0.5
 # Seconds of rest per second of work.
