@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from edge.request_head import MAX_BODY_BYTES
 from edge.routes import Access, Call, Reply, Route
+from monitoring.breaker.rule import Breaker
+from monitoring.breaker.store import breakers
 from registry import store
 from registry.importance import VersionImportance, importance_of
 from registry.inspection.parent import ReferenceRequest
@@ -36,12 +38,16 @@ class ModelQuery(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class ModelPage(msgspec.Struct):
-    """Newest first. `total` counts all that match; `next_cursor` is null on the last page; `build` is what runs."""
+    """Newest first. `total` counts all that match; `next_cursor` is null on the last page; `build` is what runs.
+
+    `breakers`: of the products that have one; while `tripped_at` is set, the product's blocks become reviews.
+    """
 
     models: tuple[ModelVersion, ...]
     total: int
     next_cursor: str | None
     build: Build
+    breakers: tuple[Breaker, ...]
 
 
 class Promotion(msgspec.Struct, forbid_unknown_fields=True):
@@ -68,7 +74,8 @@ def list_models(call: Call) -> Reply:
         page = store.list_versions(
             connection, product=query.product, status=query.status, limit=query.limit, cursor=query.cursor
         )
-    return Reply(ModelPage(page.versions, page.total, page.next_cursor, running_build()))
+        found = breakers(connection)
+    return Reply(ModelPage(page.versions, page.total, page.next_cursor, running_build(), found))
 
 
 def promote(call: Call) -> Reply:

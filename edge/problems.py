@@ -10,6 +10,7 @@ from starlette.types import Send
 
 from canary.errors import CanaryError
 from canary.rollout.operations import ProductNotFound
+from monitoring.breaker.store import BreakerProductUnknown, BreakerUnavailable
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
 from registry.inspection.reference_check import Differences
@@ -143,6 +144,8 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (SignatureInvalid, Mapped(422)),
     (ThresholdsInvalid, Mapped(422)),
     (ProductNotFound, Mapped(404)),
+    (BreakerProductUnknown, Mapped(404)),
+    (BreakerUnavailable, Mapped(409)),
     (ArtifactMissing, Mapped(422)),
     (AccessDenied, Mapped(503, 30)),
     (ArtifactStoreUnreachable, Mapped(503, 5)),

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from canary.judge.sequential import FloatArray
 from monitoring import guard, store
+from monitoring.breaker import store as breakers
 from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
 from monitoring.store import DecisionCell, DecisionCounts, GuardRow, PastHour
 from runtime import metrics
@@ -44,13 +46,15 @@ class Watch:
             rows = store.guard_rows(connection)
             if may_count:
                 self._read_references(connection, now)
-                for product, totals in store.recent_totals(connection, now).items():
+                for product, totals in _recent_totals(connection, now).items():
                     row, counted = self._next(product, totals, rows.get(product), now)
                     if row is None:
                         continue
                     store.store_guard(connection, row, counted)
                     changed += _has_changed(rows.get(product), row)
                     rows[product] = row
+                firing = {product: row.firing.get("block", False) for product, row in rows.items()}
+                breakers.follow_guard(connection, firing, now)
         _publish(rows)
         return changed
 
@@ -59,7 +63,7 @@ class Watch:
         if hour == self._hour:
             return
         ages = [timedelta(days=day, hours=-around) for day in range(1, REFERENCE_DAYS + 1) for around in _HOURS_AROUND]
-        past = store.past_hours(connection, now, ages)
+        past = _past_hours(connection, now, ages)
         self._references = references(past, store.day_of_cells(connection, now))
         self._hour = hour
 
@@ -84,6 +88,35 @@ class Watch:
             wealth[decision], firing[decision] = guard.to_json(last), bool(guard.fires(last))
         ready = any(not np.isnan(reference.rate) for reference in known.values())
         return GuardRow(product, now, totals, wealth, firing, ready), counted
+
+
+def _recent_totals(connection: Connection, now: datetime) -> dict[str, dict[str, DecisionCounts]]:
+    """Return by product and hour what the models have decided, whatever the breaker made of it."""
+    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    recent = store.recent_totals(connection, now)
+    hours = [this_hour - timedelta(hours=ago) for ago in range(3)]
+    products = [breaker.product for breaker in breakers.breakers(connection)]
+    for (product, hour), downgraded in breakers.downgraded(connection, products, hours).items():
+        name = hour.astimezone(UTC).strftime("%Y-%m-%dT%H")
+        if name in (totals := recent.get(product, {})):
+            totals[name] = as_the_model_decided(totals[name], downgraded)
+    return recent
+
+
+def _past_hours(connection: Connection, now: datetime, ages: Sequence[timedelta]) -> list[PastHour]:
+    this_hour = now.replace(minute=0, second=0, microsecond=0)
+    products = [breaker.product for breaker in breakers.breakers(connection)]
+    downgraded = breakers.downgraded(connection, products, [this_hour - age for age in ages])
+    return [
+        replace(past, counts=as_the_model_decided(past.counts, downgraded.get((past.product, this_hour - past.age), 0)))
+        for past in store.past_hours(connection, now, ages)
+    ]
+
+
+def as_the_model_decided(counts: DecisionCounts, downgraded: int) -> DecisionCounts:
+    """Return the counts as they were before the breaker, which would otherwise hide its own cause from the guard."""
+    requests, reviewed, blocked = counts
+    return requests, max(0, reviewed - downgraded), blocked + downgraded
 
 
 def since(totals: Mapping[str, DecisionCounts], before: Mapping[str, Sequence[int]]) -> DecisionCounts:

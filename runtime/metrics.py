@@ -88,6 +88,15 @@ field_alarm = Gauge(
     ["product", "field", "alarm"],
     multiprocess_mode="livemax",
 )
+breaker_tripped = Gauge(
+    "sira_breaker_tripped",
+    "Whether this worker answers review instead of block, because the product's breaker has tripped (1).",
+    ["product"],
+    multiprocess_mode="livemostrecent",
+)
+decisions_downgraded = Counter(
+    "sira_decisions_downgraded_total", "Answers that were made reviews by the breaker instead of blocks.", ["product"]
+)
 workers_ready = Gauge(
     "sira_workers_ready",
     "Workers that are ready; a probe only reaches the worker that accepts its connection.",

@@ -20,6 +20,11 @@ def decide(score: float, thresholds: Thresholds) -> Decision:
     return "allow"
 
 
+def after_breaker(decision: Decision) -> Decision:
+    """Return the decision while the product's breaker has tripped: a block becomes a review, nothing else changes."""
+    return "review" if decision == "block" else decision
+
+
 def decide_all(scores: Any, thresholds: Thresholds) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Return what `decide` returns for each of an array of scores, as places in DECISIONS."""
     decided: np.ndarray[Any, np.dtype[np.int8]] = (scores >= thresholds.review).astype(np.int8)

@@ -6,7 +6,7 @@ import msgspec
 
 from registry.feed import Row
 from registry.model_session import RUNTIME_VERSION
-from scoring.decision import Decision
+from scoring.decision import Decision, after_breaker
 from scoring.event import Event
 from scoring.log.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
 from scoring.models.onnx_model import OnnxModel
@@ -77,6 +77,10 @@ class Job(msgspec.Struct, eq=False):
         """Have production answer; the failure still counts against the canary."""
         self.model, self.row, self.outcome = self.slot.production, self.production_row, outcome
 
+    def _decide(self, score: float) -> Decision:
+        decision = self.model.decide(score)
+        return after_breaker(decision) if self.slot.breaker else decision
+
     def prediction(self, now_started: float) -> Prediction:
         """Return the settled job as a row of the prediction log."""
         event, version = self.event, self.model.version
@@ -97,7 +101,7 @@ class Job(msgspec.Struct, eq=False):
             artifact_sha256=version.sha256,
             runtime_version=RUNTIME_VERSION,
             score=self.score,
-            decision=None if self.score is None else self.model.decide(self.score),
+            decision=None if self.score is None else self._decide(self.score),
             review_threshold=version.thresholds.review,
             block_threshold=version.thresholds.block,
             variant=self.variant,

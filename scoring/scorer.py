@@ -166,6 +166,8 @@ class Scorer:
             )
             if row.outcome.startswith("canary"):
                 self._telemetry.fallback(row.product, row.outcome)
+            if job.slot.breaker and row.score is not None and job.model.decide(row.score) == "block":
+                self._telemetry.downgraded(row.product)
             if row.score is None or row.decision is None:
                 if not reply.done():
                     failed = ModelTimedOut if row.outcome == "timeout" else ScoringFailed

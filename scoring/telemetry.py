@@ -48,6 +48,7 @@ class Telemetry:
         self._misses: Counter[str] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
+        self._downgraded: Counter[str] = Counter()
 
     def prediction(
         self, product: str, variant: str, decision: str, outcome: str, seconds: float, score: float | None = None
@@ -66,6 +67,9 @@ class Telemetry:
 
     def fallback(self, product: str, reason: str) -> None:
         self._fallbacks[product, reason] += 1
+
+    def downgraded(self, product: str) -> None:
+        self._downgraded[product] += 1
 
     def paired_dropped(self, product: str, times: int) -> None:
         self._dropped[product] += times
@@ -92,6 +96,7 @@ class Telemetry:
             (metrics.cache_hits, self._hits),
             (metrics.cache_misses, self._misses),
             (metrics.canary_paired_dropped, self._dropped),
+            (metrics.decisions_downgraded, self._downgraded),
         ):
             for name, n in by_name.items():
                 counter.labels(name).inc(n)

@@ -20,6 +20,7 @@ from rich.table import Table
 from canary.judge.sequential import FloatArray
 from lab.benchmarks.canary.figures import Figure
 from monitoring import guard
+from monitoring.breaker.rule import DEFAULT_MAX_BLOCK_SHARE, SHARE_SECONDS
 from monitoring.guard import BUCKET_SECONDS, CELL_BUCKETS, REFERENCE_DAYS, NormalShare
 
 SEED = 20_261_126
@@ -28,6 +29,12 @@ BLOCK_SHARE = 0.01
 _DAY_SECONDS = 86_400
 _BUCKETS = _DAY_SECONDS // BUCKET_SECONDS
 _HOUR = 3600 // BUCKET_SECONDS
+# From an answer to a tripped breaker in every worker, besides the look itself: shipping and the notification.
+_PROPAGATION_SECONDS = 2
+# Shares that a wrong model blocks: just above the breaker's limit, more, and everything.
+WRONG_SHARES = (0.06, 0.1, 0.3, 1.0)
+# The number that docs/operations.md promises for the defaults.
+MAX_HARMED = 3000.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,30 @@ def delays(traffic: Traffic, products: int, hour: int, jump: float = 3.0) -> NDA
     return np.asarray(buckets * BUCKET_SECONDS, dtype=np.float64)
 
 
+def harmed(traffic: Traffic, products: int, share: float, hour: int = 13) -> NDArray[np.float64]:
+    """Events, per product, that a model blocks beyond the usual until the breaker is in effect; infinite if never.
+
+    The model begins at the start of the hour, and a look comes at the end of each bucket.
+    """
+    rng, trial = np.random.default_rng(SEED), GuardTrial(products)
+    for day in range(REFERENCE_DAYS):
+        trial.run(simulate_day(day, products, traffic, rng))
+    first = hour * _HOUR
+    usual = simulate_day(REFERENCE_DAYS, products, traffic, rng)
+    wrong = rng.binomial(usual.requests.astype(int), share).astype(np.float64)
+    blocks = np.where(np.arange(_BUCKETS)[:, None] < first, usual.blocks, np.maximum(usual.blocks, wrong))
+    firing = trial.run(_Day(usual.requests, blocks))
+    looks = SHARE_SECONDS // BUCKET_SECONDS
+    counted, requests = (np.cumsum(np.pad(counts, ((looks, 0), (0, 0))), axis=0) for counts in (blocks, usual.requests))
+    last_minute = (counted[looks:] - counted[:-looks]) / np.maximum(requests[looks:] - requests[:-looks], 1.0)
+    trips = (firing & (last_minute > DEFAULT_MAX_BLOCK_SHARE))[first:]
+    more = np.maximum(blocks - usual.blocks, 0.0)[first:]
+    at = trips.argmax(axis=0)
+    until = np.take_along_axis(np.cumsum(more, axis=0), at[None], axis=0)[0]
+    after = np.take_along_axis(more, np.minimum(at + 1, len(more) - 1)[None], axis=0)[0]
+    return np.where(trips.any(axis=0), until + after * _PROPAGATION_SECONDS / BUCKET_SECONDS, np.inf)
+
+
 def figures(*, quick: bool) -> Iterator[Figure]:
     """The figures, at the peak hour of 200 requests a second and 0.5 to 1.3 % of blocks."""
     products, days = (40, 20) if quick else (200, 150)
@@ -138,6 +169,10 @@ def figures(*, quick: bool) -> Iterator[Figure]:
         yield Figure(f"block share x 3, phi {phi:g}", "seconds, median", float(np.median(found)), 60.0)
         p95 = float(np.percentile(found, 95, method="higher"))
         yield Figure(f"block share x 3, phi {phi:g}", "seconds, p95", p95, 180.0)
+        for share in WRONG_SHARES:
+            most = float(harmed(traffic, products, share).max())
+            case = f"a model blocks {share:.0%}, phi {phi:g}"
+            yield Figure(case, f"customers harmed, most of {products}", most, MAX_HARMED)
 
 
 _ERRORS = Console(stderr=True)

@@ -26,11 +26,12 @@ class ServedRollout:
 
 @dataclass(frozen=True, slots=True)
 class ProductSlot:
-    """The models that serve one product."""
+    """The models that serve one product. `breaker`: answer review instead of block."""
 
     product: str
     production: OnnxModel
     rollout: ServedRollout | None = None
+    breaker: bool = False
 
 
 @dataclass(frozen=True, slots=True)

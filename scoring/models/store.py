@@ -25,6 +25,14 @@ class RunningRollout:
     unjudged_seconds: float
 
 
+def tripped_breakers(connection: Connection) -> frozenset[str]:
+    """Return the products whose blocks become reviews; none before migration 006."""
+    exists = connection.execute(QUERIES["breaker_exists"]).fetchone()
+    if not exists or not exists[0]:
+        return frozenset()
+    return frozenset(row[0] for row in connection.execute(QUERIES["tripped_breakers"]))
+
+
 def running_rollouts(connection: Connection) -> list[RunningRollout]:
     """Return every running or paused rollout."""
     with connection.cursor(row_factory=class_row(RunningRollout)) as cursor:

@@ -27,7 +27,7 @@ from scoring.models.last_served import LastServed
 from scoring.models.loader import ModelLoader
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
-from scoring.models.store import RunningRollout, running_rollouts
+from scoring.models.store import RunningRollout, running_rollouts, tripped_breakers
 
 log = logging.getLogger("sira.scoring.model_sync")
 
@@ -39,10 +39,11 @@ LOAD_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The models and splits to serve, according to the registry."""
+    """The models and splits to serve, according to the registry, and the products whose breaker has tripped."""
 
     versions: tuple[ModelVersion, ...]
     rollouts: tuple[RunningRollout, ...]
+    breakers: frozenset[str] = frozenset()
 
 
 class ModelSync:
@@ -164,7 +165,7 @@ class ModelSync:
                 failure = failure or self._loader.failures.get(rollouts[product].canary_model_id)
             if failure:
                 faults[product] = failure
-            products[product] = ProductSlot(product, production, rollout)
+            products[product] = ProductSlot(product, production, rollout, product in wanted.breakers)
         return Snapshot(products, waiting, faults, synced=from_registry)
 
     def _stop_canaries(self) -> None:
@@ -203,6 +204,7 @@ class ModelSync:
                 models.append((slot.rollout.canary.version, "canary"))
             served |= {(slot.product, version.model_id, version.version, variant) for version, variant in models}
             metrics.canary_percent.labels(slot.product).set(slot.rollout.split.percent if slot.rollout else 0.0)
+            metrics.breaker_tripped.labels(slot.product).set(slot.breaker)
         for labels in self._served - served:
             metrics.model_info.labels(*labels).set(0)
         for labels in served:
@@ -214,4 +216,6 @@ class ModelSync:
 def _read(connection: Connection) -> Wanted:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return Wanted(tuple(serving_versions(connection)), tuple(running_rollouts(connection)))
+        return Wanted(
+            tuple(serving_versions(connection)), tuple(running_rollouts(connection)), tripped_breakers(connection)
+        )

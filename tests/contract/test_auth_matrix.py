@@ -40,6 +40,7 @@ POST /v1/canary/{product}/stop               401     401      403      403     4
 POST /v1/canary/{product}/pause              401     401      403      403     403      in
 POST /v1/canary/{product}/resume             401     401      403      403     403      in
 POST /v1/canary/{product}/promote            401     401      403      403     403      in
+POST /v1/breaker/{product}                   401     401      403      403     403      in
 POST /v1/labels                              401     401      in       403     403      in
 """
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]

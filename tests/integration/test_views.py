@@ -188,6 +188,7 @@ sira_production_guard         INSERT UPDATE
 sira_input_baselines          INSERT
 sira_input_profiles           INSERT UPDATE DELETE
 sira_input_profile_position   INSERT UPDATE
+sira_breaker                  INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
 sira_archive_days             INSERT UPDATE
 sira_shipped_hours            INSERT UPDATE DELETE

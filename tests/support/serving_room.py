@@ -40,6 +40,7 @@ class Room:
         shadow: float = 0.0,
         timeout_seconds: float = 0.25,
         rollout_id: str = ROLLOUT_ID,
+        breaker: bool = False,
     ) -> None:
         product = production.version.product
         rollout = (
@@ -55,7 +56,7 @@ class Room:
                 same_fields=canary.version.signature.fields == production.version.signature.fields,
             )
         )
-        slots = {**self.slots.current().products, product: ProductSlot(product, production, rollout)}
+        slots = {**self.slots.current().products, product: ProductSlot(product, production, rollout, breaker)}
         self.slots.swap(Snapshot(slots, synced=True))
 
     async def score(self, amount: float, event_id: str = "e", product: str = "cards", **payload: object) -> Answer:

@@ -102,6 +102,9 @@ ACCESS = {
         },
         reads={"sira_prediction_hours", "sira_predictions"},
     ),
+    "monitoring/breaker": Access(
+        writes={"sira_breaker"}, reads={"sira_production_decisions", "sira_predictions", "siramodel_registry"}
+    ),
     "registry": Access(
         writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config", "sira_model_importance"}
     ),
@@ -125,7 +128,7 @@ ACCESS = {
         reads={"siramodel_registry", "sira_predictions"},
         calls={"sira_make_reasons_partitions", "sira_drop_reasons_partitions"},
     ),
-    "scoring/models": Access(reads={"sira_canary_config"}),
+    "scoring/models": Access(reads={"sira_canary_config", "sira_breaker"}),
 }
 # The shipper counts evidence together with the rows, which makes it exactly once (ADR 13). A rollout also starts with
 # production's history as evidence, and the controller deletes production's old counts.

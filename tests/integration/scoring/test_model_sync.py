@@ -422,3 +422,20 @@ def test_after_a_promotion_the_promoted_model_is_what_was_served_last(
         assert started.sync.synced_once.wait(15)
         assert started.serves(second)
         away(admin, database_url, False)
+
+
+def test_a_breaker_that_trips_or_is_lifted_reaches_a_worker_at_once_and_only_its_product(
+    connection: Connection, register: Register, follow: Callable[..., Following]
+) -> None:
+    register(FIRST)
+    register(SECOND, product="wallets")
+    following = follow()
+    assert following.sync.synced_once.wait(15)
+    connection.execute(
+        "INSERT INTO sira_breaker (product, enabled, max_block_share, quiet_seconds, tripped_at)"
+        " VALUES ('cards', true, 0.05, 900, now())"
+    )
+    assert wait_until(lambda: following.snapshot.products["cards"].breaker, 5)
+    assert not following.snapshot.products["wallets"].breaker
+    connection.execute("UPDATE sira_breaker SET tripped_at = NULL")
+    assert wait_until(lambda: not following.snapshot.products["cards"].breaker, 5)

@@ -1,7 +1,7 @@
 import pytest
 
 from registry.model_version import Thresholds
-from scoring.decision import decide
+from scoring.decision import DECISIONS, after_breaker, decide
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,7 @@ def test_a_score_at_a_threshold_is_past_it(score: float, decision: str) -> None:
 )
 def test_thresholds_may_meet_each_other_and_the_ends(thresholds: Thresholds, score: float, decision: str) -> None:
     assert decide(score, thresholds) == decision
+
+
+def test_the_breaker_makes_a_review_of_a_block_and_never_raises_a_decision() -> None:
+    assert [after_breaker(decision) for decision in DECISIONS] == ["allow", "review", "review"]

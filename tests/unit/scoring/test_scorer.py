@@ -414,3 +414,37 @@ def test_a_full_spool_answers_nobody_rather_than_lose_a_row(tmp_path: Path, prod
         return answered
 
     assert 10 < in_room(tmp_path, refused, spool_max_bytes=16 << 10) < 100
+
+
+def test_while_the_breaker_has_tripped_blocks_are_answered_and_logged_as_reviews(
+    tmp_path: Path, production: OnnxModel
+) -> None:
+    async def answers(room: Room) -> tuple[list[str], list[str], list[str]]:
+        room.serve(production, breaker=True)
+        given = [(await room.score(amount, f"tripped {amount}")).decision for amount in (0, 1, 2)]
+        room.serve(production)
+        given.append((await room.score(2, "lifted")).decision)
+        room.telemetry.publish()
+        rows = room.logged()
+        return given, [row.decision for row in rows], [row.score for row in rows[2:]]
+
+    before = counted("sira_decisions_downgraded_total", product="cards")
+    given, logged, scores = in_room(tmp_path, answers)
+    assert given == ["allow", "review", "review", "block"]
+    assert logged == given
+    assert scores[0] == scores[1]
+    assert counted("sira_decisions_downgraded_total", product="cards") - before == 1
+
+
+def test_the_breaker_makes_reviews_of_a_canary_s_blocks_but_its_pairs_keep_what_the_models_decided(
+    tmp_path: Path, production: OnnxModel
+) -> None:
+    blocking = loaded(tmp_path, table_model([0.2, 0.95, 0.95, 0.95]), version="2")
+
+    async def answers(room: Room) -> tuple[str, list[SimpleNamespace]]:
+        room.serve(production, blocking, breaker=True)
+        return (await room.score(1)).decision, await paired(room, 1)
+
+    decision, pairs = in_room(tmp_path, answers)
+    assert decision == "review"
+    assert [(pair.canary_decision, pair.production_decision) for pair in pairs] == [("block", "review")]
