@@ -47,9 +47,12 @@ def canary(served: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder, ml_ops = tmp_path_factory.mktemp("models"), served.bearer("ML_OPS_TOKEN")
     ids = []
     for version, shift in (("1", 0.0), ("2", 0.01)):
-        model = folder / f"{version}.onnx"
-        model.write_bytes(table_model([n / 120 + shift for n in range(100)]))
-        ids.append(register(served, model, version))
+        model, reference = folder / f"{version}.onnx", folder / f"{version}.csv"
+        scores = [n / 120 + shift for n in range(100)]
+        model.write_bytes(table_model(scores))
+        # The background of reasons: without it, none is given within these seconds.
+        reference.write_text("amount,score\n" + "".join(f"{n},{score}\n" for n, score in enumerate(scores)))
+        ids.append(register(served, model, reference, version))
     call(f"{served.url}/v1/models/{ids[0]}/promote", ml_ops, {"target": "production"})
     start = {"product": PRODUCT, "canary_model_id": ids[1], "canary_percent": 50, "limits": LIMITS}
     call(f"{served.url}/v1/canary", ml_ops, start)
@@ -57,8 +60,8 @@ def canary(served: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     call(f"{served.url}/v1/canary/{PRODUCT}/stop", ml_ops, {})
 
 
-def register(served: MakeRun, model: Path, version: str) -> str:
-    form = {"product": PRODUCT, "name": "table", "version": version, "file": f"@{model}"}
+def register(served: MakeRun, model: Path, reference: Path, version: str) -> str:
+    form = {"product": PRODUCT, "name": "table", "version": version, "file": f"@{model}", "reference": f"@{reference}"}
     parts = [part for name, value in form.items() for part in ("-F", f"{name}={value}")]
     signed = ["-H", f"Authorization: {served.bearer('ML_OPS_TOKEN')['Authorization']}"]
     posted = subprocess.run(

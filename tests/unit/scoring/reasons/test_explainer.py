@@ -22,26 +22,47 @@ EXPLAINED = {
     "random forest": ("exact", "probability"),
     "random forest, string labels": ("exact", "probability"),
     "random forest, labels 1 and 2": ("exact", "probability"),
+    "random forest, boolean labels": ("exact", "probability"),
+    "random forest, labels -1 and 1": ("exact", "probability"),
+    "an output for each text class": ("exact", "probability"),
     "extra trees": ("exact", "probability"),
     "bagging": ("exact", "probability"),
     "gradient boosting": ("exact", "log_odds"),
     "maps of classes": ("linear", "log_odds"),
+    "histogram boosting": ("exact", "log_odds"),
+    "histogram boosting, blanks": ("exact", "log_odds"),
     "LightGBM": ("exact", "log_odds"),
+    "LightGBM, blanks that training had not": ("exact", "log_odds"),
     "LightGBM, blanks": ("exact", "log_odds"),
     "LightGBM, categories": ("exact", "log_odds"),
     "XGBoost": ("exact", "log_odds"),
     "XGBoost, blanks": ("exact", "log_odds"),
     "XGBoost, base score": ("exact", "log_odds"),
+    "XGBoost, early stopping": ("exact", "log_odds"),
     "XGBoost, random forest": ("exact", "log_odds"),
     "CatBoost": ("exact", "log_odds"),
     "CatBoost, blanks": ("exact", "log_odds"),
     "pipeline of columns": ("linear", "log_odds"),
     "pipeline of columns, blanks imputed": ("exact", "log_odds"),
+    "names with spaces, dots and umlauts": ("linear", "log_odds"),
     "doubles": ("linear", "log_odds"),
     "whole numbers": ("exact", "log_odds"),
     "a tensor beside a string": ("linear", "log_odds"),
 }
-SAMPLED = ("adaboost", "calibrated, sigmoid", "neural network", "stacking", "voting", "naive Bayes")
+SAMPLED = (
+    "adaboost",
+    "calibrated, sigmoid",
+    "neural network",
+    "stacking",
+    "voting",
+    "naive Bayes",
+    "support vectors",
+    "quadratic discriminant",
+)
+
+
+def test_every_model_of_the_converters_is_explained() -> None:
+    assert {*EXPLAINED, *SAMPLED} == SERVED_MODELS.keys()
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
