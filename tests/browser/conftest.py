@@ -62,7 +62,11 @@ def visitor(browser: Browser, served: StartedRun) -> Iterator[Callable[..., Pers
         watch(person)
         people.append(person)
         if role is not None:
-            person.sign_in(served.environment[f"{role.name.upper()}_TOKEN"])
+            # As a sign-in sets it; tests/browser/test_signing_in.py goes through the form.
+            token = served.environment[f"{role.name.upper()}_TOKEN"]
+            session = {"name": "sira_session", "value": token, "domain": "localhost", "path": "/console"}
+            context.add_cookies([{**session, "httpOnly": True, "sameSite": "Strict"}])
+            person.open("/console")
         return person
 
     yield arrive

@@ -14,8 +14,9 @@ from runtime.auth import Role, mint_token
 Visitor = Callable[..., Any]
 
 
-def test_a_token_opens_the_overview_and_signing_out_closes_it(visitor: Visitor) -> None:
-    person = visitor(Role.viewer)
+def test_a_token_opens_the_overview_and_signing_out_closes_it(served: StartedRun, visitor: Visitor) -> None:
+    person = visitor()
+    person.sign_in(served.environment["VIEWER_TOKEN"])
     expect(person.page.get_by_role("heading", name="Overview")).to_be_visible()
     expect(person.page.get_by_role("heading", name="fraud_score", exact=True)).to_be_visible()
     person.page.get_by_text("dev-viewer").click()
@@ -36,8 +37,9 @@ def test_make_run_prints_a_link_for_each_role_and_each_works_once(served: Starte
     expect(second.page.get_by_role("status")).to_contain_text("has been used")
 
 
-def test_scripts_cannot_read_the_session(visitor: Visitor) -> None:
-    person = visitor(Role.viewer)
+def test_scripts_cannot_read_the_session(served: StartedRun, visitor: Visitor) -> None:
+    person = visitor()
+    person.sign_in(served.environment["VIEWER_TOKEN"])
     assert person.page.evaluate("document.cookie") == ""
     (cookie,) = person.context.cookies()
     assert (cookie["name"], cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (
