@@ -14,7 +14,7 @@ from archive.manifest import Part, index_name
 from registry.artifacts import sha256_of
 
 PREFIX_DTYPE = np.dtype("<u4")
-MAX_GROUP_ROWS = 131_072
+MAX_GROUP_ROWS = 65_536
 _HOUR_MICROSECONDS = 3_600_000_000
 # Nearly every value differs, so a dictionary would only grow.
 _UNIQUE = {"prediction_id", "event_id", "payload"}

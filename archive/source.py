@@ -14,7 +14,7 @@ from archive.statements import QUERIES, TABLE
 from registry.signature import Kind
 from runtime.postgres import Connection
 
-BATCH_ROWS = 32_768
+BATCH_ROWS = 16_384
 # In the folder's name.
 _IN_PATH = ("product", "day")
 _TYPES = {
