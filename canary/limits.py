@@ -54,6 +54,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Sample ratio: how many times too many or too few requests the canary may get; null leaves the rule out.
     sample_ratio: Ratio | None = 1.25
     sample_alpha: Alpha = 0.001
+    # Recall on the frauds that are known so far: how many times more of them production may catch. Null leaves the rule
+    # out, which is the default: it needs labels of blocked events too (docs/judging.md).
+    recall_ratio: Ratio | None = None
+    recall_alpha: Alpha = 0.001
     # False positives from labels: relative change, and the share of labels that must have matured first
     false_positive_change: Annotated[float, Meta(gt=0, le=10)] = 0.05
     matured_share: Share = 0.8

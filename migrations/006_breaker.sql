@@ -40,6 +40,9 @@ CREATE OR REPLACE VIEW v_downgraded_predictions AS
            p.decision_model
     FROM sira_predictions p WHERE decision = 'review' AND score >= block_threshold;
 
+-- Frauds of all ages among the events that both models scored, for the rule `recall_ratio`; `fraud` counts the matured.
+ALTER TABLE sira_canary_label_evidence ADD COLUMN IF NOT EXISTS known_fraud bigint NOT NULL DEFAULT 0;
+
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'sira_service') THEN

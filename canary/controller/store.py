@@ -13,6 +13,7 @@ from canary.judge.decision_rules import LabelCounts
 from canary.judge.evidence import ArmBucket, Bucket, Histogram, Paired
 from canary.judge.safety_rules import JudgeInputs
 from canary.judge.verdict import Verdict
+from canary.labels.store import known_frauds
 from canary.rollout.next_action import ACTION_NAMES, Action
 from canary.rollout.store import Seal, StoredRollout, jsonb, seal
 from registry.model_version import Status as ModelStatus
@@ -83,7 +84,8 @@ def contexts(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, Ro
     """Return the context of each rollout, by rollout_id."""
     with connection.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES["contexts"], {"rollout_ids": list(rollout_ids)}).fetchall()
-    return {row["rollout_id"]: _context(row) for row in rows}
+    frauds = known_frauds(connection, rollout_ids)
+    return {row["rollout_id"]: _context(row, frauds.get(row["rollout_id"])) for row in rows}
 
 
 def buckets(connection: Connection, spans: Sequence[Span]) -> dict[str, list[PhasedBucket]]:
@@ -136,8 +138,8 @@ def _verdict_row(judgement: Judgement) -> dict[str, Any]:
     }
 
 
-def _context(row: Mapping[str, Any]) -> RolloutContext:
-    labels = LabelCounts(row["events"], row["matured"], _paired(row))
+def _context(row: Mapping[str, Any], frauds: tuple[int, int, int, int] | None) -> RolloutContext:
+    labels = LabelCounts(row["events"], row["matured"], _paired(row), Paired(*frauds) if frauds else None)
     return RolloutContext(
         now=row["now"],
         canary_status=ModelStatus(row["canary_status"]),

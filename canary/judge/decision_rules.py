@@ -13,11 +13,15 @@ from canary.limits import Limits
 
 
 class LabelCounts(msgspec.Struct, frozen=True):
-    """Events that both models scored: all, the matured ones, and the legitimate ones among those."""
+    """Events that both models scored: all, the matured ones, and the legitimate ones among those.
+
+    `known_frauds`: of all ages, by who blocked or reviewed them; None before migration 006.
+    """
 
     events: int
     matured: int
     legitimate: Paired
+    known_frauds: Paired | None = None
 
 
 def check_decisions(state: JudgeState, limits: Limits, labels: LabelCounts | None) -> Iterator[Measurement]:
@@ -25,6 +29,8 @@ def check_decisions(state: JudgeState, limits: Limits, labels: LabelCounts | Non
     yield check_flips(state, limits)
     yield check_score_shift(state, limits)
     yield check_false_positives(limits, labels)
+    if limits.recall_ratio is not None:
+        yield check_recall(limits.recall_ratio, limits, labels.known_frauds if labels else None)
 
 
 def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
@@ -73,6 +79,28 @@ def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
         limits.psi,
         "PSI",
     )
+
+
+def check_recall(ratio: float, limits: Limits, frauds: Paired | None) -> Measurement:
+    """Roll back when production catches more than `ratio` times the known frauds that the canary catches.
+
+    A fraud that becomes known early counts for both models, so a delay that does not depend on the model cancels.
+    """
+    needed = 1.0 / limits.recall_alpha
+    if frauds is None or frauds.total == 0:
+        reason = "not yet knowable: no fraud is known among the events that both models scored"
+        return Measurement("recall_ratio", "unknown", reason, None, ratio, "ratio", required=False)
+    canary, production = frauds.n11 + frauds.n10, frauds.n11 + frauds.n01
+    evidence = e_value(paired_log_evidence(frauds.n01, frauds.n10, frauds.n11, ratio))
+    value = production / canary if canary else None
+    outcome: RuleOutcome = "pass"
+    if evidence >= needed:
+        outcome = "rollback"
+    elif evidence >= limits.go_evidence:
+        outcome = "hold"
+    counts = f"of {frauds.total:,} known frauds the canary catches {canary:,} and production {production:,}"
+    reason = f"{counts}; {evidence_text(evidence, needed)}"
+    return Measurement("recall_ratio", outcome, reason, value, ratio, "ratio", evidence, needed, required=False)
 
 
 def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measurement:

@@ -61,3 +61,28 @@ SELECT canary_decision, production_decision, sum(events)::bigint AS events, sum(
        sum(fraud)::bigint AS fraud, sum(legitimate)::bigint AS legitimate
 FROM sira_canary_label_evidence WHERE rollout_id = %(rollout_id)s::uuid
 GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- name: counts_known_frauds
+-- Return whether migration 006 has run.
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('sira_canary_label_evidence')
+               AND attname = 'known_fraud' AND NOT attisdropped);
+
+-- name: count_known_frauds
+-- Recount the frauds of one rollout's day, however young the event is. The rows are there: count_day runs before.
+UPDATE sira_canary_label_evidence counted SET known_fraud = found.frauds FROM (
+    SELECT p.canary_decision, p.production_decision, count(*) FILTER (WHERE latest.label = 'fraud') AS frauds
+    FROM sira_paired_predictions p LEFT JOIN LATERAL (
+        SELECT label FROM sira_labels l WHERE (l.product, l.event_id) = (p.product, p.event_id)
+        ORDER BY labelled_at DESC, received_at DESC LIMIT 1) AS latest ON true
+    WHERE p.rollout_id = %(rollout_id)s::uuid AND p.day = %(day)s GROUP BY 1, 2) AS found
+WHERE counted.rollout_id = %(rollout_id)s::uuid AND counted.event_day = %(day)s
+  AND (counted.canary_decision, counted.production_decision) = (found.canary_decision, found.production_decision);
+
+-- name: known_frauds
+-- Known frauds of rollouts by who blocked or reviewed them: both, the canary only, production only, neither.
+SELECT rollout_id::text,
+       coalesce(sum(known_fraud) FILTER (WHERE canary_decision <> 'allow' AND production_decision <> 'allow'), 0)::bigint,
+       coalesce(sum(known_fraud) FILTER (WHERE canary_decision <> 'allow' AND production_decision = 'allow'), 0)::bigint,
+       coalesce(sum(known_fraud) FILTER (WHERE canary_decision = 'allow' AND production_decision <> 'allow'), 0)::bigint,
+       coalesce(sum(known_fraud) FILTER (WHERE canary_decision = 'allow' AND production_decision = 'allow'), 0)::bigint
+FROM sira_canary_label_evidence WHERE rollout_id = ANY(%(rollout_ids)s::uuid[]) GROUP BY rollout_id;

@@ -61,16 +61,35 @@ def count_labels(connection: Connection, *, maturity: timedelta) -> int:
     span = {"since": since, "now": now, "maturity": maturity}
     with connection.cursor(row_factory=class_row(DayToCount)) as cursor:
         days = cursor.execute(QUERIES["days_to_count"], span).fetchall()
+    known = _counts_known_frauds(connection)
     for day in days:
         values = {"rollout_id": day.rollout_id, "day": day.day, "matured_before": now - maturity}
         connection.execute(QUERIES["count_day"], values)
+        if known:
+            connection.execute(QUERIES["count_known_frauds"], values)
     connection.execute(QUERIES["set_label_progress"], {"now": now})
     return len(days)
+
+
+def known_frauds(connection: Connection, rollout_ids: Sequence[str]) -> dict[str, tuple[int, int, int, int]]:
+    """Return the known frauds of any age by who blocked or reviewed them; none before migration 006.
+
+    Both models, the canary only, production only, neither.
+    """
+    if not _counts_known_frauds(connection):
+        return {}
+    rows = connection.execute(QUERIES["known_frauds"], {"rollout_ids": list(rollout_ids)}).fetchall()
+    return {rollout_id: (both, canary, production, neither) for rollout_id, both, canary, production, neither in rows}
 
 
 def label_outcomes(connection: Connection, rollout_id: str) -> list[LabelOutcome]:
     with connection.cursor(row_factory=class_row(LabelOutcome)) as cursor:
         return cursor.execute(QUERIES["label_outcomes"], {"rollout_id": rollout_id}).fetchall()
+
+
+def _counts_known_frauds(connection: Connection) -> bool:
+    row = connection.execute(QUERIES["counts_known_frauds"]).fetchone()
+    return bool(row and row[0])
 
 
 def _progress(connection: Connection) -> tuple[datetime, datetime]:

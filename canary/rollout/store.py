@@ -22,7 +22,7 @@ from runtime.queries import load_queries
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 # A rollout of an earlier release keeps the rules it was started with, so that its verdicts can be recomputed.
-RULES_ADDED_LATER = {"sample_ratio": None}
+RULES_ADDED_LATER = {"sample_ratio": None, "recall_ratio": None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,12 +59,32 @@ def z_test_with_peeking(requests: Counts, errors: Counts) -> FloatArray:
     return _first((z > 2.576) & (n[..., CANARY] >= SAMPLES), BUCKET_SECONDS)
 
 
+def asymptotic_confidence_sequence(requests: Counts, errors: Counts) -> FloatArray:
+    """Stop when a 95 % asymptotic confidence sequence of the difference of error rates is above 0 at a tick.
+
+    GrowthBook's published sequential test: Waudby-Smith et al., Time-uniform central limit theory and asymptotic
+    confidence sequences (arXiv 2103.06476), theorem 2.2, with rho tuned for 5,000 requests (their default) and one
+    failure in each arm at least.
+    """
+    alpha, tuned_for = 0.05, 5000
+    rho2 = (-2.0 * np.log(alpha) + np.log(1.0 - 2.0 * np.log(alpha))) / tuned_for
+    n, x = requests.cumsum(axis=1).astype(float), errors.cumsum(axis=1).astype(float)
+    total, rates = n.sum(axis=-1), x / np.maximum(n, 1.0)
+    # The variance of one request's contribution to the difference: per-arm variances, scaled to the common count.
+    variance = total * (rates * (1.0 - rates) / np.maximum(n, 1.0)).sum(axis=-1)
+    grown = total * rho2 + 1.0
+    half_width = np.sqrt(variance * 2.0 * grown / (total**2 * rho2) * np.log(np.sqrt(grown) / alpha))
+    difference = rates[..., CANARY] - rates[..., PRODUCTION]
+    return _first((difference > half_width) & (x >= 1.0).all(axis=-1), BUCKET_SECONDS)
+
+
 BASELINES: dict[str, Callable[[Counts, Counts], FloatArray]] = {
     "ratio > 1.5 at every tick, 100 requests at least": naive_ratio,
     "five failed one-minute checks in total": failed_checks_in_total,
     "five failed one-minute checks in a row": failed_checks_in_a_row,
     "Mann-Whitney every hour": hourly_mann_whitney,
     "z-test at every tick, p < 0.01": z_test_with_peeking,
+    "GrowthBook's sequential test, alpha 0.05": asymptotic_confidence_sequence,
 }
 
 

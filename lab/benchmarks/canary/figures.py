@@ -7,6 +7,7 @@ import numpy as np
 
 from canary.fuse import Fuse
 from lab.benchmarks.canary.baselines import BASELINES
+from lab.benchmarks.canary.recall import MISSES_MORE, SAME, days_to_rollback
 from lab.benchmarks.canary.simulation import Progress, simulate
 from lab.benchmarks.canary.split import Keys, first_holds
 from lab.benchmarks.canary.traffic import Traffic, count_errors
@@ -148,6 +149,18 @@ def _split_halved(case: str, size: Size, progress: Progress) -> list[Figure]:
     ]
 
 
+def _recall_falls(case: str, size: Size, progress: Progress) -> list[Figure]:
+    days = days_to_rollback(MISSES_MORE, size.healthy_replicas, 10, SEED, progress)
+    p95 = float(np.percentile(days, 95, method="higher"))
+    return [Figure(case, "days, median", float(np.median(days)), 3), Figure(case, "days, p95", p95, 5)]
+
+
+def _recall_stays(case: str, size: Size, progress: Progress) -> list[Figure]:
+    days = days_to_rollback(SAME, size.healthy_replicas, 20, SEED, progress)
+    share = 100.0 * float(np.isfinite(days).mean())
+    return [Figure(case, f"% rolled back in 20 days, of {size.healthy_replicas}", share, 1.0)]
+
+
 CASES = (
     Case("healthy canary", _healthy(Traffic())),
     Case("allowed 1.2x errors", _healthy(Traffic(errors=1.2))),
@@ -166,6 +179,8 @@ CASES = (
     # So few keys do not have the share that was set, and the rule says so: this bounds how often.
     Case("split as set, 500 keys in runs of 4", _split_holds(Keys(keys=500), 40.0)),
     Case("the canary gets half its share", _split_halved),
+    Case("30 % more frauds missed, labels after 10 days", _recall_falls),
+    Case("as many frauds missed, labels after 10 days", _recall_stays),
     Case("healthy canary earns its next step", _go),
     Case("errors 1.5x earn no next step", _no_go),
 )

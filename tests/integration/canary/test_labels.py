@@ -88,3 +88,34 @@ def test_without_labels_there_is_nothing_to_judge(canary: "Canary", connection: 
     rollout_id = canary.start().rollout_id
     assert count_labels(connection, maturity=MATURITY) >= 0
     assert contexts(connection, [rollout_id])[rollout_id].labels is None
+
+
+def test_known_frauds_count_at_any_age_by_who_blocked_or_reviewed_them(
+    canary: "Canary", connection: Connection
+) -> None:
+    rollout_id = forty_days_ago(canary)
+    pair(connection, rollout_id, "both", "block", "review", days_ago=35)
+    pair(connection, rollout_id, "canary", "review", "allow", days_ago=2)
+    pair(connection, rollout_id, "production", "allow", "block", days_ago=1)
+    pair(connection, rollout_id, "neither", "allow", "allow", days_ago=1)
+    pair(connection, rollout_id, "corrected", "block", "block", days_ago=1)
+    insert_labels(connection, [label(e, "fraud", 0.5) for e in ("both", "canary", "production")], actor="tests")
+    insert_labels(connection, [label(e, "fraud", 0.5) for e in ("neither", "corrected")], actor="tests")
+    insert_labels(connection, [label("corrected", "legitimate", 0.2)], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+    counted = contexts(connection, [rollout_id])[rollout_id].labels
+    assert counted
+    assert counted.known_frauds == Paired(n11=1, n10=1, n01=1, n00=1)
+
+
+def test_without_migration_006_no_fraud_is_known_and_labels_are_counted_as_before(
+    canary: "Canary", connection: Connection
+) -> None:
+    rollout_id = forty_days_ago(canary)
+    connection.execute("ALTER TABLE sira_canary_label_evidence DROP COLUMN known_fraud")
+    pair(connection, rollout_id, "e", "block", "allow", days_ago=35)
+    insert_labels(connection, [label("e", "fraud", 20)], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+    counted = contexts(connection, [rollout_id])[rollout_id].labels
+    assert counted
+    assert (counted.matured, counted.known_frauds) == (1, None)

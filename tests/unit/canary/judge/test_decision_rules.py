@@ -2,7 +2,14 @@ from collections.abc import Callable
 
 import pytest
 
-from canary.judge.decision_rules import LabelCounts, check_blocks, check_false_positives, check_flips, check_score_shift
+from canary.judge.decision_rules import (
+    LabelCounts,
+    check_blocks,
+    check_false_positives,
+    check_flips,
+    check_recall,
+    check_score_shift,
+)
 from canary.judge.evidence import ArmBucket, Paired
 from canary.judge.state import JudgeState
 from canary.limits import DEFAULT_LIMITS, Limits
@@ -93,3 +100,21 @@ def test_the_reason_says_what_is_missing_to_judge_false_positives() -> None:
 def test_unknown_false_positives_block_only_a_plan_that_asks_for_labels() -> None:
     assert not check_false_positives(DEFAULT_LIMITS, None).required
     assert check_false_positives(Limits(labels_required=True), None).required
+
+
+@pytest.mark.parametrize(
+    ("frauds", "outcome"),
+    [
+        (None, "unknown"),
+        (Paired(), "unknown"),
+        (Paired(n11=700, n01=300, n00=200), "rollback"),
+        (Paired(n11=90, n01=24, n00=5), "hold"),
+        (Paired(n11=700, n10=150, n01=150), "pass"),
+        (Paired(n11=700, n10=300), "pass"),
+        (Paired(n00=500), "pass"),
+    ],
+)
+def test_a_canary_that_catches_fewer_of_the_known_frauds_is_held_and_rolled_back(
+    frauds: Paired | None, outcome: str
+) -> None:
+    assert check_recall(1.1, DEFAULT_LIMITS, frauds).outcome == outcome

@@ -69,7 +69,8 @@ def test_the_documented_figures_are_those_of_the_benchmark() -> None:
 
 def test_every_measurement_of_the_judge_is_documented() -> None:
     state = next(states())
-    verdict = judge(state, TEN, JudgeInputs(now=10.0, bake_over=True))
+    policy = Policy(percent=10, limits=Limits(recall_ratio=1.1))
+    verdict = judge(state, policy, JudgeInputs(now=10.0, bake_over=True))
     documented = set(re.findall(r"^\|[^|]*\| `([a-z0-9_]+)` \|", PAGE, re.MULTILINE))
     assert documented == {measurement.name for measurement in verdict.measurements}
 
@@ -81,5 +82,6 @@ def test_the_documented_limits_are_the_defaults() -> None:
     assert (limits.go_evidence, limits.latency_samples, limits.threshold_samples) == (20, 200, 1000)
     assert (limits.block_ratio, limits.flip_rate, limits.psi, limits.matured_share) == (2, 0.02, 0.1, 0.8)
     assert (limits.silence_seconds, limits.stale_seconds, limits.false_positive_change) == (120, 30, 0.05)
+    assert (limits.recall_ratio, 1 / limits.recall_alpha) == (None, 1000)
     assert (limits.sample_ratio, 1 / limits.sample_alpha) == (1.25, 1000)
     assert (limits.error_rate_negligible, limits.p95_negligible_seconds) == (0.0005, 0.002)
