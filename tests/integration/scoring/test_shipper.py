@@ -413,7 +413,7 @@ def test_what_a_killed_process_left_is_shipped_by_the_next(
     try:
         assert wait_until(lambda: count(connection) == 100)
         assert wait_until(lambda: spool.waiting_rows == 0)
-        assert {path.name for path in folder.glob("*.sqlite")} == {"spool-0.sqlite", "spool-1.sqlite"}
+        assert {path.name for path in folder.glob("spool-*.sqlite")} == {"spool-0.sqlite", "spool-1.sqlite"}
     finally:
         shipper.stop(10)
         spool.close()
