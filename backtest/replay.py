@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from backtest.candidate import Candidate
 from backtest.fields import EventFields
 from backtest.tally.counting import Counter, Replayed
+from backtest.tally.flips import MAX_FLIPS, ReplayedFlip, largest
 from backtest.tally.labels import UNLABELLED as NO_LABEL
 from backtest.tally.labels import LabelIndex
 from backtest.tally.layout import AFTER, BATCH_ROWS, LABELS, NOT_MATURED, NOT_SCORED, UNLABELLED, edges_of
-from backtest.tally.sums import MAX_FLIPS, ReplayedFlip, largest
 from registry.columns import ReadEvents
 from registry.model_version import Thresholds
 from registry.signature import Signature

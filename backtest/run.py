@@ -65,7 +65,7 @@ def prepared(
 ) -> Iterator[Prepared]:
     """Find the version, its artifact, the labels and the parts of the log; raises what those raise, and BacktestError.
 
-    `connection` is in a transaction of its own. `maturity_days` is used unless the request has its own.
+    `maturity_days` is used unless the request has its own.
     """
     costs = read_costs(request.cost)
     until = _until(request, now)
@@ -94,7 +94,8 @@ def prepared(
     with tempfile.TemporaryDirectory(prefix="sira-backtest-") as folder:
         artifact = open_store(model_bucket).fetch(model.storage_s3_key, model.sha256, model.size_bytes, Path(folder))
         label_file = Path(folder, "labels.npy")
-        np.save(label_file, read_labels(connection, model.product, now))
+        with connection.transaction():  # a cursor needs one
+            np.save(label_file, read_labels(connection, model.product, now))
         task = ReplayTask(
             model.signature,
             model.thresholds,

@@ -76,6 +76,12 @@ class ArtifactSettings(_Environment):
     require_reference: bool = False
 
 
+class BacktestSettings(DatabaseSettings, ArtifactSettings):
+    """What a backtest outside a server needs."""
+
+    label_maturity_days: float = Field(default=30.0, gt=0)
+
+
 class CanarySettings(_Environment):
     """The default of new rollouts for critical alerts."""
 

@@ -11,21 +11,18 @@ import click
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from backtest.cli.display import report_parts
+from backtest.engines.spark import SparkEngine
 from backtest.errors import BacktestError
 from backtest.page.page import render_backtest
 from backtest.request import DEFAULT_DAYS, MAX_DAYS, BacktestToRun
-from backtest.run import Finished, execute, local_engine, prepared
+from backtest.run import Engine, Finished, execute, local_engine, prepared
 from runtime.command import as_json_option, console, database_connection, example, print_json, progress_bar
 from runtime.reading import read
-from runtime.settings import ArtifactSettings, DatabaseSettings
+from runtime.settings import BacktestSettings
 
 # Reading the labels of a month sorts them.
 MAX_STATEMENT_MS = 600_000
 _TERMINAL_WIDTH = 80
-
-
-class _BacktestSettings(DatabaseSettings, ArtifactSettings):
-    label_maturity_days: float = 30.0
 
 
 backtest_connection = partial(database_connection, "backtest", statement_timeout_ms=MAX_STATEMENT_MS)
@@ -47,6 +44,10 @@ backtest_connection = partial(database_connection, "backtest", statement_timeout
 )
 @click.option("--unlabelled-legitimate", is_flag=True, help="Take matured events without a label as legitimate.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Processes.  [default: one per core]")
+@click.option(
+    "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True, help="What runs it."
+)
+@click.option("--master", default="local[*]", show_default=True, help="Spark's master, with --engine spark.")
 @click.option("--html", type=click.Path(dir_okay=False, writable=True), help="Write the report as an HTML file too.")
 @as_json_option
 def backtest(
@@ -59,6 +60,8 @@ def backtest(
     maturity_days: float | None,
     unlabelled_legitimate: bool,
     processes: int | None,
+    engine: str,
+    master: str,
     html: str | None,
     as_json: bool,
 ) -> None:
@@ -76,7 +79,8 @@ def backtest(
         "segments": list(segments),
         "cost": _read_json(cost) if cost else None,
     }
-    finished = _run(read(BacktestToRun, body), processes or os.cpu_count() or 1, shown=not as_json)
+    chosen = SparkEngine(master) if engine == "spark" else local_engine(processes or os.cpu_count() or 1)
+    finished = _run(read(BacktestToRun, body), chosen, shown=not as_json)
     if html:
         Path(html).write_text(render_backtest(finished.report))
     if as_json:
@@ -90,8 +94,8 @@ def backtest(
     terminal.print(f"\nreplayed in {finished.seconds:.1f} s, {speed:,.0f} events/s", style="dim", highlight=False)
 
 
-def _run(request: BacktestToRun, processes: int, *, shown: bool) -> Finished:
-    settings = _BacktestSettings.load()
+def _run(request: BacktestToRun, engine: Engine, *, shown: bool) -> Finished:
+    settings = BacktestSettings.load()
     with (
         backtest_connection(settings=settings) as connection,
         prepared(
@@ -106,7 +110,7 @@ def _run(request: BacktestToRun, processes: int, *, shown: bool) -> Finished:
     ):
         connection.commit()  # the replay may take an hour
         update(total=work.rows)
-        return execute(work, local_engine(processes), lambda rows: update(advance=rows))
+        return execute(work, engine, lambda rows: update(advance=rows))
 
 
 def _read_json(path: str) -> Any:

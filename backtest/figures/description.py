@@ -6,7 +6,7 @@ import msgspec
 
 from backtest.figures.costs import CostTable
 from backtest.figures.intervals import Estimate
-from backtest.tally.sums import ReplayedFlip
+from backtest.tally.flips import ReplayedFlip
 
 
 class TestedVersion(msgspec.Struct, frozen=True):

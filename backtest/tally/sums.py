@@ -3,35 +3,16 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import nlargest
 from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
 
 from backtest.errors import TooManyValues
+from backtest.tally.flips import ReplayedFlip, largest
 
 SCHEMA = pa.schema([("sums", pa.binary())])
-MAX_FLIPS = 50
 MAX_VALUES = 1_000  # of a segment
-
-
-class ReplayedFlip(msgspec.Struct, frozen=True):
-    """An event that the candidate decides otherwise. `label` is fraud, legitimate, or None when it has none yet."""
-
-    amount: float
-    prediction_id: str
-    event_id: str
-    created_at: str
-    before: str
-    after: str
-    score_before: float
-    score_after: float
-    label: str | None
-
-    @property
-    def order(self) -> tuple[float, str]:
-        return self.amount, self.prediction_id
 
 
 @dataclass
@@ -81,11 +62,6 @@ def merged(batches: Iterable[pa.RecordBatch]) -> Sums:
         for sums in Sums.from_batch(batch):
             total.add(sums)
     return total
-
-
-def largest(flips: Iterable[ReplayedFlip]) -> list[ReplayedFlip]:
-    """Return the flips with the largest amounts, in an order that does not depend on theirs."""
-    return nlargest(MAX_FLIPS, flips, key=lambda flip: flip.order)
 
 
 def _add(to: dict[str, int], values: Mapping[str, int]) -> None:

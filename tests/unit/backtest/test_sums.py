@@ -8,8 +8,9 @@ import pytest
 from backtest.errors import CostsInvalid, TooManyValues
 from backtest.figures.costs import CostTable
 from backtest.tally.counting import Counter, Replayed
+from backtest.tally.flips import MAX_FLIPS, ReplayedFlip
 from backtest.tally.layout import BATCH_ROWS, MAX_AMOUNT, NOT_SCORED, UNLABELLED, edges_of, score_bins
-from backtest.tally.sums import MAX_FLIPS, MAX_VALUES, ReplayedFlip, Sums, merged
+from backtest.tally.sums import MAX_VALUES, Sums, merged
 from registry.model_version import Thresholds
 from scoring.decision import DECISIONS, decide, decide_all
 
