@@ -15,6 +15,8 @@ from starlette.types import ASGIApp
 
 from archive.completeness import CHECK_SECONDS, LogCheck
 from archive.job import EVERY_SECONDS, FIRST_SECONDS, ArchiveJob
+from backtest.jobs.job import EVERY_SECONDS as BACKTEST_SECONDS
+from backtest.jobs.job import BacktestJob
 from canary.controller import upkeep
 from canary.controller.jobs import Controller, PeriodicJob
 from canary.controller.sources import Sources
@@ -75,9 +77,10 @@ def main() -> None:
         listening = socket.create_server((settings.controller_host, settings.control_port), backlog=256)
     except OSError as error:
         sys.exit(f"controller: CONTROL_PORT {settings.control_port} cannot be opened: {error.strerror}")
-    archiving = ArchiveJob(settings.retention_days)
+    archiving, backtests = ArchiveJob(settings.retention_days), BacktestJob()
+    backtest_job = PeriodicJob("run_backtests", BACKTEST_SECONDS, backtests.work, first=BACKTEST_SECONDS)
     controller = Controller(
-        settings, (*monitoring_jobs(settings), *log_jobs(settings, archiving), importance_job(settings))
+        settings, (*monitoring_jobs(settings), *log_jobs(settings, archiving), importance_job(settings), backtest_job)
     )
     config = uvicorn.Config(
         _app(settings, controller),
@@ -96,6 +99,7 @@ def main() -> None:
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         archiving.stop()
+        backtests.stop()
         controller.stop()
         log.info("stopped")
 

@@ -27,3 +27,8 @@ class CostsInvalid(BacktestError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("cost table: " + "; ".join(self.faults))
+
+
+class BacktestNotFound(BacktestError):
+    def __init__(self, backtest_id: str) -> None:
+        super().__init__(f"no backtest {backtest_id}; GET /v1/backtests lists them")

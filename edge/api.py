@@ -1,6 +1,14 @@
 """The control routes of a process; those in ROUTES answer on both ports."""
 
-from edge import breaker_routes, canary_routes, label_routes, model_routes, monitoring_routes, prediction_routes
+from edge import (
+    backtest_routes,
+    breaker_routes,
+    canary_routes,
+    label_routes,
+    model_routes,
+    monitoring_routes,
+    prediction_routes,
+)
 from edge.docs import docs_routes
 from edge.health_routes import Reasons, health_routes
 from edge.routes import Route
@@ -10,6 +18,7 @@ ROUTES = (
     *prediction_routes.ROUTES,
     *canary_routes.ROUTES,
     *breaker_routes.ROUTES,
+    *backtest_routes.ROUTES,
     *label_routes.ROUTES,
     *monitoring_routes.ROUTES,
 )

@@ -8,6 +8,7 @@ from http import HTTPStatus
 import msgspec
 from starlette.types import Send
 
+from backtest.errors import BacktestError, BacktestNotFound, CostsInvalid
 from canary.errors import CanaryError
 from canary.rollout.operations import ProductNotFound
 from monitoring.breaker.store import BreakerProductUnknown, BreakerUnavailable
@@ -152,6 +153,9 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (ArtifactError, Mapped(422)),
     (RegistryError, Mapped(422)),
     (CanaryError, Mapped(409)),
+    (BacktestNotFound, Mapped(404)),
+    (CostsInvalid, Mapped(422)),
+    (BacktestError, Mapped(409)),
 )
 
 

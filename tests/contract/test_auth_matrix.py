@@ -41,6 +41,9 @@ POST /v1/canary/{product}/pause              401     401      403      403     4
 POST /v1/canary/{product}/resume             401     401      403      403     403      in
 POST /v1/canary/{product}/promote            401     401      403      403     403      in
 POST /v1/breaker/{product}                   401     401      403      403     403      in
+POST /v1/backtests                           401     401      403      403     403      in
+GET  /v1/backtests                           401     401      403      in      in       in
+GET  /v1/backtests/{backtest_id}             401     401      403      in      in       in
 POST /v1/labels                              401     401      in       403     403      in
 """
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
@@ -100,7 +103,7 @@ def doors(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def knock(client: httpx.Client, method: str, path: str, header: str | None) -> str:
-    filled = path.format(prediction_id="none", model_id="none", product="none")
+    filled = path.format(prediction_id="none", model_id="none", product="none", backtest_id="none")
     answered = client.request(method, filled, headers={"authorization": header} if header else {})
     if answered.status_code not in (401, 403):
         assert answered.status_code < 500

@@ -191,6 +191,7 @@ sira_input_profile_position   INSERT UPDATE
 sira_breaker                  INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
 sira_archive_days             INSERT UPDATE
+sira_backtests                INSERT UPDATE
 sira_shipped_hours            INSERT UPDATE DELETE
 sira_log_losses               INSERT
 sira_console_links            DELETE

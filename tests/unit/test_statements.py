@@ -20,6 +20,7 @@ class Access:
 
 
 ACCESS = {
+    "backtest/jobs": Access(writes={"sira_backtests"}),
     "backtest/sources": Access(reads={"sira_prediction_hours", "sira_labels"}),
     "archive": Access(
         writes={"sira_archive_days", "sira_log_losses", "sira_shipped_hours"},

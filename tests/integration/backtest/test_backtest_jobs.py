@@ -1,0 +1,99 @@
+"""Backtests that are asked for over HTTP, in real processes."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from backtest.errors import BacktestNotFound, CostsInvalid
+from backtest.jobs import store
+from backtest.jobs.job import BacktestJob
+from backtest.jobs.store import BacktestsOff, StoredBacktest, TooManyWaiting
+from backtest.jobs.worker import run_next
+from backtest.request import BacktestToRun
+from registry.store import ModelNotFound
+from runtime.postgres import Connection, connect
+from runtime.settings import BacktestSettings, Settings
+from tests.support import backtested
+from tests.support.log_rows import new_id, wait_until
+
+MODEL = f"{backtested.PRODUCT}/gbm/2"
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    with connect(database_url, name="tests", autocommit=True) as opened:
+        yield opened
+
+
+@pytest.fixture
+def logged(connection: Connection, settings: Callable[..., Settings]) -> None:
+    backtested.add_log(connection, settings().model_bucket, 300)
+
+
+def ask(connection: Connection, **values: object) -> StoredBacktest:
+    return store.insert(connection, BacktestToRun(MODEL, **values), actor="tests")  # type: ignore[arg-type]
+
+
+def test_without_a_backtest_nothing_runs(settings: Callable[..., Settings], connection: Connection) -> None:
+    settings()
+    assert not run_next(BacktestSettings.load(), 1)
+    assert BacktestJob().work(connection) == 0
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_controller_starts_a_process_that_stores_the_report(connection: Connection) -> None:
+    asked = ask(connection, days=5)
+    job = BacktestJob()
+    assert job.work(connection) == 1
+    assert wait_until(lambda: store.find(connection, asked.backtest_id).status == "done", 60)
+    done = store.find(connection, asked.backtest_id)
+    assert done.report is not None
+    assert done.report.events == done.rows_done == done.rows_total == 300
+    assert done.report.production is not None
+    assert done.production_model_id == done.report.production.model_id
+    assert [one.report for one in store.newest(connection, product=None, limit=5)] == [None]
+    job.stop()
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_backtest_that_cannot_run_fails_with_its_reason(connection: Connection) -> None:
+    asked = ask(connection, until="2020-01-05")
+    assert run_next(BacktestSettings.load(), 1)
+    failed = store.find(connection, asked.backtest_id)
+    assert failed.status == "failed"
+    assert failed.error is not None
+    assert "no decided event of cards" in failed.error
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_backtest_whose_process_died_is_taken_over(connection: Connection) -> None:
+    asked = ask(connection, days=5)
+    assert store.take(connection) is not None
+    assert store.take(connection) is None
+    assert not store.has_work(connection)
+    connection.execute("UPDATE sira_backtests SET seen_at = now() - interval '4 min'")
+    assert store.has_work(connection)
+    taken = store.take(connection)
+    assert taken is not None
+    assert taken.backtest_id == asked.backtest_id
+
+
+@pytest.mark.usefixtures("logged")
+def test_what_is_asked_is_checked_at_once(connection: Connection) -> None:
+    with pytest.raises(ModelNotFound):
+        store.insert(connection, BacktestToRun("cards/gbm/9"), actor="tests")
+    with pytest.raises(CostsInvalid):
+        ask(connection, cost={"fraud": {}})
+    with pytest.raises(BacktestNotFound):
+        store.find(connection, new_id())
+    for _ in range(store.MAX_WAITING):
+        ask(connection)
+    with pytest.raises(TooManyWaiting):
+        ask(connection)
+
+
+def test_without_the_migration_backtests_are_off(connection: Connection) -> None:
+    connection.execute("DROP TABLE sira_backtests")
+    assert BacktestJob().work(connection) == 0
+    with pytest.raises(BacktestsOff, match="008_backtests"):
+        store.newest(connection, product=None, limit=1)
