@@ -30,7 +30,7 @@ class SparkMissing(BacktestError):
         super().__init__("--engine spark needs pyspark and Java 17: pip install 'sira-inference[spark]'")
 
 
-class NotArchived(BacktestError):
+class DaysNotArchived(BacktestError):
     def __init__(self, days: Sequence[object]) -> None:
         named = ", ".join(map(str, days))
         super().__init__(
@@ -46,10 +46,10 @@ class SparkEngine:
     master: str
 
     def __call__(self, task: ReplayTask, parts: Sequence[LogPart], progress: ReplayProgress) -> Sums:
-        """Replay archived parts; raises SparkMissing, NotArchived and BacktestError."""
+        """Replay archived parts; raises SparkMissing, DaysNotArchived and BacktestError."""
         missing = sorted({part.day for part in parts if not isinstance(part, ArchivedPart | PartFile)})
         if missing:
-            raise NotArchived(missing)
+            raise DaysNotArchived(missing)
         session = _session(self.master)
         try:
             return _replayed(session, with_bytes(task), parts, progress)

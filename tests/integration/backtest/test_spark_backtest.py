@@ -12,7 +12,7 @@ import pytest
 
 from archive import closing
 from archive.bucket import ArchiveBucket
-from backtest.engines.spark import NotArchived, SparkEngine
+from backtest.engines.spark import DaysNotArchived, SparkEngine
 from backtest.request import BacktestToRun
 from backtest.run import Engine, Prepared, execute, local_engine, prepared
 from registry.artifacts import open_backend
@@ -54,7 +54,7 @@ def test_spark_gives_the_json_of_the_local_engine(connection: Connection, databa
         with work() as ready:
             return msgspec.json.encode(execute(ready, engine, lambda rows: None).report)
 
-    with work() as ready, pytest.raises(NotArchived, match=yesterday):
+    with work() as ready, pytest.raises(DaysNotArchived, match=yesterday):
         execute(ready, SparkEngine("local[2]"), lambda rows: None)
     closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW)
     assert report(SparkEngine("local[2]")) == report(local_engine(2))
