@@ -14,7 +14,7 @@ from registry.audit import FIRST_PREVIOUS
 
 PATH = path_to("audit")
 # What a row may be about, by the beginning of its action.
-ACTIONS = ("model.", "canary.")
+ACTIONS = ("model.", "canary.", "breaker.")
 _FILTERS = ("actor", "subject", "action")
 
 

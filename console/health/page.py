@@ -5,10 +5,14 @@ from typing import Any
 from canary.rollout.operations import ProductNotFound
 from console.decisions.store import products
 from console.overview.alarms import RUNBOOK
-from console.pages import PageRoute, Screen, Visit, path_to
-from edge import monitoring_routes
+from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
+from edge import breaker_routes, monitoring_routes
+from edge.breaker_routes import BreakerToSet
 from edge.routes import Access, Call
+from monitoring.breaker import store as breaker_store
+from monitoring.breaker.rule import Breaker
 from monitoring.field_alarms import AlarmKind
+from runtime.reading import InputInvalid, read
 
 PATH = path_to("health")
 # What each alarm means, and the section of docs/operations.md that says what to do.
@@ -22,6 +26,7 @@ ALARMS: dict[AlarmKind, tuple[str, str]] = {
 def show(visit: Visit) -> Screen:
     with visit.console.resources.connect() as connection:
         known = products(connection)
+        breakers = {breaker.product: breaker for breaker in breaker_store.breakers(connection)}
     chosen = visit.path.get("product") or (known[0] if known else None)
     found: Any = None
     if chosen is not None:
@@ -31,11 +36,53 @@ def show(visit: Visit) -> Screen:
         except ProductNotFound:
             if chosen not in known:
                 raise
-    values = {"products": known, "chosen": chosen, "found": found, "alarms": ALARMS}
+    values = {
+        "products": known,
+        "chosen": chosen,
+        "found": found,
+        "alarms": ALARMS,
+        "breaker": breakers.get(chosen or ""),
+        "runbook": f"{RUNBOOK}#sirabreakertripped",
+    }
     return Screen("health/page.html.j2", "Production health", "health", values)
 
 
+def ask_breaker(visit: Visit) -> Screen:
+    """Show what the breaker does, and ask how to set it."""
+    return _breaker_form(visit, {})
+
+
+def set_breaker(visit: Visit) -> Screen | Elsewhere:
+    reason = visit.form.get("reason", "").strip()
+    percent = visit.form.get("max_block_percent", "").strip()
+    body: dict[str, Any] = {"enabled": visit.form.get("enabled") == "on", "reason": reason}
+    faults = [] if reason else ["write why: it is kept in the audit log"]
+    try:
+        if percent:
+            body["max_block_share"] = float(percent) / 100
+        wanted = read(BreakerToSet, body)
+    except (InputInvalid, ValueError):
+        faults.append("the share must be a number from 0 to 100, and the reason at most a few sentences")
+    if faults:
+        return _breaker_form(visit, {"faults": faults}, status=422)
+    breaker_routes.set_one(Call(visit.console.resources, visit.caller, visit.path, body=wanted))
+    return Elsewhere(path_to("health", visit.path["product"]), "breaker_set")
+
+
+def _breaker_form(visit: Visit, more: dict[str, Any], status: int = 200) -> Screen:
+    product = visit.path["product"]
+    with visit.console.resources.connect() as connection:
+        if product not in products(connection):
+            raise ProductNotFound(product)
+        found = next((one for one in breaker_store.breakers(connection) if one.product == product), Breaker(product))
+    values = {"breaker": found, "faults": [], "fields": visit.form, **more}
+    return Screen("health/breaker.html.j2", f"Breaker of {product}", "health", values, status=status)
+
+
+_BREAKER = f"{PATH}/{{product}}/breaker"
 ROUTES = (
+    PageRoute("GET", _BREAKER, Access.ML_OPS, ask_breaker),
+    PageRoute("POST", _BREAKER, Access.ML_OPS, set_breaker),
     PageRoute("GET", PATH, Access.VIEWER, show),
     PageRoute("GET", f"{PATH}/{{product}}", Access.VIEWER, show),
 )

@@ -48,6 +48,8 @@ def _of_products(facts: Facts) -> Iterator[Alarm]:
     for row in facts.products:
         if row.model_id is None:
             yield Alarm("bad", "SiraNoProductionModel", row.product, "no version is in production: events get a 404")
+    for product in facts.tripped:
+        yield Alarm("bad", "SiraBreakerTripped", product, "the breaker has tripped: blocks are answered as reviews")
     for product, decisions in facts.guards.items():
         if "block" in decisions:
             yield Alarm("bad", "SiraBlockRateJump", product, "production blocks far more than in the last week")

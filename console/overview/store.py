@@ -9,6 +9,7 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from monitoring import store as monitoring_store
+from monitoring.breaker import store as breaker_store
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -75,7 +76,10 @@ class TrafficCell:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One moment of the database, as the overview needs it. `guards`: decisions whose share has jumped, by product."""
+    """One moment of the database, as the overview needs it. `guards`: decisions whose share has jumped, by product.
+
+    `tripped`: products whose breaker makes reviews of blocks.
+    """
 
     products: tuple[ProductRow, ...]
     rollouts: tuple[RolloutRow, ...]
@@ -83,6 +87,7 @@ class Facts:
     traffic: Mapping[str, Sequence[TrafficCell]]
     guards: Mapping[str, tuple[str, ...]]
     judged_at: datetime | None
+    tripped: tuple[str, ...] = ()
 
 
 def read_facts(connection: Connection, now: datetime) -> Facts:
@@ -97,7 +102,13 @@ def read_facts(connection: Connection, now: datetime) -> Facts:
             hours.setdefault(hour.product, []).append(hour)
     lease = connection.execute(QUERIES["lease"]).fetchone()
     return Facts(
-        tuple(found), tuple(running), hours, _traffic(connection, values), _guards(connection), lease and lease[0]
+        tuple(found),
+        tuple(running),
+        hours,
+        _traffic(connection, values),
+        _guards(connection),
+        lease and lease[0],
+        tuple(breaker.product for breaker in breaker_store.breakers(connection) if breaker.tripped_at),
     )
 
 

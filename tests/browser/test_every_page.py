@@ -15,6 +15,7 @@ PAGES = [
     "/console/decisions",
     "/console/models",
     "/console/health",
+    "/console/health/fraud_score/breaker",
     "/console/audit",
 ]
 

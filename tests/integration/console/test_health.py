@@ -7,7 +7,9 @@ from typing import Any
 
 from console.health.page import ALARMS
 from monitoring import profile_store
+from monitoring.breaker.store import breakers
 from monitoring.profile import FieldBaseline, FieldCounts
+from registry.audit import history
 from registry.model_version import Status
 from runtime.auth import Role
 from runtime.postgres import Connection
@@ -15,7 +17,7 @@ from tests.support.counting import counted
 from tests.support.rollouts import add_version
 
 # Stated in docs/console.md.
-MAX_STATEMENTS = 8
+MAX_STATEMENTS = 10
 
 
 def text(answered: Any) -> str:
@@ -64,6 +66,25 @@ def test_a_jump_of_the_block_share_is_said(desk: Any, connection: Connection) ->
         " VALUES ('cards', now(), '{}', '{}', '{\"block\": true}', true)"
     )
     assert "Production blocks far more" in text(desk.get("/console/health"))
+
+
+def test_the_breaker_is_set_with_a_reason_and_audited_by_name(desk: Any, connection: Connection) -> None:
+    add_version(connection, "cards", "1", Status.PRODUCTION)
+    assert "The breaker is off." in text(desk.get("/console/health/cards"))
+    fields = {"enabled": "on", "max_block_percent": "7.5", "reason": "a new campaign"}
+    path = "/console/health/cards/breaker"
+    assert desk.post(path, {**fields, "reason": " "}).status == 422
+    assert desk.post(path, {**fields, "max_block_percent": "many"}).status == 422
+    assert desk.post(path, fields, Role.auditor).status == 403
+    assert desk.get("/console/health/nothing/breaker").status == 404
+    assert "review instead of block" in text(desk.get(path))
+    assert breakers(connection) == ()
+    assert desk.post(path, fields).headers["location"] == "/console/health/cards?notice=breaker_set"
+    assert "above 7.50 % blocked" in text(desk.get("/console/health/cards", Role.viewer))
+    row = history(connection, limit=1)[0]
+    assert (row.actor, row.reason) == ("amina", "a new campaign")
+    assert row.action.startswith("breaker.")
+    assert "a new campaign" in text(desk.get("/console/audit?action=breaker."))
 
 
 def test_every_alarm_leads_to_a_section_that_exists() -> None:

@@ -38,6 +38,7 @@ def test_a_healthy_moment_raises_nothing() -> None:
         (replace(QUIET, judged_at=NOW - timedelta(seconds=61)), "SiraControllerDown"),
         (replace(QUIET, products=(replace(SERVED, model_id=None),)), "SiraNoProductionModel"),
         (replace(QUIET, guards={"cards": ("block",)}), "SiraBlockRateJump"),
+        (replace(QUIET, tripped=("cards",)), "SiraBreakerTripped"),
         (replace(QUIET, guards={"cards": ("review",)}), "SiraReviewRateJump"),
         (with_rollout(verdict="hold"), "SiraCanaryOnHold"),
         (with_rollout(judged_at=NOW - timedelta(seconds=61)), "SiraCanaryUnjudged"),
@@ -72,5 +73,5 @@ def test_every_alarm_leads_to_a_section_of_the_operations_page() -> None:
     headings = set(
         re.findall(r"^### (Sira\w+)$", (Path(__file__).parents[4] / "docs/operations.md").read_text(), re.MULTILINE)
     )
-    assert len(named) == 7
+    assert len(named) == 8
     assert named <= headings
