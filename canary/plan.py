@@ -23,11 +23,24 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gate: Gate = "auto"
 
 
+class BacktestGate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a backtest must show before the rollout may start; null asks for nothing.
+
+    Ratios are the canary's figure to the logged one: of blocked events, and of the share of fraud that is blocked.
+    """
+
+    required: bool = True
+    days: Annotated[int, Meta(ge=1, le=366)] = 14
+    max_block_ratio: Annotated[float, Meta(gt=0)] | None = 1.5
+    min_recall_ratio: Annotated[float, Meta(gt=0)] | None = 0.95
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Steps of rising percentage; passing the last one promotes."""
 
     steps: Annotated[tuple[Step, ...], Meta(min_length=1)]
     name: Name = "custom"
+    backtest: BacktestGate | None = None
 
     @staticmethod
     def check(fields: Mapping[str, Any]) -> Iterator[Violation]:

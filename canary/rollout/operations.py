@@ -7,6 +7,7 @@ from canary.errors import CanaryError
 from canary.limits import DEFAULT_LIMITS, Limits
 from canary.plan import DEFAULT_PLAN
 from canary.rollout import store, transitions
+from canary.rollout.backtest_gate import passing_backtest
 from canary.rollout.change import Change
 from canary.rollout.next_action import step_at
 from canary.rollout.request import CanaryToStart
@@ -39,7 +40,7 @@ def start_or_change(
 
     `ignore_alerts` starts a new one with critical_alerts "ignore": where there is no Alertmanager, "hold" never ends.
 
-    Raises ProductNotFound, InputInvalid and CanaryConflict.
+    Raises ProductNotFound, InputInvalid, CanaryConflict and BacktestRequired.
     """
     change = Change(actor, request.reason)
     if not store.product_exists(connection, request.product):
@@ -109,6 +110,7 @@ def _start(
 ) -> StoredRollout:
     canary = _canary_version(connection, request)
     plan = request.chosen_plan or DEFAULT_PLAN
+    backtest_id = passing_backtest(connection, plan.backtest, canary, production) if plan.backtest else None
     new = NewRollout(
         product=request.product,
         canary_model_id=canary.model_id,
@@ -121,7 +123,7 @@ def _start(
     )
     try:
         with connection.transaction():
-            return transitions.start(connection, new, change)
+            return transitions.start(connection, new, change, backtest_id)
     except psycopg.errors.UniqueViolation:
         raise CanaryConflict(f"another canary of {request.product} was started at the same moment") from None
 

@@ -103,3 +103,17 @@ SELECT * FROM sira_canary_verdicts WHERE rollout_id = %(rollout_id)s::uuid ORDER
 -- The phases of a rollout.
 SELECT phase, step, canary_percent, production_model_id::text, started_at, started_by
 FROM sira_canary_phases WHERE rollout_id = %(rollout_id)s::uuid ORDER BY phase;
+
+-- name: backtests_exist
+-- Return whether migration 008 has run.
+SELECT to_regclass('sira_backtests') IS NOT NULL;
+
+-- name: newest_backtest
+-- The newest finished backtest of an artifact against a production version, over enough days and not older than them.
+-- Reads sira_backtests, a table of backtest.
+SELECT backtest_id::text, (report->>'block_ratio')::float8, (report #>> '{quality,0,recall_ratio}')::float8
+FROM sira_backtests
+WHERE status = 'done' AND model_id = %(model_id)s::uuid AND sha256 = %(sha256)s
+  AND production_model_id = %(production_model_id)s::uuid AND (request->>'days')::int >= %(days)s
+  AND ended_at > clock_timestamp() - make_interval(days => %(days)s)
+ORDER BY ended_at DESC LIMIT 1;

@@ -3,6 +3,8 @@
 The caller has locked the row of the rollout that it passes.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from canary.judge.verdict import Verdict
@@ -16,11 +18,11 @@ from registry.store import change_status, get_version
 from runtime.postgres import Connection
 
 
-def start(connection: Connection, new: NewRollout, change: Change) -> StoredRollout:
-    """Insert a rollout and make its version the canary."""
+def start(connection: Connection, new: NewRollout, change: Change, backtest_id: str | None = None) -> StoredRollout:
+    """Insert a rollout and make its version the canary. `backtest_id`: the backtest that its plan required."""
     rollout = store.insert_rollout(connection, new, actor=change.actor)
     _set_model_status(connection, rollout, ModelStatus.CANARY, Change(change.actor, "its rollout starts"))
-    _audit(connection, "canary.started", None, rollout, change)
+    _audit(connection, "canary.started", None, rollout, change, {"backtest_id": backtest_id} if backtest_id else {})
     return rollout
 
 
@@ -118,7 +120,12 @@ def _set_model_status(connection: Connection, rollout: StoredRollout, status: Mo
 
 
 def _audit(
-    connection: Connection, action: str, before: StoredRollout | None, after: StoredRollout, change: Change
+    connection: Connection,
+    action: str,
+    before: StoredRollout | None,
+    after: StoredRollout,
+    change: Change,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     audit.append(
         connection,
@@ -126,7 +133,7 @@ def _audit(
         action=action,
         subject=after.rollout_id,
         before=_audited(before) if before else None,
-        after=_audited(after),
+        after={**_audited(after), **more},
         reason=change.reason,
     )
 

@@ -63,7 +63,7 @@ ACCESS = {
     ),
     "canary/rollout": Access(
         writes={"sira_canary_config", "sira_canary_phases", "sira_canary_rollback_log", "sira_canary_evidence"},
-        reads={"siramodel_registry", "sira_canary_verdicts", "sira_production_errors"},
+        reads={"siramodel_registry", "sira_backtests", "sira_canary_verdicts", "sira_production_errors"},
         calls={"sira_histogram_sum"},
     ),
     "console/audit": Access(reads={"sira_audit_log"}),
