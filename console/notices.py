@@ -12,5 +12,6 @@ NOTICES = {
     "rollout_stopped": "Stopped. Production answers everything.",
     "version_changed": "The status has changed. Every worker follows within about a second.",
     "breaker_set": "The breaker is set. Every worker follows within about a second.",
+    "backtest_started": "The backtest waits for a process of the controller. This page shows how far it is.",
     "link_used": "This sign-in link has been used or has expired. Each link works once; `make run` prints new ones.",
 }

@@ -30,6 +30,7 @@ SECTIONS = (
     ("rollouts", "Rollouts", path_to("rollouts")),
     ("decisions", "Decisions", path_to("decisions")),
     ("models", "Models", path_to("models")),
+    ("backtests", "Backtests", path_to("backtests")),
     ("health", "Health", path_to("health")),
     ("audit", "Audit", path_to("audit")),
 )

@@ -1,6 +1,7 @@
 """All pages of the console."""
 
 from console.audit import page as audit
+from console.backtests import page as backtests
 from console.decisions import page as decisions
 from console.health import page as health
 from console.models import page as models
@@ -14,6 +15,7 @@ ROUTES = (
     *rollouts.ROUTES,
     *decisions.ROUTES,
     *models.ROUTES,
+    *backtests.ROUTES,
     *health.ROUTES,
     *audit.ROUTES,
 )

@@ -20,7 +20,17 @@ _LEAST_SHARE = 1e-4
 
 
 def render_backtest(report: BacktestReport) -> str:
-    page = _environment().get_template("backtest.html.j2")
+    """Return one page that opens offline."""
+    return _render("backtest.html.j2", report)
+
+
+def render_figures(report: BacktestReport) -> str:
+    """Return the body of that page, for a page with a style of its own."""
+    return _render("report.html.j2", report)
+
+
+def _render(template: str, report: BacktestReport) -> str:
+    page = _environment().get_template(template)
     counts = {(one.before, one.after): one for one in report.decisions}
     return page.render(
         report=report,

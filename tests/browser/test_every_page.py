@@ -14,6 +14,8 @@ PAGES = [
     "/console/rollouts/start",
     "/console/decisions",
     "/console/models",
+    "/console/backtests",
+    "/console/backtests/start",
     "/console/health",
     "/console/health/fraud_score/breaker",
     "/console/audit",
