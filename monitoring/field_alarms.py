@@ -22,6 +22,8 @@ NORMAL_TIMES = 2.0
 MAX_FALSE_ALARM = 1e-9
 # Events of an hour from which drift is judged: below, chance alone moves the distances.
 MIN_EVENTS = 500
+# Values of the baseline from which drift is judged: deciles of fewer are not the field's own.
+MIN_BASELINE_VALUES = 100
 MAX_PSI, MAX_JS_DISTANCE = 0.25, 0.1
 # Added to each bin, so that an empty one does not make the index infinite.
 _HALF_EVENT = 0.5
@@ -53,7 +55,7 @@ def field_state(name: str, counts: FieldCounts, baseline: FieldBaseline) -> Fiel
     if exceeds(counts.unseen, counts.events, usual.unseen, usual.events):
         alarms.append("unseen")
     distances = None
-    if sum(counts.bins.values()) >= MIN_EVENTS:
+    if sum(counts.bins.values()) >= MIN_EVENTS and sum(usual.bins.values()) >= MIN_BASELINE_VALUES:
         distances = (corrected_psi(counts.bins, usual.bins), js_distance(counts.bins, usual.bins))
         if distances[0] > MAX_PSI and distances[1] > MAX_JS_DISTANCE:
             alarms.append("drift")

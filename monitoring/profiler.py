@@ -5,8 +5,8 @@ position, without an index. At high rates only the last MAX_BLOCKS of a look are
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +29,7 @@ MAX_BLOCKS = 1_000
 # Events of the first full day that make a baseline, at most and at least.
 BASELINE_EVENTS, MIN_BASELINE_EVENTS = 5_000, 1_000
 HOUR = timedelta(hours=1)
+NEWEST = timedelta(minutes=5)
 
 
 class Profiler:
@@ -39,6 +40,8 @@ class Profiler:
         self._folder = folder
         self._baselines: dict[str, Baseline] = {}
         self._shown: set[tuple[str, str, str]] = set()
+        # What this controller counted in the last minutes, by version: a fault late in an hour must not be diluted.
+        self._newest: dict[str, deque[tuple[datetime, Mapping[str, FieldCounts]]]] = defaultdict(deque)
 
     def look(self, connection: Connection) -> int:
         """Count the events since the last look and publish the alarms; return how many events were counted."""
@@ -102,14 +105,32 @@ class Profiler:
             groups[event.product, event.model_id, event.hour].append(event.payload)
         for (product, model_id, hour), payloads in groups.items():
             if (baseline := self._baseline(connection, model_id)) is not None:
-                store.add_counts(connection, product, model_id, hour, count_fields(baseline.fields, payloads))
+                counts = count_fields(baseline.fields, payloads)
+                store.add_counts(connection, product, model_id, hour, counts)
+                self._newest[model_id].append((now, counts))
         reached = max((event.position for event in events), key=lambda at: (at.block, at.place), default=start)
         store.store_position(connection, reached)
         return len(events)
 
     def _states(self, connection: Connection, version: ModelVersion, now: datetime) -> Sequence[FieldState]:
         baseline = self._baseline(connection, version.model_id)
-        return () if baseline is None else field_states(connection, version, baseline, now)
+        if baseline is None:
+            return ()
+        newest = self._newest_counts(version.model_id, now)
+        states = list(field_states(connection, version, baseline, now))
+        states += [field_state(name, counts, baseline.fields[name]) for name, counts in newest.items()]
+        return states
+
+    def _newest_counts(self, model_id: str, now: datetime) -> dict[str, FieldCounts]:
+        """Return the counts of the last NEWEST minutes."""
+        looks = self._newest[model_id]
+        while looks and now - looks[0][0] > NEWEST:
+            looks.popleft()
+        total: dict[str, FieldCounts] = {}
+        for _, counts in looks:
+            for name, added in counts.items():
+                total[name] = total.get(name, FieldCounts()) + added
+        return total
 
     def _publish(self, states: dict[str, Sequence[FieldState]]) -> None:
         firing = {

@@ -146,6 +146,24 @@ def test_a_healthy_field_is_silent_and_changed_ones_are_flagged(
     assert published == 1.0
 
 
+def test_a_fault_late_in_an_hour_is_not_diluted(
+    version: Callable[..., ModelVersion], log: Callable[..., None], look: Callable[[], int], connection: Connection
+) -> None:
+    serving = version(events(1_000))
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    baseline = events(20_000)
+    log(serving, baseline[:10_000])
+    look()
+    counts = profile_store.profile(connection, PRODUCT, serving.model_id, hour)[hour]
+    for _ in range(10):
+        profile_store.add_counts(connection, PRODUCT, serving.model_id, hour, counts)
+    log(serving, events(1_500, scale=100.0))
+    fresh = Profiler(open_store("file:///nowhere"), None)  # type: ignore[arg-type]
+    fresh.look(connection)
+    assert alarms(connection, serving)["amount"] == ()
+    assert metrics.field_alarm.labels(PRODUCT, "amount", "drift")._value.get() == 1.0
+
+
 def test_amounts_in_cents_are_flagged_as_drift(
     version: Callable[..., ModelVersion], log: Callable[..., None], look: Callable[[], int], connection: Connection
 ) -> None:

@@ -79,6 +79,13 @@ def test_drift_needs_a_minimum_of_events_and_a_large_change() -> None:
     assert alarms(amounts(200_000, scale=1.1)) == ()
 
 
+@pytest.mark.parametrize("rows", [16, 30, 50])
+def test_a_small_baseline_raises_no_drift(rows: int) -> None:
+    few = FieldBaseline.of(AMOUNT, amounts(rows))
+    found = [field_state("amount", count_field("amount", few, amounts(3_000)), few).alarms for _ in range(50)]
+    assert "drift" not in {alarm for one in found for alarm in one}
+
+
 def test_healthy_hours_are_silent_at_every_size() -> None:
     assert [alarms(amounts(n)) for n in (1, 30, 500, 2_000, 50_000)] == [()] * 5
 
