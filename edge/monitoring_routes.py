@@ -10,7 +10,7 @@ from edge.routes import Access, Call, Reply, Route
 from monitoring import profile_store
 from monitoring.field_alarms import FieldState
 from monitoring.profiler import field_states
-from monitoring.store import guard_exists
+from monitoring.store import guard_exists, guard_of
 from registry.model_version import Status
 from registry.store import list_versions
 
@@ -53,7 +53,7 @@ def show(call: Call) -> Reply:
             baseline = profile_store.baseline(connection, version.model_id)
         if baseline is not None:
             fields = list(field_states(connection, version, baseline, datetime.now(UTC)))
-        guard = profile_store.guard_of(connection, product) if guard_exists(connection) else None
+        guard = guard_of(connection, product) if guard_exists(connection) else None
     return Reply(
         ProductMonitoring(
             product,

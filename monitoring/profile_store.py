@@ -31,7 +31,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """A row of a day's partition: its block and its place in the block. Rows are only ever added behind it."""
+    """A row's ctid (its block, and its place there) in a day's partition; new rows always have a larger one."""
 
     day: date
     block: int
@@ -152,12 +152,6 @@ def add_counts(
 def drop_profiles(connection: Connection) -> int:
     """Delete counts older than 90 days; return how many rows."""
     return connection.execute(QUERIES["drop_profiles"]).rowcount if profiles_exist(connection) else 0
-
-
-def guard_of(connection: Connection, product: str) -> tuple[bool, bool, bool] | None:
-    """Return whether the guard has enough history, and whether the block and the review share have jumped."""
-    row = connection.execute(QUERIES["guard_of"], {"product": product}).fetchone()
-    return None if row is None else (bool(row[0]), bool(row[1]), bool(row[2]))
 
 
 def _one(connection: Connection, query: str, values: Mapping[str, Any] | None = None) -> tuple[Any, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -28,6 +28,14 @@ class GuardRow:
     wealth: Mapping[str, Sequence[float]]
     firing: Mapping[str, bool]
     ready: bool
+
+
+class GuardState(NamedTuple):
+    """What a product's guard says; `ready`: it has enough history of the present hour."""
+
+    ready: bool
+    block_share_jumped: bool
+    review_share_jumped: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,11 @@ def lock_guard(connection: Connection) -> tuple[bool, datetime]:
 def guard_rows(connection: Connection) -> dict[str, GuardRow]:
     with connection.cursor(row_factory=dict_row) as cursor:
         return {row["product"]: GuardRow(**row) for row in cursor.execute(QUERIES["guard_rows"])}
+
+
+def guard_of(connection: Connection, product: str) -> GuardState | None:
+    row = connection.execute(QUERIES["guard_of"], {"product": product}).fetchone()
+    return None if row is None else GuardState(*map(bool, row))
 
 
 def recent_totals(connection: Connection, now: datetime) -> dict[str, dict[str, DecisionCounts]]:

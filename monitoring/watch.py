@@ -17,8 +17,9 @@ from runtime.postgres import Connection
 
 log = logging.getLogger("sira.monitoring.watch")
 
-# The places of the two decisions in DecisionCounts.
-DECISIONS = {"review": 1, "block": 2}
+# Places in DecisionCounts: of all requests, and of the decisions that are guarded.
+_ALL = 0
+_PLACES = {"review": 1, "block": 2}
 _HOURS_AROUND = (-1, 0, 1)
 # A look this soon after the last is left out: another controller has just counted.
 _MIN_SECONDS = 0.5 * BUCKET_SECONDS
@@ -34,7 +35,7 @@ class Watch:
         self._references: dict[str, dict[str, NormalShare]] = {}
 
     def look(self, connection: Connection) -> int:
-        """Count, test and publish; return how many products' guards have begun or ceased to fire.
+        """Count, test and publish; return how many guards (one per product and decision) began or ceased to fire.
 
         Any number of controllers may look: one counts, and all publish what is stored.
         """
@@ -51,7 +52,7 @@ class Watch:
                     if row is None:
                         continue
                     store.store_guard(connection, row, counted)
-                    changed += _has_changed(rows.get(product), row)
+                    changed += _log_changes(rows.get(product), row)
                     rows[product] = row
                 firing = {product: row.firing.get("block", False) for product, row in rows.items()}
                 breakers.follow_guard(connection, firing, now)
@@ -70,19 +71,23 @@ class Watch:
     def _next(
         self, product: str, totals: Mapping[str, DecisionCounts], before: GuardRow | None, now: datetime
     ) -> tuple[GuardRow | None, DecisionCounts]:
-        """The product's next state, and what was decided since the last; None when that was just now."""
+        """Return the product's next state, and the counts since the last look.
+
+        The state is None if that look was under `_MIN_SECONDS` ago.
+        """
         if before is None:
-            # The first look only remembers where counting begins.
-            wealth = {decision: guard.to_json(guard.quiet()) for decision in DECISIONS}
-            return GuardRow(product, now, totals, wealth, dict.fromkeys(DECISIONS, False), False), (0, 0, 0)
+            # The first look only remembers where counting begins. `wealth` is the logarithm of the evidence that the
+            # share is too high; `quiet` is its value before any event.
+            wealth = {decision: guard.to_json(guard.quiet()) for decision in _PLACES}
+            return GuardRow(product, now, totals, wealth, dict.fromkeys(_PLACES, False), False), (0, 0, 0)
         if (now - before.counted_at).total_seconds() < _MIN_SECONDS:
             return None, (0, 0, 0)
         counted = since(totals, before.totals)
         known = self._references.get(product, {})
         wealth, firing = {}, {}
-        for decision, place in DECISIONS.items():
+        for decision, place in _PLACES.items():
             reference = known.get(decision, NormalShare(np.array(np.nan)))
-            events, requests = np.array([float(counted[place])]), np.array([float(counted[0])])
+            events, requests = np.array([float(counted[place])]), np.array([float(counted[_ALL])])
             last = guard.from_json(before.wealth[decision])
             last = guard.observe(last, events, requests, reference)[-1]
             wealth[decision], firing[decision] = guard.to_json(last), bool(guard.fires(last))
@@ -137,15 +142,15 @@ def references(past: list[PastHour], cells: list[DecisionCell]) -> dict[str, dic
         bursts = _by_hour_and_cell([cell for cell in cells if cell.product == product])
         found[product] = {
             decision: NormalShare(
-                guard.highest_normal_rate(counts[place], counts[0]), guard.dispersion(bursts[place], bursts[0])
+                guard.highest_normal_rate(counts[place], counts[_ALL]), guard.dispersion(bursts[place], bursts[_ALL])
             )
-            for decision, place in DECISIONS.items()
+            for decision, place in _PLACES.items()
         }
     return found
 
 
 def _by_day_and_hour(past: list[PastHour]) -> FloatArray:
-    """DecisionCounts (3, days, hours around)."""
+    """Return counts by (all, review, block), day, and hour before, same, after."""
     counts = np.zeros((3, REFERENCE_DAYS, len(_HOURS_AROUND)))
     for hour in past:
         hours = round(hour.age.total_seconds() / 3600)
@@ -156,7 +161,7 @@ def _by_day_and_hour(past: list[PastHour]) -> FloatArray:
 
 
 def _by_hour_and_cell(cells: list[DecisionCell]) -> FloatArray:
-    """DecisionCounts (3, hours, cells of 30 s) of the last day, the hours that have any."""
+    """Return counts by (all, review, block), hour, and cell of 30 s of the last day: only hours with traffic."""
     hours = sorted({cell.start // 3600 for cell in cells})
     counts = np.zeros((3, max(1, len(hours)), _CELLS_PER_HOUR))
     for cell in cells:
@@ -164,8 +169,9 @@ def _by_hour_and_cell(cells: list[DecisionCell]) -> FloatArray:
     return counts
 
 
-def _has_changed(before: GuardRow | None, after: GuardRow) -> int:
-    changed = [d for d in DECISIONS if bool(before and before.firing.get(d)) != after.firing[d]]
+def _log_changes(before: GuardRow | None, after: GuardRow) -> int:
+    """Log each guard that began or ceased to fire; return how many did."""
+    changed = [d for d in _PLACES if bool(before and before.firing.get(d)) != after.firing[d]]
     for decision in changed:
         event = "decision_share_jumped" if after.firing[decision] else "decision_share_normal_again"
         log.warning(event, extra={"product": after.product, "decision": decision})
@@ -175,5 +181,5 @@ def _has_changed(before: GuardRow | None, after: GuardRow) -> int:
 def _publish(rows: Mapping[str, GuardRow]) -> None:
     for product, row in rows.items():
         metrics.guard_ready.labels(product).set(row.ready)
-        for decision in DECISIONS:
+        for decision in _PLACES:
             metrics.decision_guard.labels(product, decision).set(bool(row.firing.get(decision)))

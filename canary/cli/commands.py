@@ -124,7 +124,7 @@ def start(
 def set_command(product: str, percent: float, reason: str | None, actor: str, as_json: bool) -> None:
     """Change the percentage of the running canary: a new phase, from which its plan continues."""
     with canary_connection() as connection:
-        operations.live(connection, product)
+        operations.lock_live(connection, product)
         request = read(CanaryToStart, {"product": product, "canary_percent": percent, "reason": reason})
         rollout, _ = operations.start_or_change(connection, request, actor=actor)
         _print(connection, product, rollout, as_json)

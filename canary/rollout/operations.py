@@ -21,7 +21,9 @@ from runtime.reading import InputInvalid, Violation
 
 class ProductNotFound(CanaryError):
     def __init__(self, product: str) -> None:
-        super().__init__(f"no version of a product {product!r} is registered; `python -m registry list` shows what is")
+        super().__init__(
+            f"no version of a product {product!r} is registered; `python -m registry list` lists the products that are"
+        )
 
 
 class NoCanary(CanaryError):
@@ -38,7 +40,8 @@ def start_or_change(
 ) -> tuple[StoredRollout, bool]:
     """Return the rollout, and whether it is new. A live rollout continues with the requested percentage as a new phase.
 
-    `ignore_alerts` starts a new one with critical_alerts "ignore": where there is no Alertmanager, "hold" never ends.
+    `ignore_alerts` starts a new one with critical_alerts "ignore": without an Alertmanager, "hold" would hold the
+    rollout forever.
 
     Raises ProductNotFound, InputInvalid, CanaryConflict and BacktestRequired.
     """
@@ -78,29 +81,29 @@ def stop(connection: Connection, product: str, change: Change) -> StoredRollout 
 
 
 def pause(connection: Connection, product: str, change: Change) -> StoredRollout:
-    rollout = live(connection, product)
+    rollout = lock_live(connection, product)
     return rollout if rollout.status == "paused" else transitions.pause(connection, rollout, change)
 
 
 def resume(connection: Connection, product: str, change: Change) -> StoredRollout:
-    rollout = live(connection, product)
+    rollout = lock_live(connection, product)
     return rollout if rollout.status == "running" else transitions.resume(connection, rollout, change)
 
 
 def next_step(connection: Connection, product: str, change: Change) -> StoredRollout:
     """Move to the next step now, or from the last step to production, regardless of bake time and verdict."""
-    rollout = live(connection, product)
+    rollout = lock_live(connection, product)
     following = rollout.step + 1
     if following < len(rollout.plan.steps):
         return transitions.go_to_step(connection, rollout, following, change)
     return transitions.finish(connection, rollout, change)
 
 
-def live(connection: Connection, product: str) -> StoredRollout:
+def lock_live(connection: Connection, product: str) -> StoredRollout:
     """Return the live rollout with its row locked. Raises NoCanary and ProductNotFound."""
     rollout = store.lock_live_rollout(connection, product)
     if rollout is None:
-        find(connection, product)
+        find(connection, product)  # raises ProductNotFound
         raise NoCanary(product)
     return rollout
 
@@ -130,7 +133,7 @@ def _start(
 
 def _canary_version(connection: Connection, request: CanaryToStart) -> ModelVersion:
     if request.canary_model_id is None:
-        raise _wrong_model("is missing, and no canary runs whose percentage could change")
+        raise _wrong_model("is missing: it may be left out only while a canary runs")
     try:
         version = get_version(connection, request.canary_model_id)
     except ModelNotFound:

@@ -64,7 +64,7 @@ def act(visit: Visit) -> Screen | Elsewhere:
             traffic = store.requests_per_second(connection, seen.product, visit.now)
             names = store.names(connection, (seen.canary_model_id, seen.production_model_id))
             return _confirmation(visit, seen, traffic, names, invalid.violations[0].detail)
-        rollout = operations.live(connection, seen.product)
+        rollout = operations.lock_live(connection, seen.product)
         if rollout.rollout_id != seen.rollout_id or state_of(rollout) != visit.form.get("seen"):
             raise CanaryConflict("the rollout has changed since you looked: look again, then decide")
         action.perform(connection, rollout, Change(visit.actor, reason))

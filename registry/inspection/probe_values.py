@@ -17,6 +17,8 @@ from registry.signature import ModelInputs
 
 Category = str | int | float
 
+_BRANCH_MEMBER = 6  # the mode of a node of TreeEnsemble, ai.onnx.ml 5
+
 
 @dataclass(frozen=True, slots=True)
 class FieldValues:
@@ -28,14 +30,14 @@ class FieldValues:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A tensor's column that is `place`'s field, times `scale`, plus `shift`."""
+    """A tensor's column that equals field number `place` * `scale` + `shift`."""
 
     place: int
     scale: float = 1.0
     shift: float = 0.0
 
 
-_Columns = list[_Column | None]  # None: not the copy of a field
+_Columns = list[_Column | None]  # None: not derived from one field by scale and shift
 
 
 @dataclass
@@ -110,7 +112,7 @@ def _sorted(categories: set[Category]) -> tuple[Category, ...]:
 
 
 def _constant(trace: _Trace, node: onnx.NodeProto, attributes: _Attributes) -> None:
-    for name in attributes.names():
+    for name in attributes.names():  # a Constant has exactly one
         trace.read[node.output[0]] = np.array(attributes.get(name))
 
 
@@ -210,7 +212,8 @@ def _plain(values: Any) -> list[Any]:
 
 
 def _comparison(trace: _Trace, node: onnx.NodeProto, attributes: _Attributes) -> None:
-    for name, other in (node.input, reversed(node.input)):
+    left, right = node.input
+    for name, other in ((left, right), (right, left)):
         columns, values = trace.columns.get(name), trace.constant(other)
         if columns is None or values is None:
             continue
@@ -223,7 +226,10 @@ def _comparison(trace: _Trace, node: onnx.NodeProto, attributes: _Attributes) ->
 
 
 def _trees(trace: _Trace, node: onnx.NodeProto, attributes: _Attributes) -> None:
-    """Read the operators of ai.onnx.ml 1 to 3, and TreeEnsemble of ai.onnx.ml 5."""
+    """Read the operators of ai.onnx.ml 1 to 3, and TreeEnsemble of ai.onnx.ml 5.
+
+    Modes are text with leaves among them in ai.onnx.ml 1 to 3, and numbers of nodes without leaves in 5.
+    """
     columns = trace.columns.get(node.input[0])
     if columns is None:
         return
@@ -243,10 +249,9 @@ def _trees(trace: _Trace, node: onnx.NodeProto, attributes: _Attributes) -> None
 
 def _members(trace: _Trace, columns: _Columns, places: Sequence[int], modes: Sequence[int], members: Any) -> None:
     """Read the sets of BRANCH_MEMBER nodes, one after the other, each ended by a NaN."""
-    is_member = 6
     sets = iter(np.split(members, np.flatnonzero(np.isnan(members)) + 1))
     for place, mode in zip(places, modes, strict=True):
-        if mode == is_member and 0 <= place < len(columns):
+        if mode == _BRANCH_MEMBER and 0 <= place < len(columns):
             for value in next(sets, np.empty(0)).tolist():
                 trace.add_threshold(columns[place], value)
 

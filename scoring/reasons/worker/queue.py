@@ -26,7 +26,7 @@ from scoring.reasons.worker.waiting import WaitingPrediction, WaitingPredictions
 log = logging.getLogger("sira.scoring.reasons.queue")
 
 MAX_WAITING = 10_000
-# Fields that are stored of a prediction; the API recomputes all of them.
+# The most fields stored per prediction; the API recomputes the full list.
 MAX_STORED = 5
 # Long enough to explain and ship many together.
 PAUSE_SECONDS = 0.5
@@ -34,9 +34,9 @@ PAUSE_SECONDS = 0.5
 REST = 9.0
 # Events that are explained in one piece: a few milliseconds, during which the interpreter switches between threads.
 MAX_TOGETHER = 128
-# Answers need the spool more than reasons do.
+# Above this share of the spool, reasons are dropped to leave room for answers.
 MAX_SPOOL_SHARE = 0.5
-# For what is being explained when the time to stop is over.
+# Seconds beyond the timeout of `stop`, to finish the group in progress.
 JOIN_SECONDS = 1.0
 
 
@@ -89,7 +89,7 @@ class ReasonsQueue:
         self._stopping.wait(REST * (time.thread_time() - started))
 
     def _take_turn(self, product: str) -> None:
-        """Explain a product's oldest predictions together, or one that is explained by sampling."""
+        """Explain a product's oldest predictions together, or a single one, if its model is explained by sampling."""
         first = self._waiting.oldest(product)
         if first is None:
             return
@@ -112,7 +112,7 @@ class ReasonsQueue:
         if explained is None:
             _drop(group, "not_available")
         elif self._spool.waiting_bytes > MAX_SPOOL_SHARE * self._spool.limit_bytes:
-            _drop(group, "spool_full")
+            _drop(group, "spool_busy")
         else:
             self._store(explained, group)
 
@@ -126,6 +126,7 @@ class ReasonsQueue:
             metrics.reasons_not_additive.labels(product).inc(wrong)
         rows = [_row(explained, impacts, place, item) for place, item in enumerate(group) if good[place]]
         if rows:
+            # Errors are ignored: answers meet the same ones and report them, and reasons can be recomputed.
             self._spool.append("reasons", copy_text(rows), len(rows), time.time(), lambda error: None)
 
 

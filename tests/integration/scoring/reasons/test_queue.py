@@ -180,13 +180,13 @@ def test_without_a_background_predictions_are_dropped_and_the_cause_is_logged_on
 def test_a_spool_that_is_half_full_is_left_to_answers(
     make: Make, model: OnnxModel, trained: Trained, log: Log, tmp_path: Path
 ) -> None:
-    rows, before = log(model.version, 2), dropped("spool_full")
+    rows, before = log(model.version, 2), dropped("spool_busy")
     small = Spool.open(tmp_path / "small", limit_bytes=1_000)
     small.append("predictions", b"x" * 600, 1, 1.0, lambda error: None)
     queue = make(into=small)
     offer(queue, model, rows, trained)
     queue.start()
-    assert wait_until(lambda: dropped("spool_full") == before + 2)
+    assert wait_until(lambda: dropped("spool_busy") == before + 2)
     queue.stop(10)
     small.close()
 
