@@ -12,6 +12,10 @@ from lab.benchmarks.contender import EVENT, Contender, Running, Scored, Wire
 from lab.benchmarks.deployment import BenchDeployment, serving
 from lab.benchmarks.model import PRODUCT, Row, Workload
 from lab.errors import ProcessFailed
+from lab.product import NO_SETTINGS, Settings
+
+# Reasons of reviews and blocks are on by default.
+NO_REASONS = {"REASONS_SHARE": ""}
 
 
 def contenders() -> list[Contender]:
@@ -19,13 +23,21 @@ def contenders() -> list[Contender]:
     return [
         Contender("sira", "**this service**, everything on", wire, _start),
         Contender("sira_canary", "**this service**, canary at 10 %", wire, partial(_start, canary_percent=10)),
+        Contender("sira_no_reasons", "**this service**, without reasons", wire, partial(_start, settings=NO_REASONS)),
         Contender("sira_one_disk", "**this service**, Postgres on its disk", wire, partial(_start, one_disk=True)),
     ]
 
 
 @contextmanager
-def _start(workload: Workload, folder: Path, *, canary_percent: int = 0, one_disk: bool = False) -> Iterator[Running]:
-    with serving(workload, folder, one_disk=one_disk) as deployment:
+def _start(
+    workload: Workload,
+    folder: Path,
+    *,
+    canary_percent: int = 0,
+    one_disk: bool = False,
+    settings: Settings = NO_SETTINGS,
+) -> Iterator[Running]:
+    with serving(workload, folder, one_disk=one_disk, settings=settings) as deployment:
         if not canary_percent:
             yield deployment.running()
             return
