@@ -64,9 +64,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels_required: bool = False
     # Custom metrics
     metrics: tuple[CustomMetric, ...] = ()
-    # The evidence that a step needs to advance, and from which a suspicion holds.
+    # The evidence that a step needs to advance, and the evidence of a fault from which the rollout holds.
     go_evidence: Annotated[float, Meta(ge=1)] = 20.0
-    # "ignore" lets a fix advance while production is what is alerting.
+    # "ignore": alerts do not hold, so that a fix can advance while production alerts.
     critical_alerts: Literal["hold", "ignore"] = "hold"
     # Silence and stale evidence
     expected_requests: Annotated[int, Meta(ge=1)] = 15

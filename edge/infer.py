@@ -22,7 +22,7 @@ from scoring.scorer import Scorer
 
 BODY_LIMIT = MAX_BODY_BYTES
 BATCH_BODY_LIMIT = 1 << 20
-MAX_EVENTS = 1_000
+MAX_EVENTS = 1_000  # copied in sira/client/messages.py, which does not import the service; a test compares them
 
 encode = msgspec.json.Encoder().encode
 JSON_CONTENT = (b"content-type", b"application/json")
@@ -228,7 +228,7 @@ def _answered_before_any_route(call: Call) -> Reply:
     raise AssertionError("InferEndpoint answers these paths")
 
 
-# For /openapi.json alone.
+# Only documents these routes; `InferEndpoint` answers them before routing.
 ROUTES = (
     Route(
         "POST",

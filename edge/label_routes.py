@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from canary.labels.parsing import LabelsToAdd, dated
+from canary.labels.parsing import LabelsToAdd, parse_times
 from canary.labels.store import insert_labels
 from edge.routes import Access, Call, Reply, Route
 
@@ -19,7 +19,7 @@ class LabelsAdded(msgspec.Struct):
 
 
 def add(call: Call) -> Reply:
-    labels = dated(call.body, datetime.now(UTC))
+    labels = parse_times(call.body, datetime.now(UTC))
     with call.resources.connect() as connection:
         new = insert_labels(connection, labels, actor=call.actor)
     return Reply(LabelsAdded(len(labels), new))

@@ -44,6 +44,6 @@ class ModelSession:
         return self.score_inputs(self.feed.inputs(rows), len(rows))
 
     def score_inputs(self, inputs: dict[str, Any], rows: int) -> ScoreArray:
-        """Return what `score` does for ONNX inputs that the feed made of this many rows."""
+        """Return what `score` returns, for inputs that the feed has already made from `rows` rows."""
         outputs = self._session.run(self._output, inputs)
         return self.feed.scores(outputs[0], rows)

@@ -63,7 +63,11 @@ canary_last_verdict = Gauge(
     ["product"],
     multiprocess_mode="livemax",
 )
-canary_rollbacks = Counter("sira_canary_rollbacks_total", "Rollouts rolled back.", ["product", "reason"])
+canary_rollbacks = Counter(
+    "sira_canary_rollbacks_total",
+    "Rollbacks, once per rule that asked for one; `reason` is the rule.",
+    ["product", "reason"],
+)
 score_psi = Gauge(
     "sira_score_psi",
     "Population stability index of the scores relative to production's.",

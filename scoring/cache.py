@@ -15,7 +15,10 @@ def cache_key(model: bytes, row: Row) -> bytes:
 
 
 class ScoreCache:
-    """At most `max_items` scores of all models of the process. Not thread-safe: one per event loop."""
+    """At most `max_items` scores of all models of the process. Not thread-safe: one per event loop.
+
+    Its hits are counted by scoring/telemetry.py.
+    """
 
     def __init__(self, max_items: int) -> None:
         self._max_items = max_items

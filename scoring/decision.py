@@ -7,7 +7,7 @@ import numpy as np
 from registry.model_version import Thresholds
 
 Decision = Literal["allow", "review", "block"]
-# In the order of their severity: what `decide_all` returns are places in it.
+# In the order of their severity; `decide_all` returns indices into it.
 DECISIONS: tuple[Decision, ...] = get_args(Decision)
 
 
@@ -27,6 +27,7 @@ def after_breaker(decision: Decision) -> Decision:
 
 def decide_all(scores: Any, thresholds: Thresholds) -> np.ndarray[Any, np.dtype[np.int8]]:
     """Return what `decide` returns for each of an array of scores, as places in DECISIONS."""
+    # backtest/tally/layout.py relies on both comparisons: a score at a threshold is on its upper side.
     decided: np.ndarray[Any, np.dtype[np.int8]] = (scores >= thresholds.review).astype(np.int8)
     decided[scores >= thresholds.block] = 2
     return decided

@@ -40,5 +40,8 @@ def edges_of(thresholds: Thresholds) -> tuple[float, ...]:
 
 
 def score_bins(scores: Any, edges: Any) -> Any:
-    """Return the bin of each score: the last edge that is not above it."""
+    """Return the bin of each score: the last edge that is not above it.
+
+    A score at a threshold is in the bin above it, as in both functions of scoring/decision.py.
+    """
     return np.searchsorted(np.asarray(edges), scores, side="right") - 1

@@ -10,7 +10,10 @@ def make_partitions(connection: Connection, *, days_ahead: int) -> int:
 
 
 def drop_partitions(connection: Connection, *, retention_days: int) -> int:
-    """Drop whole days of the log older than the retention (at least 31 days); return the number of partitions."""
+    """Drop whole days of the log older than RETENTION_DAYS; return the number of partitions.
+
+    The setting is at least 31: sira_drop_partitions refuses to touch the last 30 days and today.
+    """
     return _count(connection, "drop_partitions", {"retention_days": retention_days})
 
 

@@ -34,7 +34,7 @@ def check_decisions(state: JudgeState, limits: Limits, labels: LabelCounts | Non
 
 
 def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
-    """Roll back when one model blocks more than twice as much as the other on the same events."""
+    """Roll back when one model blocks more than `block_ratio` times as much as the other on the same events."""
     both, canary_only, production_only, neither = (int(n) for n in state.paired)
     total = both + canary_only + production_only + neither
     # Each direction has half of alpha.

@@ -52,9 +52,9 @@ LabelsToAdd = Annotated[list[LabelToAdd], Meta(min_length=1, max_length=MAX_LABE
 COLUMNS = tuple(field.name for field in msgspec.structs.fields(LabelToAdd))
 
 
-def dated(labels: Sequence[LabelToAdd], now: datetime) -> list[Label]:
-    """Return labels of a body with their times. Raises InputInvalid for those from the future."""
-    made = [_dated(label) for label in labels]
+def parse_times(labels: Sequence[LabelToAdd], now: datetime) -> list[Label]:
+    """Parse the times of a body's labels. Raises InputInvalid for those from the future."""
+    made = [_with_time(label) for label in labels]
     future = [Violation(f"/{i}/labelled_at", "is in the future") for i, label in enumerate(made) if _future(label, now)]
     if future:
         raise InputInvalid(future)
@@ -70,7 +70,7 @@ def parse_csv(file: TextIO, now: datetime) -> list[Label]:
     violations: list[Violation] = []
     for row in reader:
         try:
-            label = _dated(read(LabelToAdd, {name: row[name] for name in COLUMNS}))
+            label = _with_time(read(LabelToAdd, {name: row[name] for name in COLUMNS}))
             faults = [Violation("/labelled_at", "is in the future")] if _future(label, now) else []
             labels.append(label)
         except InputInvalid as invalid:
@@ -83,12 +83,12 @@ def parse_csv(file: TextIO, now: datetime) -> list[Label]:
     return labels
 
 
-def unknown_products(products: Iterable[str]) -> InputInvalid:
+def products_unknown_error(products: Iterable[str]) -> InputInvalid:
     """Return the error for labels of products that have no registered version."""
     return InputInvalid(Violation("", f"no version of product {product!r} is registered") for product in products)
 
 
-def _dated(label: LabelToAdd) -> Label:
+def _with_time(label: LabelToAdd) -> Label:
     at = _parsed(label.labelled_at)
     assert at is not None  # LabelToAdd.check
     return Label(label.product, label.event_id, label.label, label.source, at)

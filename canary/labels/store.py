@@ -7,7 +7,7 @@ from pathlib import Path
 
 from psycopg.rows import class_row
 
-from canary.labels.parsing import Label, unknown_products
+from canary.labels.parsing import Label, products_unknown_error
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -40,7 +40,7 @@ def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str
     products = sorted({label.product for label in labels})
     known = {row[0] for row in connection.execute(QUERIES["known_products"], {"products": products})}
     if unknown := [product for product in products if product not in known]:
-        raise unknown_products(unknown)
+        raise products_unknown_error(unknown)
     values = {
         "products": [label.product for label in labels],
         "event_ids": [label.event_id for label in labels],

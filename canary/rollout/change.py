@@ -1,4 +1,4 @@
-"""The actor and the reason of a change to a rollout."""
+"""A change to a rollout, as transitions record it."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ CONTROLLER = "controller"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The actor and the reason of a change, for the audit log."""
+    """The actor and the reason, for the audit log."""
 
     actor: str
     reason: str | None = None

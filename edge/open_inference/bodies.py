@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from edge.infer import BATCH_BODY_LIMIT
-from edge.open_inference.tensors import InferenceOutput, InferenceRequest
+from edge.open_inference.tensors import MAX_ROWS, InferenceOutput, InferenceRequest
 from edge.routes import Access, Call, Reply, Route
 
 
@@ -119,7 +119,7 @@ ROUTES = (
                 "POST",
                 f"{path}/infer",
                 Access.SERVICE,
-                "Score up to 1,000 rows",
+                f"Score up to {MAX_ROWS:,} rows",
                 InferenceResponse,
                 takes=InferenceRequest,
                 refuses=(404, 429, 500),

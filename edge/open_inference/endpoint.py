@@ -78,7 +78,7 @@ class OpenInference:
                 return
             answer = self._describe(matched, path, method, header(scope["headers"], b"authorization"))
         except Exception as error:
-            self._infer.counters.response(_counted(route, error), await _send_error(send, error))
+            self._infer.counters.response(_route_label(route, error), await _send_error(send, error))
             return
         status, body = answer
         self._infer.counters.response(route, status)
@@ -113,13 +113,13 @@ class OpenInference:
 
         async def score(body: bytes) -> Scored:
             model = self._model(product, version)
-            request, events, generated = _read(body, length, product, model)
+            request, events, ids_generated = _read(body, length, product, model)
             answers = []
             for outcome in await self._infer.outcomes(events):
                 if isinstance(outcome, Exception):
                     raise outcome
                 answers.append(outcome)
-            return _write(request, product, model, events, answers, generated=generated)
+            return _write(request, product, model, events, answers, ids_generated=ids_generated)
 
         await self._infer.answer(
             score, BATCH_BODY_LIMIT, "/v2/models/{product}/infer", scope, receive, send, refuse=_send_error
@@ -161,7 +161,7 @@ def _read(
     fields = [field.name for field in model.version.signature.inputs.fields]
     if unknown := sorted({output.name for output in request.outputs} - OUTPUTS.keys()):
         raise TensorsInvalid([f"no output {', '.join(unknown)}: the outputs are {', '.join(OUTPUTS)}"])
-    events, generated = read_events(
+    events, ids_generated = read_events(
         tensors, request.parameters, product=product, fields=fields, new_event_id=lambda: str(uuid.uuid4())
     )
     faults: list[Violation] = []
@@ -172,7 +172,7 @@ def _read(
             faults += [Violation(f"row {row}{violation.pointer}", violation.detail) for violation in invalid.violations]
     if faults:
         raise InputInvalid(faults)
-    return request, events, generated
+    return request, events, ids_generated
 
 
 def _write(
@@ -182,7 +182,7 @@ def _write(
     events: list[dict[str, Any]],
     answers: list[Answer],
     *,
-    generated: bool,
+    ids_generated: bool,
 ) -> Scored:
     ids = ResponseParameters(event_id_generated=True, event_id=[event["event_id"] for event in events])
     outputs = [
@@ -190,13 +190,11 @@ def _write(
         for name, datatype in OUTPUTS.items()
     ]
     described, tail = write_outputs(outputs, request)
-    head = InferenceResponse(product, model.version.version, described, request.id, ids if generated else None)
-    body, length = _encode(head), None
-    if tail:
-        body, length = body + tail, len(body)
-    if length is None:
+    head = InferenceResponse(product, model.version.version, described, request.id, ids if ids_generated else None)
+    body = _encode(head)
+    if not tail:
         return Scored(body)
-    return Scored(body, ((b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % length)))
+    return Scored(body + tail, ((b"content-type", b"application/octet-stream"), (HEADER_LENGTH, b"%d" % len(body))))
 
 
 def _check_method(method: str, allowed: str) -> None:
@@ -204,7 +202,7 @@ def _check_method(method: str, allowed: str) -> None:
         raise MethodNotAllowed([allowed])
 
 
-def _counted(route: str, error: Exception) -> str:
+def _route_label(route: str, error: Exception) -> str:
     """Return the route for the request counter: callers invent paths, which must not become series."""
     return PREFIX if isinstance(error, NoSuchPath) else route
 

@@ -9,7 +9,7 @@ import numpy as np
 from scoring.reasons.graph.ensembles import EQ, GT, GTE, LEQ, LT, MEMBER, NEQ, Ensemble, Flags, Floats, Ints
 from scoring.reasons.graph.margin import WeightedEnsemble
 
-# Deeper trees are not followed: a pattern of fields would not fit 64 bits.
+# Deeper trees are not followed: in a leaf's pattern, one of 64 bits stands for a field on its path.
 _MAX_DEPTH = 60
 
 
@@ -21,8 +21,8 @@ class ForestTooDeep(Exception):
 class Conditions:
     """What leaf `leaf[i]` asks of column `column[i]`: lower <= x < upper, and a missing value only where `missing`.
 
-    Sorted by leaf, then column, each pair once. An infinite bound is none. Values in [lower, upper) of an exclusion,
-    which belongs to condition `excluded[j]`, are not allowed either.
+    Sorted by leaf, then column, each pair once. An infinite bound does not limit. Condition `excluded[j]` also
+    forbids `excluded_lower[j]` <= x < `excluded_upper[j]`.
     """
 
     leaf: Ints
@@ -99,28 +99,29 @@ class _Paths:
 def _paths(part: WeightedEnsemble, place: Mapping[tuple[str, int], int], dtype: Any) -> _Paths:
     e = part.ensemble
     inner = len(e.column)
-    above, taken = np.full(inner, -1, dtype=np.int64), np.zeros(inner, dtype=bool)
-    for children, direction in ((e.when_true, True), (e.when_false, False)):
+    # Branches are booleans: `came` is that from a node's parent, `branch` that from a leaf's parent.
+    above, came = np.full(inner, -1, dtype=np.int64), np.zeros(inner, dtype=bool)
+    for children, is_true in ((e.when_true, True), (e.when_false, False)):
         below = children >= 0
         above[children[below]] = np.flatnonzero(below)
-        taken[children[below]] = direction
-    # A leaf may hang under both branches of a node: then it counts as two.
+        came[children[below]] = is_true
+    # A child below 0 is leaf -1 - child. A leaf may hang under both branches of a node: then it counts as two.
     parent = np.concatenate([np.flatnonzero(e.when_true < 0), np.flatnonzero(e.when_false < 0)])
-    direction_ = np.concatenate([np.ones((e.when_true < 0).sum(), bool), np.zeros((e.when_false < 0).sum(), bool)])
+    branch = np.concatenate([np.ones((e.when_true < 0).sum(), bool), np.zeros((e.when_false < 0).sum(), bool)])
     leaf = np.concatenate([-1 - e.when_true[e.when_true < 0], -1 - e.when_false[e.when_false < 0]])
     order = np.argsort(leaf, kind="stable")
-    parent, direction_, leaf = parent[order], direction_[order], leaf[order]
+    parent, branch, leaf = parent[order], branch[order], leaf[order]
     lone = -1 - e.roots[e.roots < 0]
     steps = []
     tables = _Branches(e, np.array([place[part.tensor, int(c)] for c in e.column], dtype=np.int64), dtype)
-    number, node, went = np.arange(len(leaf)), parent, direction_
+    number, node = np.arange(len(leaf)), parent
     for _ in range(_MAX_DEPTH):
         if not len(node):
             break
-        steps.append(tables.steps(number, node, went))
+        steps.append(tables.steps(number, node, branch))
         up = above[node] >= 0
         number, node = number[up], node[up]
-        went, node = taken[node], above[node]
+        branch, node = came[node], above[node]
     else:
         raise ForestTooDeep(f"a tree of more than {_MAX_DEPTH} levels")
     return _Paths(
@@ -149,29 +150,29 @@ class _Branches:
         after = np.nextafter(given, np.asarray(np.inf, self._compared), dtype=self._compared)
         return np.asarray(after, np.float64)
 
-    def steps(self, leaf: Ints, node: Ints, went: Flags) -> Any:
+    def steps(self, leaf: Ints, node: Ints, branch: Flags) -> Any:
         mode = self._e.mode[node]
         found = np.zeros(len(leaf), _STEP)
         found["leaf"], found["column"] = leaf, self._column[node]
         found["lower"], found["upper"] = -np.inf, np.inf
-        found["missing"] = self._missing_is_true[node] == went
+        found["missing"] = self._missing_is_true[node] == branch
         edge = np.where((mode == LEQ) | (mode == GT), self._after[node], self._value[node])
-        below = np.isin(mode, (LEQ, LT)) & went | np.isin(mode, (GT, GTE)) & ~went
-        above = np.isin(mode, (LEQ, LT)) & ~went | np.isin(mode, (GT, GTE)) & went
+        below = np.isin(mode, (LEQ, LT)) & branch | np.isin(mode, (GT, GTE)) & ~branch
+        above = np.isin(mode, (LEQ, LT)) & ~branch | np.isin(mode, (GT, GTE)) & branch
         found["upper"][below], found["lower"][above] = edge[below], edge[above]
         one = np.isin(mode, (EQ, NEQ))
         found["lower"][one], found["upper"][one] = self._value[node[one]], self._after[node[one]]
-        found["kind"] = (mode == EQ) & ~went | (mode == NEQ) & went
+        found["kind"] = (mode == EQ) & ~branch | (mode == NEQ) & branch
         members = np.flatnonzero(mode == MEMBER)
         if not len(members):
             return found
-        return np.concatenate([np.delete(found, members), *(self._set(found[i], node[i], went[i]) for i in members)])
+        return np.concatenate([np.delete(found, members), *(self._set(found[i], node[i], branch[i]) for i in members)])
 
-    def _set(self, step: Any, node: int, went: bool) -> Any:
-        """A set as exclusions: of its members, or of all that lies between them."""
+    def _set(self, step: Any, node: int, branch: bool) -> Any:
+        """Return a set as exclusions: on the true branch all but its members, on the false branch its members."""
         members = np.unique(self._e.members[int(node)]).astype(np.float64)
         after = self._next(members)
-        if went:
+        if branch:
             lower, upper = np.concatenate([[-np.inf], after]), np.concatenate([members, [np.inf]])
         else:
             lower, upper = members, after
@@ -208,6 +209,7 @@ def _reduced(function: Any, values: Any, starts: Ints) -> Any:
 def met(conditions: Conditions, values: Any) -> Flags:
     """Return whether each of n rows meets each condition: (conditions, n). `values` is (columns, n) float64."""
     x = values[conditions.column]
+    # An infinite upper bound is left out, so that x = inf is allowed.
     bounded = ~np.isposinf(conditions.upper)[:, None]
     found: Flags = (x >= conditions.lower[:, None]) & ~(bounded & (x >= conditions.upper[:, None]))
     if len(conditions.excluded):

@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from canary.labels.parsing import MAX_LABELS, Label, LabelsToAdd, dated, parse_csv
+from canary.labels.parsing import MAX_LABELS, Label, LabelsToAdd, parse_csv, parse_times
 from runtime.reading import MAX_VIOLATIONS, InputInvalid, read
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -19,7 +19,7 @@ READ = Label("fraud_score", "e1", "fraud", "chargeback", datetime(2026, 11, 20, 
 
 def parse_labels(body: object, now: datetime) -> list[Label]:
     """What POST /v1/labels does with its body."""
-    return dated(read(LabelsToAdd, body), now)  # type: ignore[arg-type]
+    return parse_times(read(LabelsToAdd, body), now)  # type: ignore[arg-type]
 
 
 def test_labels_are_read_with_their_time_zone() -> None:
