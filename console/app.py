@@ -105,11 +105,11 @@ class ConsoleApp:
 
 
 def _route(path: str, method: str) -> tuple[PageRoute, Mapping[str, str]]:
-    method = "GET" if method == "HEAD" else method
+    wanted = "GET" if method == "HEAD" else method
     allowed = []
     for pattern, route in _COMPILED:
         if found := pattern.match(path):
-            if route.method == method:
+            if route.method == wanted and (method != "HEAD" or route.repeatable):
                 return route, found.groupdict()
             allowed.append(route.method)
     raise MethodNotAllowed(sorted(allowed)) if allowed else NoSuchPath()

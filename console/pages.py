@@ -77,12 +77,16 @@ class Elsewhere:
 
 @dataclass(frozen=True, slots=True)
 class PageRoute:
-    """One page or one form. A form's fields are in `visit.form`; its origin has been checked."""
+    """One page or one form. A form's fields are in `visit.form`; its origin has been checked.
+
+    `repeatable`: opening it changes nothing, so that a HEAD request may do so too.
+    """
 
     method: str
     path: str
     access: Access
     handle: Callable[[Visit], Screen | Elsewhere]
+    repeatable: bool = True
 
 
 def path_to(*parts: str) -> str:

@@ -105,4 +105,6 @@ def _sample(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Any:
         return {name: _sample(schema["properties"][name], schemas) for name in required}
     if schema.get("type") == "array":
         return [_sample(schema["items"], schemas)] if schema.get("items") else []
+    if schema.get("type") == "string" and schema.get("minLength"):
+        return "..."
     return {"string": "", "integer": 1, "number": 1.0, "boolean": True}.get(schema.get("type", ""))

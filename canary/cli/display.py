@@ -12,6 +12,8 @@ from canary.rollout.next_action import BEFORE_PLAN
 from canary.rollout.store import StoredRollout, StoredVerdict
 from runtime.command import plain_table, utc_text
 
+# What stands in the way comes first: a small terminal shows only the first rows.
+_URGENCY = ("rollback", "hold", "unknown", "pass")
 _STYLES: Mapping[str, str] = {
     "running": "green",
     "promoted": "bold green",
@@ -119,7 +121,7 @@ def _plan_table(rollout: StoredRollout) -> Table:
 
 def measurements_table(verdict: StoredVerdict) -> Table:
     table = plain_table("measurement", "outcome", "value", "limit", "reason")
-    for m in verdict.measurements:
+    for m in sorted(verdict.measurements, key=lambda one: _URGENCY.index(one.outcome)):
         table.add_row(m.name, word(m.outcome), _number(m.value), _number(m.limit), m.reason)
     return table
 

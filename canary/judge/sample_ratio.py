@@ -96,7 +96,10 @@ def check_sample_ratio(watch: SplitWatch, percent: float, limits: Limits) -> Mea
         f"of {window.events.sum():,.0f} requests the canary got {window.events[CANARY]:,.0f}, {expected:,.0f} were set"
     )
     if watch.holds:
-        cause = "a worker that does not follow the split, or a few routing keys with much of the traffic"
+        cause = (
+            "a worker that does not follow the split, a few routing keys with much of the traffic, or a caller that repeats"
+            " events of before the rollout"
+        )
         reason = f"sample ratio mismatch: {counts}: look for {cause}"
         return Measurement("sample_ratio", "hold", reason, ratio, limit, "ratio", evidence, needed)
     return Measurement("sample_ratio", "pass", f"split: {counts}", ratio, limit, "ratio", evidence, needed)

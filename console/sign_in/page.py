@@ -76,7 +76,7 @@ def _form(following: str, *, fault: str | None = None, cookie_lost: bool = False
 ROUTES = (
     PageRoute("GET", PATH, Access.ANYONE, show),
     PageRoute("POST", PATH, Access.ANYONE, sign_in),
-    PageRoute("GET", f"{PATH}/{{code}}", Access.ANYONE, follow_link),
+    PageRoute("GET", f"{PATH}/{{code}}", Access.ANYONE, follow_link, repeatable=False),
     PageRoute("POST", path_to("sign-out"), Access.ANYONE, sign_out),
     PageRoute("POST", path_to("theme"), Access.ANYONE, choose_theme),
 )

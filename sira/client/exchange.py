@@ -14,6 +14,8 @@ from sira.client.errors import ServiceUnreachable, error_of
 from sira.client.messages import read_problem
 
 # Overload, or no answer from behind a proxy. A 500 is not repeated: the same event would fail again.
+# Mistakes of the caller, such as a URL without a scheme: no attempt reaches a server.
+_NEVER_SENT = (httpx.UnsupportedProtocol, httpx.LocalProtocolError)
 REPEATED_STATUSES = frozenset({429, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.05
 
@@ -50,7 +52,9 @@ def exchange(request: httpx.Request, retries: Retries) -> Exchange:
         yield Pause(wait)
         attempt += 1
     if isinstance(received, httpx.TransportError):
-        raise ServiceUnreachable(f"{type(received).__name__} after {attempt} attempts") from received
+        attempts = f"{attempt} attempt{'s' if attempt > 1 else ''}"
+        server = f"{request.url.scheme}://{request.url.netloc.decode()}"
+        raise ServiceUnreachable(f"{server}: {type(received).__name__} after {attempts}: {received}") from received
     raise error_of(read_problem(received.status_code, received.content))
 
 
@@ -58,7 +62,7 @@ def _wait_seconds(received: httpx.Response | httpx.TransportError, attempt: int)
     """Return how long to wait before the next attempt; None when it cannot help."""
     backoff: float = random.uniform(0.5, 1.0) * _FIRST_WAIT_SECONDS * 2 ** (attempt - 1)
     if isinstance(received, httpx.TransportError):
-        return backoff
+        return None if isinstance(received, _NEVER_SENT) else backoff
     if received.status_code not in REPEATED_STATUSES:
         return None
     asked = received.headers.get("retry-after", "")

@@ -12,7 +12,8 @@ MAX_EVENTS = 1_000
 MAX_BATCH_BYTES = 1 << 20
 MAX_LABELS = 10_000
 
-encode = msgspec.json.Encoder().encode
+# Money is a Decimal in most programs; the service takes numbers.
+encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 class Transaction(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -96,7 +96,23 @@ def test_changed_objects_are_valid(version: str) -> None:
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-@pytest.mark.parametrize("value", ["imagee.tag=v2", "image.tga=v2", "workers=0", "modelBucket=ours", "workers=many"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "imagee.tag=v2",
+        "image.tga=v2",
+        "workers=0",
+        "modelBucket=ours",
+        "workers=many",
+        "workers=null",
+        "image.tag=",
+        "image=null",
+        "autoscaling.minReplicas=30",
+        "extraEnv.DATABASE_URL=x",
+        "extraEnv.WORKERS=7",
+        "resources.foo=1",
+    ],
+)
 def test_a_misspelt_or_wrong_value_is_refused(value: str) -> None:
     refused = helm("template", "sira", str(CHART), "--set", value)
     assert refused.returncode != 0

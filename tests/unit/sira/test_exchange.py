@@ -65,6 +65,12 @@ def test_what_would_fail_again_is_not_tried_again(status: int, error: type[Servi
     assert str(raised.value) == f"{status} T: why"
 
 
+@pytest.mark.parametrize("mistake", [httpx.UnsupportedProtocol("no scheme"), httpx.LocalProtocolError("bad header")])
+def test_a_mistake_of_the_caller_is_not_tried_again(mistake: httpx.TransportError) -> None:
+    with pytest.raises(ServiceUnreachable, match="after 1 attempt: "):
+        play(exchange(REQUEST, Retries()), mistake)
+
+
 def test_attempts_are_bounded_and_the_last_reason_is_raised() -> None:
     with pytest.raises(ServiceUnreachable, match="ReadError after 2 attempts"):
         play(exchange(REQUEST, Retries(attempts=2)), RESET, RESET)

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 
 from canary.labels import parsing
 from edge import infer
@@ -39,6 +40,11 @@ def test_nothing_to_send_is_no_body() -> None:
 def test_an_event_without_an_id_gets_one_of_its_own() -> None:
     first, second = Transaction("cards", {}), Transaction("cards", {})
     assert first.event_id != second.event_id
+
+
+def test_money_is_sent_as_a_number() -> None:
+    (body,) = batch_bodies([Transaction("cards", {"amount": Decimal("12.50")}, "e1")])
+    assert json.loads(body)["events"][0]["payload"] == {"amount": 12.5}
 
 
 def test_a_label_carries_its_time_zone() -> None:
