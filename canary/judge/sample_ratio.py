@@ -97,8 +97,8 @@ def check_sample_ratio(watch: SplitWatch, percent: float, limits: Limits) -> Mea
     )
     if watch.holds:
         cause = (
-            "a worker that does not follow the split, a few routing keys with much of the traffic, or a caller that repeats"
-            " events of before the rollout"
+            "a worker that does not follow the split, a few routing keys with much of the traffic, or a caller that"
+            " repeats events of before the rollout"
         )
         reason = f"sample ratio mismatch: {counts}: look for {cause}"
         return Measurement("sample_ratio", "hold", reason, ratio, limit, "ratio", evidence, needed)
