@@ -227,4 +227,8 @@ def test_what_a_killed_job_left_is_replaced(
     left.write_bytes(b"half a file")
     run(connection, folder_bucket)
     assert len(rows(folder_bucket)) == 9
-    assert [path.name for path in sorted(left.parent.iterdir())] == ["_manifest.json", "part-00000.parquet"]
+    assert [path.name for path in sorted(left.parent.iterdir())] == [
+        "_manifest.json",
+        "_part-00000.ids",
+        "part-00000.parquet",
+    ]
