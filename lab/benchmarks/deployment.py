@@ -22,12 +22,17 @@ from lab.versions import make_production, open_artifacts
 from migrations import runner
 from registry import store
 from registry.artifacts import ArtifactStore
+from registry.inspection.child import inspect
+from registry.inspection.metadata import ModelMetadata
+from registry.inspection.parent import ReferenceRequest
+from registry.model_session import ModelSession
 from registry.model_version import ModelVersion
 from registry.registration import Declaration, register
 from runtime.postgres import Connection, connect
 
 ACTOR = "benchmarks"
 MAX_CACHED_SHARE = 0.01
+REFERENCE_ROWS = 500
 # In production Postgres and the controller run on machines of their own. Here they share the load generator's core and
 # yield to it: load that waits for them would measure them.
 NICENESS = 10
@@ -154,6 +159,20 @@ def _register(connection: Connection, workload: Workload, artifacts: ArtifactSto
     models = {}
     for variant, path in workload.models.items():
         declaration = Declaration(PRODUCT, "benchmark", variant)
-        models[variant] = register(connection, artifacts, path, declaration, actor=ACTOR).version.model_id
+        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+            file.writelines(_reference_lines(path, workload))
+            file.flush()
+            reference = ReferenceRequest(file.name)
+            registered = register(connection, artifacts, path, declaration, actor=ACTOR, reference=reference)
+        models[variant] = registered.version.model_id
     make_production(connection, models["production"], actor=ACTOR)
     return models
+
+
+def _reference_lines(path: Path, workload: Workload) -> Iterator[str]:
+    """Yield reference rows: without them, reasons have no background, and a run would measure none."""
+    session = ModelSession(inspect(path, ModelMetadata()).signature, path)
+    payloads = workload.payloads[:REFERENCE_ROWS]
+    scores = session.score([session.feed.row(payload) for payload in payloads])
+    for payload, score in zip(payloads, scores, strict=True):
+        yield json.dumps({**payload, "score": float(score)}) + "\n"
