@@ -30,6 +30,8 @@ TITLES = {
     "freshness": "Freshness",
     "critical_alerts": "Critical alerts",
     "bake": "Bake time",
+    "sample_ratio": "Sample ratio",
+    "recall_ratio": "Recall ratio",
 }
 # Yes or no: a course would say nothing more.
 CHECKS = ("control", "fuse", "silence", "freshness", "critical_alerts", "bake")
