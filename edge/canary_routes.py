@@ -13,6 +13,7 @@ from canary.rollout.change import Change
 from canary.rollout.description import CanaryDescription, CanarySummary, description, summary
 from canary.rollout.request import CanaryToStart, WithReason
 from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import latest_verdict
 from edge.flip_reasons import explain_flips
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route, Text
@@ -70,7 +71,7 @@ def _operate(act: Act) -> Callable[[Call], Reply]:
 
 
 def _described(connection: Connection, rollout: StoredRollout) -> CanaryDescription:
-    return description(rollout, store.latest_verdict(connection, rollout.rollout_id))
+    return description(rollout, latest_verdict(connection, rollout.rollout_id))
 
 
 def _operation(name: str, act: Act, text: str, gives: object = CanaryDescription) -> Route:

@@ -19,6 +19,7 @@ from canary.rollout.change import Change
 from canary.rollout.description import description, summary
 from canary.rollout.request import CanaryToStart
 from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import latest_verdict
 from registry.store import resolve
 from runtime.command import (
     WIDE,
@@ -210,7 +211,7 @@ def _print(connection: Connection, product: str, rollout: StoredRollout | None, 
     if rollout is None:
         print_json(summary(product, None)) if as_json else click.echo(f"{product} has had no canary yet")
         return
-    verdict = store.latest_verdict(connection, rollout.rollout_id)
+    verdict = latest_verdict(connection, rollout.rollout_id)
     if as_json:
         print_json(description(rollout, verdict))
     else:

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from canary.report.report import ARMS, Report
 from canary.rollout.next_action import BEFORE_PLAN
-from canary.rollout.store import StoredRollout, StoredVerdict
+from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import StoredVerdict
 from runtime.command import plain_table, utc_text
 
 # What stands in the way comes first: a small terminal shows only the first rows.

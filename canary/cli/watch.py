@@ -19,7 +19,8 @@ from canary.cli.commands import canary, canary_connection
 from canary.cli.display import measurements_table, verdict_line, word
 from canary.rollout import operations, store
 from canary.rollout.description import description
-from canary.rollout.store import StoredRollout, StoredVerdict
+from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import StoredVerdict, latest_verdict
 from registry.store import resolve
 from runtime.command import as_json_option, example, utc_text
 from runtime.postgres import Connection
@@ -86,7 +87,7 @@ def _look(connection: Connection, product: str) -> Seen:
     rollout = operations.find(connection, product)
     if rollout is None:
         raise operations.NoCanary(product)
-    verdict = store.latest_verdict(connection, rollout.rollout_id)
+    verdict = latest_verdict(connection, rollout.rollout_id)
     labels = (_label(connection, model_id) for model_id in (rollout.canary_model_id, rollout.production_model_id))
     return Seen(rollout, verdict, *labels)
 

@@ -12,8 +12,14 @@ from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState
 from canary.judge.verdict import Verdict, judge
 from canary.rollout import store
-from canary.rollout.store import StoredRollout, StoredVerdict
+from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import StoredVerdict, verdicts
 from runtime.postgres import Connection
+
+# Sentences that a release has reworded: a stored verdict has the old one, and follows from the same counts.
+REWORDED = {
+    "so nobody knows whether a critical alert fires:": "so it is unknown whether a critical alert is firing:",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +43,7 @@ def replay(
 
     Verdicts that were deleted as repetitions had the phase and the dispersion of the one before them.
     """
-    stored = store.verdicts(connection, rollout.rollout_id)
+    stored = verdicts(connection, rollout.rollout_id)
     percents = {phase.phase: phase.canary_percent for phase in store.phases(connection, rollout.rollout_id)}
     state: JudgeState | None = None
     differences: list[Difference] = []
@@ -71,7 +77,14 @@ def _absorb(
 
 def _differences(stored: StoredVerdict, recomputed: Verdict) -> tuple[str, ...]:
     names = [] if stored.verdict == recomputed.kind else ["verdict"]
-    names += [] if stored.reasons == recomputed.reasons else ["reasons"]
-    before, after = ({m.name: m for m in verdict.measurements} for verdict in (stored, recomputed))
+    names += [] if tuple(map(_as_worded_now, stored.reasons)) == recomputed.reasons else ["reasons"]
+    before = {m.name: msgspec.structs.replace(m, reason=_as_worded_now(m.reason)) for m in stored.measurements}
+    after = {m.name: m for m in recomputed.measurements}
     names += sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return tuple(names)
+
+
+def _as_worded_now(reason: str) -> str:
+    for before, after in REWORDED.items():
+        reason = reason.replace(before, after)
+    return reason

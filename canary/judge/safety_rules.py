@@ -82,7 +82,7 @@ def check_alerts(limits: Limits, inputs: JudgeInputs) -> Measurement:
         return Measurement("critical_alerts", "pass", "this plan goes on whatever alert fires")
     if alerts is None:
         reason = (
-            "no Alertmanager answers, so nobody knows whether a critical alert fires: set the controller's"
+            "no Alertmanager answers, so it is unknown whether a critical alert is firing: set the controller's"
             ' ALERTMANAGER_URL, or start a rollout whose limits say "critical_alerts": "ignore"'
         )
         return Measurement("critical_alerts", "hold", reason)

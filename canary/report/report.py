@@ -19,6 +19,7 @@ from canary.report.flips import MAX_EXPLAINED, FlippedPayload, FlipReasons
 from canary.rollout import store
 from canary.rollout.description import CanaryDescription, description
 from canary.rollout.store import Phase, StoredRollout
+from canary.rollout.verdicts import latest_verdict
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -159,7 +160,7 @@ def make_report(connection: Connection, rollout: StoredRollout) -> Report:
     """Compute the report in the caller's transaction."""
     # Enough to sort a week of buckets in memory; sorting on disk took twice as long.
     connection.execute("SET LOCAL work_mem = '64MB'")
-    verdict = store.latest_verdict(connection, rollout.rollout_id)
+    verdict = latest_verdict(connection, rollout.rollout_id)
     totals = tuple(_rows(connection, ArmTotal, "phase_totals", rollout))
     course, latency, scores = _histograms(connection, rollout.rollout_id, totals)
     return Report(

@@ -10,7 +10,8 @@ from canary.judge.verdict import VerdictKind
 from canary.limits import Limits, Mode
 from canary.plan import Gate, Plan
 from canary.rollout.next_action import RolloutStatus
-from canary.rollout.store import StoredRollout, StoredVerdict
+from canary.rollout.store import StoredRollout
+from canary.rollout.verdicts import StoredVerdict
 
 CanaryState = Literal[RolloutStatus, "none"]
 

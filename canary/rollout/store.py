@@ -12,7 +12,6 @@ from psycopg.types.json import Jsonb
 
 from canary.judge.evidence import HISTORY_SECONDS
 from canary.judge.measurement import Measurement
-from canary.judge.verdict import VerdictKind
 from canary.limits import CustomMetric, Limits, Mode, Policy, routed_percent
 from canary.plan import Plan
 from canary.rollout.next_action import Position, RolloutStatus
@@ -96,26 +95,6 @@ class Phase:
     production_model_id: str
     started_at: datetime
     started_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredVerdict:
-    """A row of sira_canary_verdicts. Together with its buckets it is enough to recompute the verdict.
-
-    `inputs` are `safety_rules.JudgeInputs` as JSON. Its buckets were absorbed with `dispersion`.
-    """
-
-    tick: int
-    phase: int
-    verdict: VerdictKind
-    action: str
-    reasons: tuple[str, ...]
-    measurements: tuple[Measurement, ...]
-    inputs: Mapping[str, Any]
-    dispersion: float | None
-    evidence_from: datetime
-    evidence_through: datetime
-    judged_at: datetime
 
 
 def read_one_moment(connection: Connection) -> None:
@@ -224,27 +203,6 @@ def insert_rollback(
 def phases(connection: Connection, rollout_id: str) -> list[Phase]:
     with connection.cursor(row_factory=class_row(Phase)) as cursor:
         return cursor.execute(QUERIES["phases"], {"rollout_id": rollout_id}).fetchall()
-
-
-def latest_verdict(connection: Connection, rollout_id: str) -> StoredVerdict | None:
-    return next(iter(_verdicts(connection, "latest_verdict", rollout_id)), None)
-
-
-def verdicts(connection: Connection, rollout_id: str) -> list[StoredVerdict]:
-    """Return the stored verdicts, oldest first. Verdicts that repeat the one before are deleted after an hour."""
-    return _verdicts(connection, "verdicts", rollout_id)
-
-
-def _verdicts(connection: Connection, query: str, rollout_id: str) -> list[StoredVerdict]:
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES[query], {"rollout_id": rollout_id}).fetchall()
-    return [_verdict(row) for row in rows]
-
-
-def _verdict(row: Mapping[str, Any]) -> StoredVerdict:
-    columns = {name: row[name] for name in StoredVerdict.__slots__}
-    measurements = msgspec.convert(row["measurements"], tuple[Measurement, ...])
-    return StoredVerdict(**{**columns, "reasons": tuple(row["reasons"]), "measurements": measurements})
 
 
 def _with_phase_recorded(connection: Connection, query: str, values: Mapping[str, Any], actor: str) -> StoredRollout:

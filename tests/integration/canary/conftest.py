@@ -15,7 +15,8 @@ from canary.controller.tick import tick
 from canary.judge.evidence import bucket_start, latency_bin
 from canary.rollout import operations, store
 from canary.rollout.request import CanaryToStart
-from canary.rollout.store import StoredRollout, StoredVerdict, jsonb
+from canary.rollout.store import StoredRollout, jsonb
+from canary.rollout.verdicts import StoredVerdict, latest_verdict
 from registry.model_version import ModelVersion, NewVersion, Status, Thresholds
 from registry.signature import Field, Signature
 from registry.store import change_status, get_version, insert_version
@@ -126,7 +127,7 @@ class Canary:
         return get_version(self.connection, version.model_id).status
 
     def verdict(self) -> StoredVerdict:
-        verdict = store.latest_verdict(self.connection, self.now().rollout_id)
+        verdict = latest_verdict(self.connection, self.now().rollout_id)
         assert verdict is not None
         return verdict
 

@@ -5,7 +5,7 @@ import pytest
 
 from canary.controller import upkeep
 from canary.controller.replay import ReplayResult, replay
-from canary.rollout.store import verdicts
+from canary.rollout.verdicts import verdicts
 from runtime.postgres import Connection
 
 if TYPE_CHECKING:
@@ -103,3 +103,22 @@ def test_a_rollout_of_an_earlier_release_keeps_its_rules_and_its_verdicts_can_be
     stored = verdicts(connection, judged.rollout_id)
     assert "sample_ratio" not in {measurement.name for one in stored for measurement in one.measurements}
     assert replay(connection, judged) == ReplayResult(len(stored), ())
+
+
+def test_a_sentence_that_was_reworded_since_is_no_difference_and_any_other_is(
+    canary: "Canary", connection: Connection, clock: "Clock"
+) -> None:
+    canary.start(limits={"critical_alerts": "hold"})
+    canary.run(60)
+    now, before = "it is unknown whether a critical alert is firing", "nobody knows whether a critical alert fires"
+    reworded = (
+        "UPDATE sira_canary_verdicts SET reasons = replace(reasons::text, %(now)s, %(then)s)::jsonb,"
+        " measurements = replace(measurements::text, %(now)s, %(then)s)::jsonb"
+    )
+    changed = connection.execute(reworded, {"now": now, "then": before}).rowcount
+    stored = verdicts(connection, canary.now().rollout_id)
+    assert changed == len(stored)
+    assert any(before in reason for reason in stored[-1].reasons)
+    assert replay(connection, canary.now()).differences == ()
+    connection.execute(reworded, {"now": before, "then": "all is well"})
+    assert set(replay(connection, canary.now()).differences[-1].names) == {"reasons", "critical_alerts"}

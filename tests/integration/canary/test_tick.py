@@ -12,9 +12,10 @@ from canary.controller.sources import Sources
 from canary.controller.tick import tick
 from canary.labels.parsing import Label
 from canary.labels.store import count_labels, insert_labels
-from canary.rollout import operations, store
+from canary.rollout import operations
 from canary.rollout.change import Change
 from canary.rollout.request import CanaryToStart
+from canary.rollout.verdicts import latest_verdict, verdicts
 from registry.audit import history
 from registry.model_version import ModelVersion, Status
 from registry.store import change_status
@@ -54,7 +55,7 @@ def test_a_healthy_canary_advances_through_its_plan_and_becomes_production(
     assert (canary.now().canary_percent, canary.now().status) == (0, "promoted")
     assert canary.status_of(canary.canary) is Status.PRODUCTION
     assert canary.status_of(canary.production) is Status.RETIRED
-    moves = [verdict.action for verdict in store.verdicts(connection, rollout_id) if verdict.verdict == "advance"]
+    moves = [verdict.action for verdict in verdicts(connection, rollout_id) if verdict.verdict == "advance"]
     assert moves == ["advance", "promote"]
 
 
@@ -234,7 +235,7 @@ def test_a_rollout_that_cannot_be_judged_does_not_stop_the_others(
     )
     other.run(30)
     assert other.verdict().verdict == "continue"
-    assert store.latest_verdict(connection, broken.rollout_id) is None
+    assert latest_verdict(connection, broken.rollout_id) is None
 
 
 def test_only_the_holder_of_the_lease_judges_until_it_is_stale(canary: "Canary", clock: "Clock") -> None:
