@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge import api, infer
+from edge import api, infer_bodies
 from edge.control import control_app
 from edge.http_body import header
 from edge.open_inference import bodies
@@ -45,7 +45,7 @@ class Edge:
         serving.start()
         await serving.until_ready(READY_SECONDS)
         routes = api.control_routes(
-            serving.not_ready_because, serving.faults, documented=(*infer.ROUTES, *bodies.ROUTES)
+            serving.not_ready_because, serving.faults, documented=(*infer_bodies.ROUTES, *bodies.ROUTES)
         )
         self._control = control_app(routes, serving.resources, serving.authenticator, serving.counters.response)
         self._drain_seconds = settings.drain_seconds

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from edge.infer import BODY_LIMIT, InferEndpoint, encode
+from edge.infer import InferEndpoint, encode
+from edge.infer_bodies import BODY_LIMIT
 from edge.problems import CLOSE, BodyTooLarge, TooManyRequests, problem_response
 from scoring.job import Answer
 

@@ -25,7 +25,7 @@ def _source(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-# The page loads nothing, and its script reaches this server only.
+# The page needs no other file, and its script reaches this server only.
 POLICY = (
     f"default-src 'none'; style-src {_source(_STYLE)}; script-src {_source(_SCRIPT)}; connect-src 'self';"
     " img-src data:; base-uri 'none'; form-action 'none'"

@@ -3,49 +3,23 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
-from msgspec import Meta
 from starlette.types import Receive, Scope, Send
 
 from edge.http_body import check_declared_length, header, read_body
 from edge.http_counters import HttpCounters
-from edge.problems import Forbidden, HttpError, Problem, TooManyRequests, document, send_problem
-from edge.routes import Access, Call, Reply, Route
-from registry.signature import MAX_BODY_BYTES
+from edge.infer_bodies import BATCH_BODY_LIMIT, BODY_LIMIT, BatchItem, BatchScored, BatchToScore
+from edge.problems import Forbidden, HttpError, TooManyRequests, document, send_problem
 from runtime.auth import Authenticator, Caller
 from runtime.reading import InputInvalid, Violation, read
-from scoring.event import EventToScore, parse_event, parse_json, read_event
+from scoring.event import parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
 
-BODY_LIMIT = MAX_BODY_BYTES
-BATCH_BODY_LIMIT = 1 << 20
-MAX_EVENTS = 1_000  # copied in sira/client/messages.py, which does not import the service; a test compares them
-
 encode = msgspec.json.Encoder().encode
 JSON_CONTENT = (b"content-type", b"application/json")
-_AnyEvent = Annotated[Any, Meta(extra_json_schema={"$ref": "#/components/schemas/EventToScore"})]
-
-
-class BatchToScore(msgspec.Struct, forbid_unknown_fields=True):
-    """Events that are read one by one: one that cannot be read is an error in its place."""
-
-    events: Annotated[list[_AnyEvent], Meta(min_length=1, max_length=MAX_EVENTS)]
-
-
-class BatchItem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event's outcome: an answer or a problem."""
-
-    answer: Answer | None = None
-    error: Problem | None = None
-
-
-class BatchScored(msgspec.Struct):
-    """One result per event, in order: an answer or an error."""
-
-    results: list[BatchItem]
 
 
 class Scored(NamedTuple):
@@ -222,40 +196,3 @@ async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> Answer | Ex
 
 def _item(outcome: Answer | Exception) -> BatchItem:
     return BatchItem(error=document(outcome)) if isinstance(outcome, Exception) else BatchItem(answer=outcome)
-
-
-def _answered_before_any_route(call: Call) -> Reply:
-    raise AssertionError("InferEndpoint answers these paths")
-
-
-# Only documents these routes; `InferEndpoint` answers them before routing.
-ROUTES = (
-    Route(
-        "POST",
-        "/v1/infer",
-        Access.SERVICE,
-        _answered_before_any_route,
-        "Scoring",
-        "Score one event",
-        takes=EventToScore,
-        gives={200: Answer},
-        refuses=(404, 429, 500),
-        notes="Answered when its row is durable. The same event gives the same prediction_id again, from the "
-        "same model. "
-        "`reasons: true` is refused (422) for a product whose model is explained by sampling.",
-        body_limit=BODY_LIMIT,
-    ),
-    Route(
-        "POST",
-        "/v1/infer/batch",
-        Access.SERVICE,
-        _answered_before_any_route,
-        "Scoring",
-        f"Score up to {MAX_EVENTS:,} events",
-        takes=BatchToScore,
-        gives={200: BatchScored},
-        refuses=(429,),
-        notes="An event that cannot be scored is an error in its place and does not affect the others.",
-        body_limit=BATCH_BODY_LIMIT,
-    ),
-)

@@ -11,7 +11,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from edge.direct_cycle import CLOSE_LINE, DirectCycle, default_lines
-from edge.infer import BODY_LIMIT
+from edge.infer_bodies import BODY_LIMIT
 from edge.problems import CLOSE, BodyTooLarge, HttpError, NoSuchPath, problem_response
 from edge.request_head import (
     HOST_BYTES,

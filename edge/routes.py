@@ -153,3 +153,8 @@ class Route:
         if not self.local:
             statuses.add(503)
         return sorted(statuses)
+
+
+def answered_before_routing(call: Call) -> Reply:
+    """Stand in for the handler of a route that is only described here: the path is answered before routing."""
+    raise AssertionError("this path is answered before routing")

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from edge.infer import BATCH_BODY_LIMIT
+from edge.infer_bodies import BATCH_BODY_LIMIT
 from edge.open_inference.tensors import MAX_ROWS, InferenceOutput, InferenceRequest
-from edge.routes import Access, Call, Reply, Route
+from edge.routes import Access, Route, answered_before_routing
 
 
 class InferenceError(msgspec.Struct, frozen=True):
@@ -73,17 +73,13 @@ class InferenceResponse(msgspec.Struct, frozen=True, omit_defaults=True):
     parameters: ResponseParameters | None = None
 
 
-def _answered_before_any_route(call: Call) -> Reply:
-    raise AssertionError("OpenInference answers these paths")
-
-
 def _route(method: str, path: str, access: Access, summary: str, gives: Any, **fields: Any) -> Route:
     statuses = {200: gives} | ({503: ServerReady} if gives is ServerReady else {})
     return Route(
         method,
         path,
         access,
-        _answered_before_any_route,
+        answered_before_routing,
         "Open Inference",
         summary,
         gives=statuses,

@@ -9,7 +9,8 @@ import msgspec
 from starlette.types import Receive, Scope, Send
 
 from edge.http_body import header
-from edge.infer import BATCH_BODY_LIMIT, JSON_CONTENT, InferEndpoint, Scored
+from edge.infer import JSON_CONTENT, InferEndpoint, Scored
+from edge.infer_bodies import BATCH_BODY_LIMIT
 from edge.open_inference.bodies import (
     InferenceError,
     InferenceResponse,

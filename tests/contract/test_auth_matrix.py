@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from edge import api, infer
+from edge import api, infer_bodies
 from lab.postgres import LocalPostgres
 from runtime.auth import Role, mint_token
 from tests.conftest import JWT_SECRET, SERVICE_TOKEN
@@ -114,7 +114,7 @@ def knock(client: httpx.Client, method: str, path: str, header: str | None) -> s
 
 
 def test_the_table_names_every_route() -> None:
-    routes = (*infer.ROUTES, *api.control_routes(list, list))
+    routes = (*infer_bodies.ROUTES, *api.control_routes(list, list))
     assert EXPECTED.keys() == {(route.method, route.path) for route in routes}
 
 

@@ -25,13 +25,13 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from edge import api, infer
+from edge import api, infer_bodies
 from edge.open_inference import bodies
 from lab.demo.running import MakeRun
 from tests.support.table_model import table_model
 
 LABELLED_AT = "2026-01-31T08:00:00Z"
-SCORING = (*infer.ROUTES, *bodies.ROUTES)
+SCORING = (*infer_bodies.ROUTES, *bodies.ROUTES)
 ROUTES = (*SCORING, *api.control_routes(list, list))
 OPERATIONS = [(route.method, route.path) for route in ROUTES]
 

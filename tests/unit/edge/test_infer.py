@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import pytest
 
 from edge.http_counters import HttpCounters
-from edge.infer import BATCH_BODY_LIMIT, BODY_LIMIT, MAX_EVENTS, InferEndpoint
+from edge.infer import InferEndpoint
+from edge.infer_bodies import BATCH_BODY_LIMIT, BODY_LIMIT, MAX_EVENTS
 from runtime.auth import Authenticator
 from runtime.settings import Settings
 from tests.support.asgi import GONE, NEVER, Answered, request

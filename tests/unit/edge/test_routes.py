@@ -7,7 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from edge import api, infer
+from edge import api, infer_bodies
 from edge.model_routes import Promoted
 from edge.openapi import document
 from edge.routes import Route, Text
@@ -15,7 +15,7 @@ from registry.model_version import ModelVersion
 from runtime.reading import InputInvalid, read
 from scoring.event import parse_event
 
-ROUTES = (*infer.ROUTES, *api.control_routes(list, list))
+ROUTES = (*infer_bodies.ROUTES, *api.control_routes(list, list))
 WITH_BODY = [route for route in ROUTES if route.takes is not None]
 # Values of every JSON type, to see which the document and the parser take for a field.
 PROBES: tuple[Any, ...] = (
@@ -88,7 +88,7 @@ def test_the_document_and_the_parser_agree_about_every_field(route: Route) -> No
 
 
 def reads(struct: type[msgspec.Struct], field: str, value: object) -> bool:
-    if struct is infer.BatchToScore and isinstance(value, list):
+    if struct is infer_bodies.BatchToScore and isinstance(value, list):
         # Events are read one by one.
         return bool(value) and all(parses(event) for event in value)
     try:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from canary.labels import parsing
-from edge import infer
+from edge import infer_bodies
 from sira.client import messages
 from sira.client.messages import EventLabel, Transaction, batch_bodies, label_bodies
 
@@ -15,7 +15,7 @@ def events_of(bodies: list[bytes]) -> list[str]:
 
 
 def test_the_limits_are_those_of_the_service() -> None:
-    assert (messages.MAX_EVENTS, messages.MAX_BATCH_BYTES) == (infer.MAX_EVENTS, infer.BATCH_BODY_LIMIT)
+    assert (messages.MAX_EVENTS, messages.MAX_BATCH_BYTES) == (infer_bodies.MAX_EVENTS, infer_bodies.BATCH_BODY_LIMIT)
     assert parsing.MAX_LABELS == messages.MAX_LABELS
 
 
