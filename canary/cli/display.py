@@ -7,7 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from canary.report.report import ARMS, Report
+from canary.report.course import ARMS
+from canary.report.report import Report
 from canary.rollout.next_action import BEFORE_PLAN
 from canary.rollout.store import StoredRollout
 from canary.rollout.verdicts import StoredVerdict

@@ -8,7 +8,8 @@ import jinja2
 
 from canary.judge.evidence import FIRST_EDGE_SECONDS
 from canary.report.charts import histogram, line_chart
-from canary.report.report import ARMS, Report
+from canary.report.course import ARMS
+from canary.report.report import Report
 
 # Words for the outcome of a measurement.
 _WORDS = {"pass": "pass", "rollback": "roll back", "hold": "needs review", "unknown": "not enough data yet"}

@@ -87,8 +87,7 @@ class Deployment:
     def kill_postgres(self) -> None:
         """Kill all of its processes, and start it again on the same port: it recovers from its log."""
         self.postgres.kill()
-        self.postgres = LocalPostgres.start(self.postgres.home)
-        self.on_close(self.postgres.stop)
+        self.restart_postgres()
 
     def use_password(self, password: str) -> None:
         """Give this password to the processes that are started from now on."""
