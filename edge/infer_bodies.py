@@ -49,9 +49,8 @@ ROUTES = (
         takes=EventToScore,
         gives={200: Answer},
         refuses=(404, 429, 500),
-        notes="Answered when its row is durable. The same event gives the same prediction_id again, from the "
-        "same model. "
-        "`reasons: true` is refused (422) for a product whose model is explained by sampling.",
+        notes="Answered when its row is durable. The same event gives the same prediction_id again, from the same"
+        " model. `reasons: true` is refused (422) for a product whose model is explained by sampling.",
         body_limit=BODY_LIMIT,
     ),
     Route(

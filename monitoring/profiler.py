@@ -107,7 +107,8 @@ class Profiler:
             if (baseline := self._baseline(connection, model_id)) is not None:
                 counts = count_fields(baseline.fields, payloads)
                 store.add_counts(connection, product, model_id, hour, counts)
-                self._newest[model_id].append((now, counts))
+                if now - hour < 2 * HOUR:  # not the backlog of an outage
+                    self._newest[model_id].append((now, counts))
         reached = max((event.position for event in events), key=lambda at: (at.block, at.place), default=start)
         store.store_position(connection, reached)
         return len(events)

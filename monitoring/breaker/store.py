@@ -24,7 +24,7 @@ class BreakerUnavailable(Exception):
     """The database has no table of breakers."""
 
     def __init__(self) -> None:
-        super().__init__("the breaker needs migration 006_breaker: run `python -m migrations`, then try again")
+        super().__init__("the breaker needs migration 006_breaker: run `python -m migrations up`, then try again")
 
 
 class BreakerProductUnknown(Exception):

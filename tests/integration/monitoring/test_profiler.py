@@ -147,7 +147,12 @@ def test_a_healthy_field_is_silent_and_changed_ones_are_flagged(
 
 
 def test_a_fault_late_in_an_hour_is_not_diluted(
-    version: Callable[..., ModelVersion], log: Callable[..., None], look: Callable[[], int], connection: Connection
+    version: Callable[..., ModelVersion],
+    log: Callable[..., None],
+    look: Callable[[], int],
+    connection: Connection,
+    artifacts: ArtifactStore,
+    tmp_path: Path,
 ) -> None:
     serving = version(events(1_000))
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -158,10 +163,19 @@ def test_a_fault_late_in_an_hour_is_not_diluted(
     for _ in range(10):
         profile_store.add_counts(connection, PRODUCT, serving.model_id, hour, counts)
     log(serving, events(1_500, scale=100.0))
-    fresh = Profiler(open_store("file:///nowhere"), None)  # type: ignore[arg-type]
-    fresh.look(connection)
+    Profiler(artifacts, tmp_path / "fetched").look(connection)
     assert alarms(connection, serving)["amount"] == ()
     assert metrics.field_alarm.labels(PRODUCT, "amount", "drift")._value.get() == 1.0
+
+
+def test_a_backlog_of_hours_ago_flags_nothing_now(
+    version: Callable[..., ModelVersion], log: Callable[..., None], look: Callable[[], int], connection: Connection
+) -> None:
+    serving = version(events(1_000))
+    metrics.field_alarm.labels(PRODUCT, "amount", "drift").set(0)
+    log(serving, events(1_500, scale=100.0), at=datetime.now(UTC) - timedelta(hours=3))
+    look()
+    assert metrics.field_alarm.labels(PRODUCT, "amount", "drift")._value.get() == 0.0
 
 
 def test_amounts_in_cents_are_flagged_as_drift(
