@@ -1,10 +1,6 @@
 """Postgres cut off, hanging, restarted, failed over, out of connections, full, deadlocked, with another password."""
 
 import contextlib
-import os
-import shutil
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +9,12 @@ from pathlib import Path
 import psycopg
 
 from lab.faults import log_store
-from lab.faults.deployment import DATABASE, ROLE, Deployment, set_password
+from lab.faults.deployment import DATABASE, Deployment, set_password
+from lab.faults.postgres_server import crash, deadlock_once, end_sessions, start_standby
 from lab.faults.proxy import Behaviour
 from lab.faults.scenario import Scenario, ScenarioRun
 from lab.faults.volume import Volume
 from lab.http import ask
-from lab.postgres import LocalPostgres
-from lab.postgres_binaries import postgres_binaries
 from lab.product import NO_SETTINGS, Service, Settings
 from lab.waiting import wait_until
 from runtime.postgres import connect
@@ -104,25 +99,18 @@ def restart(run: ScenarioRun) -> None:
             if number % 2:
                 deployment.postgres.stop()
             else:
-                _crash(deployment.postgres)
+                crash(deployment.postgres)
             time.sleep(1.0)
             deployment.restart_postgres()
             time.sleep(1.0)
 
 
-def _crash(postgres: LocalPostgres) -> None:
-    """Shut down immediately: the next start replays the write-ahead log."""
-    pid = int((postgres.home / "data" / "postmaster.pid").read_text().partition("\n")[0])
-    os.kill(pid, signal.SIGQUIT)
-    postgres.stop()
-
-
 def fail_over(run: ScenarioRun) -> None:
     """A synchronous standby is promoted after the primary died: a new server with no session state."""
     with _serving(run) as (deployment, service), _unnoticed(run, service):
-        standby = _start_standby(run, deployment)
+        standby = start_standby(run.folder / "standby", deployment)
         run.wait(run.length(full=10, quick=3), "replicating")
-        _crash(deployment.postgres)
+        crash(deployment.postgres)
         run.wait(3.0, "the primary is dead")
         with connect(standby.url(DATABASE), name="faults", autocommit=True) as connection:
             connection.execute("SELECT pg_promote()")
@@ -130,31 +118,6 @@ def fail_over(run: ScenarioRun) -> None:
             connection.execute("SELECT pg_reload_conf()")
         deployment.postgres = standby
         deployment.database.point_at(standby.port)
-
-
-def _start_standby(run: ScenarioRun, deployment: Deployment) -> LocalPostgres:
-    """Start a streaming replica whose acknowledgement every commit of the primary waits for."""
-    home = run.folder / "standby"
-    home.mkdir(mode=0o755)
-    shutil.copy(deployment.postgres.home / "password", home / "password")
-    primary = deployment.postgres.url("postgres")
-    backup = ["pg_basebackup", "--pgdata", str(home / "data"), "--write-recovery-conf", "--checkpoint=fast"]
-    program = str(postgres_binaries() / backup[0])
-    subprocess.run([program, *backup[1:], "--dbname", primary], check=True, capture_output=True)
-    owner = (deployment.postgres.home / "data").stat()
-    for path in (home, *home.rglob("*")):
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-    standby = LocalPostgres.start(home)
-    deployment.on_close(standby.stop)
-    with deployment.owner() as connection:
-        connection.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
-        connection.execute("SELECT pg_reload_conf()")
-        wait_until(
-            lambda: bool(connection.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'").fetchone()),
-            30.0,
-            "the standby is synchronous",
-        )
-    return standby
 
 
 def exhaust_connections(run: ScenarioRun) -> None:
@@ -168,14 +131,9 @@ def exhaust_connections(run: ScenarioRun) -> None:
                 with contextlib.suppress(psycopg.OperationalError):
                     while True:
                         held.enter_context(contextlib.closing(connect(url, name="crowd")))
-                _end_sessions(owner)
+                end_sessions(owner)
                 run.show(0.5, 1.0, "no connection is left")
         run.expect(bool(service.process.logged("shipping_failed")), "a shipment finds no connection")
-
-
-def _end_sessions(owner: psycopg.Connection[object]) -> None:
-    """End the product's sessions; whoever connects first takes their places."""
-    owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", (ROLE,))
 
 
 def fill_disk(run: ScenarioRun) -> None:
@@ -198,25 +156,10 @@ def deadlock(run: ScenarioRun) -> None:
     with _serving(run) as (deployment, service), _unnoticed(run, service), deployment.owner() as connection:
         before = log_store.count_deadlocks(connection)
         for _ in run.rounds(full=20, quick=4, action="deadlocking"):
-            _deadlock_once(deployment)
+            deadlock_once(deployment)
         found = log_store.count_deadlocks(connection) - before
         run.expect(found > 0, "Postgres finds a deadlock")
         run.note(f"{found} deadlocks")
-
-
-def _deadlock_once(deployment: Deployment) -> None:
-    """Hold the lock that a shipment takes last, then request the one that it took first."""
-    blocked = "SELECT 1 FROM pg_stat_activity WHERE usename = %s AND %s = ANY (pg_blocking_pids(pid))"
-    with deployment.owner() as connection, deployment.owner() as observer:
-        session = (ROLE, connection.info.backend_pid)
-        connection.execute("BEGIN")
-        connection.execute("UPDATE sira_prediction_hours SET predictions = predictions")
-        wait_until(lambda: bool(observer.execute(blocked, session).fetchone()), 10.0, "a shipment waits")
-        with contextlib.suppress(psycopg.errors.DeadlockDetected):
-            connection.execute(
-                "SELECT pg_advisory_xact_lock(hashtext('sira_evidence'), hashtext(rollout_id::text))"
-                " FROM sira_canary_config"
-            )
 
 
 def rotate_password(run: ScenarioRun) -> None:
@@ -228,7 +171,7 @@ def rotate_password(run: ScenarioRun) -> None:
         with run.load(deployment, service.port):
             with _unnoticed(run, service), deployment.owner() as owner:
                 set_password(owner, "another")
-                _end_sessions(owner)
+                end_sessions(owner)
                 run.wait(run.length(**HALF_A_MINUTE), "the password is wrong")
             deployment.use_password("another")
             code, _ = service.process.terminate(30.0)
