@@ -4,27 +4,28 @@ from archive.store import has_days
 from edge.archived_predictions import PredictionQuery, find_archived
 from edge.problems import HttpError
 from edge.routes import Access, Call, Reply, Route
-from runtime.postgres import Connection
 from scoring.log.store import StoredPrediction, find_prediction
 from scoring.reasons.description import PredictionReasons
 from scoring.reasons.recomputed import explain_prediction
 
 
 def show(call: Call) -> Reply:
-    with call.resources.connect() as connection:
-        return Reply(_find(connection, call))
+    return Reply(_find(call))
 
 
 def show_reasons(call: Call) -> Reply:
-    resources = call.resources
+    stored, resources = _find(call), call.resources
     with resources.connect(autocommit=True) as connection:
-        return Reply(explain_prediction(connection, resources.explainers, _find(connection, call)))
+        return Reply(explain_prediction(connection, resources.explainers, stored))
 
 
-def _find(connection: Connection, call: Call) -> StoredPrediction:
+def _find(call: Call) -> StoredPrediction:
+    """Return the prediction from Postgres or the archive. No connection is held while the archive is searched."""
     prediction_id, resources = call.path["prediction_id"], call.resources
-    found = find_prediction(connection, prediction_id)
-    if found is None and resources.archive_bucket is not None and has_days(connection):
+    with resources.connect() as connection:
+        found = find_prediction(connection, prediction_id)
+        archived = found is None and resources.archive_bucket is not None and has_days(connection)
+    if archived and resources.archive_bucket is not None:
         found = find_archived(resources.database_url, resources.archive_bucket, prediction_id, call.query.day)
     if found is None:
         raise HttpError(404, "no such prediction; one answered less than a second ago may still be on its way")

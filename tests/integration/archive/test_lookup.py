@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,7 +16,7 @@ from archive.retention import drop_archived_days
 from edge import api
 from edge.control import control_app
 from edge.routes import Resources
-from registry.artifacts import open_store
+from registry.artifacts import open_backend, open_store
 from runtime.auth import Authenticator, Role, mint_token
 from runtime.postgres import Connection
 from runtime.settings import Settings
@@ -109,14 +109,13 @@ def test_the_route_shows_a_prediction_that_postgres_has_dropped(
 
 
 def test_an_archive_that_cannot_be_read_is_503_and_not_404(
-    connection: Connection, folder_bucket: ArchiveBucket, get: Callable[[str], Answered], model_bucket: str
+    connection: Connection, bucket: ArchiveBucket, get: Callable[[str], Answered], model_bucket: str, tmp_path: Path
 ) -> None:
-    if not model_bucket.startswith("file:"):
-        pytest.skip("the folder is enough")
     ship_rows(connection, rows_of(OLD, 3))
-    run(connection, folder_bucket)
-    manifest = model_bucket.removeprefix("file://") + "/" + Folder("log", "cards", OLD).key("_manifest.json")
-    subprocess.run(["sh", "-c", f'echo broken > "{manifest}"'], check=True)
+    run(connection, bucket)
+    broken, backend = tmp_path / "broken", open_backend(model_bucket)
+    broken.write_text("broken")
+    backend.write(broken, backend.prefix + Folder("log", "cards", OLD).key("_manifest.json"), lambda sent: None)
     answered = get(f"/v1/predictions/{uuid4()}")
     assert answered.status == 503
     assert "archive" in json.loads(answered.body)["detail"]
