@@ -9,7 +9,7 @@ from pathlib import Path
 def virtual_environment(folder: Path, venv: Path) -> Path:
     """Return the bin folder of `venv`; install `folder`/requirements.lock first if it is new or has changed.
 
-    Raises subprocess.CalledProcessError when pip cannot install it.
+    Raises subprocess.CalledProcessError, with pip's words in `stderr`, when it cannot be installed.
     """
     lock = folder / "requirements.lock"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -17,7 +17,7 @@ def virtual_environment(folder: Path, venv: Path) -> Path:
     if not stamp.exists() or stamp.read_text() != digest:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
         install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
-        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True)
+        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True, stderr=subprocess.PIPE, text=True)
         stamp.write_text(digest)
     return venv / "bin"
 

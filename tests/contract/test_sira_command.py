@@ -27,7 +27,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-input", "--target", str(target)]
     done = subprocess.run([*pip, str(source)], capture_output=True, text=True, timeout=240)
     if done.returncode and "No matching distribution" in done.stderr:
-        pytest.skip("pip cannot fetch setuptools, which builds the wheel")
+        pytest.skip("the package index does not have setuptools, which builds the wheel")
     assert done.returncode == 0, done.stderr
     return target
 
