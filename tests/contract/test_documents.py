@@ -15,7 +15,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 # Paths inside a container, a Bento or a bucket, and files that a run creates, start otherwise.
 OUR_PATH = re.compile(
-    r"(?:\.ci|archive|backtest|canary|docs|edge|grafana|k8s|lab|migrations|registry|runtime|scoring|tests)/[\w./-]*"
+    r"(?:\.ci|archive|backtest|canary|docs|edge|grafana|k8s|lab|migrations|monitoring|registry|runtime|scoring|tests)/[\w./-]*"
 )
 
 
