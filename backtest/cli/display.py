@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from backtest.figures.description import BacktestReport, Comparison, DecisionCount
-from backtest.figures.intervals import Estimate
 from backtest.tally.layout import AFTER
+from canary.intervals import Estimate
 from scoring.decision import DECISIONS
 
 _SEGMENT_ROWS = 12

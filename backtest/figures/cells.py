@@ -6,7 +6,6 @@ from typing import Any, Literal
 import numpy as np
 
 from backtest.figures.description import Comparison, Quality
-from backtest.figures.intervals import amount, paired_difference, share
 from backtest.tally.layout import (
     AFTER,
     AMOUNT_UNIT,
@@ -16,6 +15,7 @@ from backtest.tally.layout import (
     NOT_SCORED,
     UNLABELLED,
 )
+from canary.intervals import amount, paired_difference, share
 from scoring.decision import DECISIONS
 
 Side = Literal["before", "after"]

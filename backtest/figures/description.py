@@ -5,8 +5,8 @@ from typing import Literal
 import msgspec
 
 from backtest.figures.costs import CostTable
-from backtest.figures.intervals import Estimate
 from backtest.tally.flips import ReplayedFlip
+from canary.intervals import Estimate
 
 
 class TestedVersion(msgspec.Struct, frozen=True):

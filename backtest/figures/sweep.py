@@ -7,8 +7,8 @@ import numpy as np
 
 from backtest.figures.costs import CostTable
 from backtest.figures.description import CalibrationBin, ScoreBins, SweepPoint
-from backtest.figures.intervals import share
 from backtest.tally.layout import AMOUNT_UNIT, FRAUD, LABELS, LEGITIMATE, SCORE_UNIT, UNLABELLED
+from canary.intervals import share
 from canary.judge.drift import population_stability_index
 from canary.judge.sequential import CANARY, PRODUCTION
 from registry.model_version import Thresholds

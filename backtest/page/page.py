@@ -9,8 +9,8 @@ import jinja2
 
 import canary.report
 from backtest.figures.description import BacktestReport, SweepPoint
-from backtest.figures.intervals import Estimate
 from backtest.tally.layout import AFTER
+from canary.intervals import Estimate
 from canary.report.charts import curve_chart, histogram
 from scoring.decision import DECISIONS
 

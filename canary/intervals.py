@@ -1,4 +1,4 @@
-"""Intervals of 95 % for shares, differences of paired shares, and sums of amounts."""
+"""Intervals of 95 % for shares, differences of paired shares, and sums of amounts. Pure."""
 
 from math import sqrt
 
@@ -20,11 +20,20 @@ NOTHING = Estimate(None, None, None)
 
 def share(part: int, whole: int) -> Estimate:
     """Return part / whole with Wilson's interval."""
+    return weighted_share(part, whole, whole)
+
+
+def weighted_share(part: float, whole: float, squares: float) -> Estimate:
+    """Return part / whole with Wilson's interval, where both are sums of weights and `squares` that of their squares.
+
+    The interval is that of as many events as would tell the same without weights: whole^2 / squares (Kish, 1965).
+    """
     if not whole:
         return NOTHING
-    p, z2 = part / whole, _Z * _Z / whole
+    events = whole * whole / squares
+    p, z2 = part / whole, _Z * _Z / events
     middle = (p + z2 / 2) / (1 + z2)
-    half = _Z / (1 + z2) * sqrt(p * (1 - p) / whole + z2 / (4 * whole))
+    half = _Z / (1 + z2) * sqrt(p * (1 - p) / events + z2 / (4 * events))
     return Estimate(p, max(0.0, middle - half) if part else 0.0, min(1.0, middle + half) if part < whole else 1.0)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from backtest.figures.intervals import NOTHING, amount, paired_difference, share
+from canary.intervals import NOTHING, amount, paired_difference, share, weighted_share
 
 
 def test_a_share_of_nothing_is_unknown() -> None:
@@ -15,6 +15,26 @@ def test_a_share_has_the_interval_that_scipy_computes(part: int, whole: int) -> 
     found = share(part, whole)
     assert found.value == part / whole
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_equal_weights_change_nothing() -> None:
+    expected = share(3, 40)
+    found = weighted_share(3 * 2.5, 40 * 2.5, 40 * 2.5 * 2.5)
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+
+
+def test_the_interval_of_a_weighted_share_covers_the_truth() -> None:
+    # Half of 1,000 events are seen with a chance of one in four, and weigh four.
+    rng, covered, runs = np.random.default_rng(5), 0, 2_000
+    for _ in range(runs):
+        rare = rng.random(1_000) < 0.5
+        seen = ~rare | (rng.random(1_000) < 0.25)
+        weights, bad = np.where(rare, 4.0, 1.0)[seen], (rng.random(1_000) < 0.2)[seen]
+        found = weighted_share(float(weights[bad].sum()), float(weights.sum()), float((weights**2).sum()))
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.2 <= found.high
+    assert covered / runs == pytest.approx(0.95, abs=0.02)
 
 
 def test_the_interval_of_a_paired_difference_covers_the_truth() -> None:
