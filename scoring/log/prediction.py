@@ -112,9 +112,10 @@ class ReasonsRow(msgspec.Struct, frozen=True, gc=False):
     reasons: str
 
     def copy_line(self) -> str:
+        reasons = self.reasons.replace("\\", "\\\\")  # the only character of JSON that is special to COPY
         return (
             f"{self.prediction_id}\t{self.created_at!r}\t{self.product}\t{self.model_id}\t{self.decision}\t"
-            f"{self.background_sha256}\t{self.method}\t{self.scale}\t{self.base!r}\t{_text(self.reasons)}\n"
+            f"{self.background_sha256}\t{self.method}\t{self.scale}\t{self.base!r}\t{reasons}\n"
         )
 
 

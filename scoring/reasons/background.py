@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,17 +111,18 @@ def _classifier(field: Field, column: Sequence[Any]) -> Callable[[Any], ValueCla
 
         return categorical
     known = sorted(value for value in column if not math.isnan(value))
+    if not known:
+        return lambda value: "missing" if math.isnan(value) else "unseen"
+    tail = math.ceil(_TAIL * len(known))
+    least, most, above_low, below_high = known[0], known[-1], known[-tail], known[tail - 1]
 
     def numeric(value: Any) -> ValueClass:
-        if math.isnan(value):
-            return "missing"
-        if not known:
-            return "unseen"
-        if not known[0] <= value <= known[-1]:
-            return "below_all" if value < known[0] else "above_all"
-        below, above = bisect_left(known, value), len(known) - bisect_right(known, value)
-        if above >= _TAIL * len(known):
-            return "low"
-        return "high" if below >= _TAIL * len(known) else "middle"
+        if below_high >= value >= above_low:
+            return "middle"
+        if value < above_low:
+            return "low" if value >= least else "below_all"
+        if value > below_high:
+            return "high" if value <= most else "above_all"
+        return "missing"  # every comparison with NaN is false
 
     return numeric

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from registry.feed import Row
 from registry.reason_codes import ReasonCodes
@@ -84,35 +85,37 @@ def base_value(base: float, scale: Scale) -> BaseValue:
 
 def field_reasons(
     impacts: Impacts,
-    event: int,
     names: Sequence[str],
     class_of: Callable[[int, Any], ValueClass],
     codes: ReasonCodes,
-    row: Row,
+    rows: Sequence[Row],
     top: int | None = None,
-) -> list[FieldReason]:
-    """Return the reasons of one event of `impacts`, whose values are `row`: the largest, all or the `top` ones."""
-    values: list[float] = impacts.values[event].tolist()
-    errors: list[float | None] = [None] * len(values) if impacts.errors is None else impacts.errors[event].tolist()
-    as_log_odds, as_probability = slopes(impacts.base, impacts.base + math.fsum(values), impacts.scale)
-    order = sorted(range(len(values)), key=[-abs(value) for value in values].__getitem__)
+) -> list[list[FieldReason]]:
+    """Return the reasons of each event of `impacts`, whose values are in `rows`: the largest, all or the `top` ones."""
+    order = np.argsort(-np.abs(impacts.values), axis=1, kind="stable")[:, :top].tolist()
+    values = impacts.values.tolist()
+    errors = [None] * len(values) if impacts.errors is None else impacts.errors.tolist()
     found = []
-    for rank, place in enumerate(order[:top], 1):
-        value, direction = values[place], _direction(values[place])
-        code = codes.find(names[place], direction, row[place])
-        found.append(
-            FieldReason(
-                rank,
-                names[place],
-                class_of(place, row[place]),
-                direction,
-                _finite(value * as_log_odds),
-                value * as_probability,
-                errors[place],
-                code.code if code else None,
-                code.sentence if code else None,
+    for places, of_event, its_errors, row in zip(order, values, errors, rows, strict=True):
+        as_log_odds, as_probability = slopes(impacts.base, impacts.base + math.fsum(of_event), impacts.scale)
+        reasons = []
+        for rank, place in enumerate(places, 1):
+            value, direction = of_event[place], _direction(of_event[place])
+            code = codes.find(names[place], direction, row[place])
+            reasons.append(
+                FieldReason(
+                    rank,
+                    names[place],
+                    class_of(place, row[place]),
+                    direction,
+                    _finite(value * as_log_odds),
+                    value * as_probability,
+                    its_errors[place] if its_errors else None,
+                    code.code if code else None,
+                    code.sentence if code else None,
+                )
             )
-        )
+        found.append(reasons)
     return found
 
 

@@ -45,9 +45,9 @@ class ExplainedVersion:
     codes: ReasonCodes
     seconds: float
 
-    def reasons(self, impacts: Impacts, event: int, row: Row, top: int | None = None) -> list[FieldReason]:
-        """Return the reasons of one event of `impacts`, whose values are `row`."""
-        return field_reasons(impacts, event, self.names, self.classes.of, self.codes, row, top)
+    def reasons(self, impacts: Impacts, rows: Sequence[Row], top: int | None = None) -> list[list[FieldReason]]:
+        """Return the reasons of each event of `impacts`, whose values are in `rows`."""
+        return field_reasons(impacts, self.names, self.classes.of, self.codes, rows, top)
 
 
 class Explainers:

@@ -27,7 +27,7 @@ def explain_prediction(connection: Connection, explainers: Explainers, stored: S
     if not additive(impacts, [stored.score]).all():
         metrics.reasons_not_additive.labels(stored.product).inc()
         raise NotAdditive
-    reasons = explained.reasons(impacts, 0, row)
+    (reasons,) = explained.reasons(impacts, [row])
     background = explained.background
     return PredictionReasons(
         prediction_id=stored.prediction_id,

@@ -75,6 +75,5 @@ def _explain(explained: ExplainedVersion, events: Sequence[Answered]) -> list[li
     good = additive(impacts, [event.prediction.score for event in events]).tolist()
     if wrong := good.count(False):
         metrics.reasons_not_additive.labels(product).inc(wrong)
-    return [
-        explained.reasons(impacts, place, event.row, TOP) if good[place] else None for place, event in enumerate(events)
-    ]
+    found = explained.reasons(impacts, [event.row for event in events], TOP)
+    return [reasons if is_good else None for reasons, is_good in zip(found, good, strict=True)]

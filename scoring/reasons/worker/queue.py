@@ -17,6 +17,7 @@ from registry.model_version import ModelVersion
 from runtime import metrics
 from scoring.log.prediction import Prediction, ReasonsRow, copy_text
 from scoring.log.spool import Spool
+from scoring.reasons.description import FieldReason
 from scoring.reasons.explainers import ExplainedVersion
 from scoring.reasons.explanation import Impacts, additive
 from scoring.reasons.worker.ready import ReadyExplainers
@@ -118,22 +119,27 @@ class ReasonsQueue:
 
     def _store(self, explained: ExplainedVersion, group: Sequence[WaitingPrediction]) -> None:
         product, started = explained.version.product, time.perf_counter()
-        ids = [item.prediction.prediction_id for item in group]
-        impacts = explained.explainer.explain([item.row for item in group], ids)
+        values, ids = [item.row for item in group], [item.prediction.prediction_id for item in group]
+        impacts = explained.explainer.explain(values, ids)
         metrics.observe_reasons(product, impacts.method, time.perf_counter() - started, len(group))
         good = additive(impacts, [item.prediction.score for item in group]).tolist()
         if wrong := good.count(False):
             metrics.reasons_not_additive.labels(product).inc(wrong)
-        rows = [_row(explained, impacts, place, item) for place, item in enumerate(group) if good[place]]
+        reasons = explained.reasons(impacts, values, MAX_STORED)
+        rows = [
+            _row(explained, impacts, item.prediction, its_reasons)
+            for item, its_reasons, is_good in zip(group, reasons, good, strict=True)
+            if is_good
+        ]
         if rows:
             # Errors are ignored: answers meet the same ones and report them, and reasons can be recomputed.
             self._spool.append("reasons", copy_text(rows), len(rows), time.time(), lambda error: None)
 
 
-def _row(explained: ExplainedVersion, impacts: Impacts, place: int, item: WaitingPrediction) -> ReasonsRow:
-    prediction = item.prediction
+def _row(
+    explained: ExplainedVersion, impacts: Impacts, prediction: Prediction, reasons: Sequence[FieldReason]
+) -> ReasonsRow:
     assert prediction.decision is not None
-    reasons = explained.reasons(impacts, place, item.row, MAX_STORED)
     return ReasonsRow(
         prediction_id=prediction.prediction_id,
         created_at=prediction.created_at,

@@ -3,6 +3,8 @@
 import math
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.model_version import Thresholds
 from registry.reference import ReferenceRow, ReferenceRows
@@ -84,3 +86,12 @@ def test_text_is_classified_by_how_many_have_it(value: str, expected: str) -> No
 def test_a_constant_background_makes_its_value_ordinary_and_a_blank_one_makes_every_number_unseen() -> None:
     assert ValueClasses(SIGNATURE, [(5.0, "FR", True)] * 3).of(0, 5.0) == "middle"
     assert ValueClasses(SIGNATURE, [(math.nan, "FR", True)] * 3).of(0, 5.0) == "unseen"
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=12), st.integers(-1, 7))
+def test_a_number_is_low_or_high_by_how_many_are_beyond_it(column: list[int], value: int) -> None:
+    classes = ValueClasses(SIGNATURE, [(float(number), "FR", True) for number in column])
+    above, below = sum(n > value for n in column), sum(n < value for n in column)
+    middle = "low" if above >= 0.75 * len(column) else "high" if below >= 0.75 * len(column) else "middle"
+    outside = "below_all" if above == len(column) else "above_all" if below == len(column) else middle
+    assert classes.of(0, float(value)) == outside

@@ -13,7 +13,8 @@ CODES = ReasonCodes([ReasonCode("b", "R1", "b is high", direction="raises")])
 
 def reasons(*values: float, scale: str = "log_odds", base: float = -2.0):  # type: ignore[no-untyped-def]
     impacts = Impacts("exact", scale, base, np.array([values]))  # type: ignore[arg-type]
-    return field_reasons(impacts, 0, NAMES, lambda place, value: CLASSES[place], CODES, (1.0, 2.0, 3.0))  # type: ignore[arg-type]
+    (found,) = field_reasons(impacts, NAMES, lambda place, value: CLASSES[place], CODES, [(1.0, 2.0, 3.0)])  # type: ignore[arg-type,return-value]
+    return found
 
 
 def test_fields_are_ranked_by_absolute_impact_and_ties_keep_the_fields_order() -> None:
@@ -49,3 +50,17 @@ def test_log_odds_that_are_infinite_are_null() -> None:
 def test_a_field_has_the_code_of_its_direction_and_otherwise_none() -> None:
     assert [(r.code, r.sentence) for r in reasons(0.1, 2.0, 0.3) if r.code] == [("R1", "b is high")]
     assert not [r for r in reasons(0.1, -2.0, 0.3) if r.code or r.sentence]
+
+
+def test_an_event_has_the_same_reasons_alone_and_among_others() -> None:
+    values, rows = np.array([[0.1, -2.0, 0.3], [1.0, 1.0, -1.0]]), [(1.0, 2.0, 3.0), (4.0, 5.0, 6.0)]
+    together = field_reasons(Impacts("exact", "log_odds", -2.0, values), NAMES, lambda place, value: "low", CODES, rows)
+    for event, row in enumerate(rows):
+        alone = Impacts("exact", "log_odds", -2.0, values[event : event + 1])
+        assert field_reasons(alone, NAMES, lambda place, value: "low", CODES, [row]) == [together[event]]
+
+
+def test_a_sampled_impact_has_its_standard_error() -> None:
+    impacts = Impacts("sampled", "log_odds", -2.0, np.array([[0.1, -2.0, 0.3]]), np.array([[0.01, 0.02, 0.03]]))
+    (found,) = field_reasons(impacts, NAMES, lambda place, value: "low", CODES, [(1.0, 2.0, 3.0)], 2)
+    assert [(reason.field, reason.standard_error) for reason in found] == [("b", 0.02), ("c", 0.03)]
