@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons faults archive-kills bento image sbom licences audit lock tools clean
+.PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons monitoring-cases faults archive-kills bento image sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -59,6 +59,9 @@ bench-guard: .venv/.dev ## simulate the guard on production's decisions: false a
 
 bench-reasons: .venv/.dev ## measure the cost of an exact explanation, with shap beside it: ten minutes
 	@exec $(PY) -m lab.benchmarks reasons
+
+monitoring-cases: .venv/.dev ## break what a served product receives, and time its alarms: half an hour
+	@exec $(PY) -m lab.benchmarks.monitoring --docs
 
 faults: .venv/.dev ## break real parts under load; count what was lost, duplicated or wrong
 	@exec $(PY) -m lab.faults

@@ -4,10 +4,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +64,8 @@ def main(context: click.Context, quick: bool, only: tuple[str, ...], as_json: bo
         outcomes = side_by_side.run(chosen, workload, plan, folder, status.update)
     _print(outcomes, as_json)
     if not quick and not only:
-        section = report.section(outcomes, plan) | _conditions("make bench")
-        _store("side_by_side", section)
+        section = report.section(outcomes, plan) | machine.conditions("make bench")
+        documents.store("side_by_side", section)
         plots.comparison(plots.COMPARISON, outcomes, _caption(section))
     if any(one.failed for one in outcomes):
         raise SystemExit(1)
@@ -84,12 +83,12 @@ def latency_command(minutes: float, as_json: bool) -> None:
     workload = model.prepare(DATA)
     with _workspace_folder() as folder, console.status("preparing") as status:
         found, recording = latency.run(workload, minutes, folder, status.update)
-    section = asdict(found) | _conditions(f"python -m lab.benchmarks latency --minutes {minutes:g}")
+    section = asdict(found) | machine.conditions(f"python -m lab.benchmarks latency --minutes {minutes:g}")
     if as_json:
         print(json.dumps(section, indent=1))
     else:
         print(latency.lines(found))
-    _store("latency", section)
+    documents.store("latency", section)
     plots.latency(plots.LATENCY, found, recording, _caption(section))
     if found.failed:
         raise SystemExit(1)
@@ -112,10 +111,10 @@ def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, as_json:
     for name in only or catalogue.MEASUREMENTS:
         with _workspace_folder() as folder, console.status(name) as status:
             found = catalogue.MEASUREMENTS[name](Workspace(folder, workload, quick, size, status.update))
-        section = asdict(found) | _conditions(f"python -m lab.benchmarks scale --only {name}")
+        section = asdict(found) | machine.conditions(f"python -m lab.benchmarks scale --only {name}")
         print(json.dumps({name: section}, indent=1) if as_json else tables.finding(found), flush=True)
         if not quick:
-            _store("scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
+            documents.store("scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})
         missed |= found.missed
     raise SystemExit(1 if missed else 0)
 
@@ -132,10 +131,10 @@ def profile_command(quick: bool, as_json: bool) -> None:
     workload = model.prepare(DATA)
     with _workspace_folder() as folder, console.status("preparing") as status:
         found = request.measure(Workspace(folder, workload, quick, 0, status.update))
-    section = asdict(found) | _conditions("python -m lab.benchmarks profile")
+    section = asdict(found) | machine.conditions("python -m lab.benchmarks profile")
     print(json.dumps(section, indent=1) if as_json else tables.profile(found))
     if not quick:
-        _store("profile", section)
+        documents.store("profile", section)
 
 
 @main.command("reasons")
@@ -151,13 +150,13 @@ def reasons_command(quick: bool, rounds: int, as_json: bool) -> None:
     shapes = reasons.QUICK_SHAPES if quick else reasons.SHAPES
     measured = reasons.figures(shapes, rounds)
     found = list(track(measured, description="measuring", total=len(shapes), console=console))
-    section = {"figures": [asdict(one) for one in found], "rounds": rounds} | _conditions("make bench-reasons")
+    section = {"figures": [asdict(one) for one in found], "rounds": rounds} | machine.conditions("make bench-reasons")
     print(json.dumps(section, indent=1) if as_json else tables.table(reasons.rows(found)))
     missed = [goal for one in found for goal in one.missed()]
     for goal in missed:
         console.print(f"MISSED: {goal}")
     if not quick:
-        _store("reasons", section)
+        documents.store("reasons", section)
     raise SystemExit(1 if missed else 0)
 
 
@@ -171,17 +170,6 @@ def tables_command() -> None:
 def lock() -> None:
     """Resolve every contender's requirements.in into its requirements.lock (needs uv)."""
     others.lock_all()
-
-
-def _store(section: str, content: Mapping[str, object]) -> None:
-    report.merge(report.RESULTS, section, content)
-    documents.write(report.kept(report.RESULTS))
-
-
-def _conditions(command: str) -> dict[str, Any]:
-    described = machine.describe()
-    when = datetime.now(UTC).date().isoformat()
-    return {"date": when, "command": command, "machine": asdict(described), "on": str(described)}
 
 
 def _caption(section: dict[str, Any]) -> str:

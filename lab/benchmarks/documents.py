@@ -7,7 +7,12 @@ from typing import Any
 import msgspec
 
 from lab.benchmarks import capacity, latency, report, tables
+from lab.benchmarks.canary.figures import Figure
+from lab.benchmarks.canary.figures import rows as figure_rows
 from lab.benchmarks.latency import LatencyRun
+from lab.benchmarks.monitoring.cases import CASES
+from lab.benchmarks.monitoring.outcome import Measured
+from lab.benchmarks.monitoring.outcome import rows as case_rows
 from lab.benchmarks.profile.request import Profile
 from lab.benchmarks.reasons import ReasonsFigure, rows
 from lab.benchmarks.scale import catalogue
@@ -16,9 +21,17 @@ from lab.benchmarks.side_by_side import Outcome
 
 ROOT = Path(__file__).parents[2]
 PERFORMANCE, SCALE, README = ROOT / "docs/performance.md", ROOT / "docs/scale.md", ROOT / "README.md"
+MONITORING, JUDGING = ROOT / "docs/monitoring.md", ROOT / "docs/judging.md"
 BILLION = 1e9
+CASE_NAMES = tuple(case.name for case in CASES)
 
 Results = Mapping[str, Any]
+
+
+def store(section: str, content: Mapping[str, object]) -> None:
+    """Replace one section of the stored results and write the documents again."""
+    report.merge(report.RESULTS, section, content)
+    write(report.kept(report.RESULTS))
 
 
 def write(results: Results) -> None:
@@ -30,12 +43,30 @@ def write(results: Results) -> None:
         (PERFORMANCE, "profile", _profile),
         (PERFORMANCE, "reasons", _reasons),
         (PERFORMANCE, "scale", _scale),
+        (MONITORING, "guard", _guard),
+        (MONITORING, "monitoring", _monitoring),
     ]
     for path, name, text in sections:
         if name in results:
             tables.fill(path, name, text(results[name]))
     if "profile" in results and results.get("scale", {}).keys() >= capacity.NEEDED:
         tables.fill(SCALE, "capacity", tables.table(capacity.needed(BILLION, capacity.measured(results))))
+
+
+def write_judging(results: Results) -> None:
+    """Fill the sections of docs/judging.md from the stored results of `make bench-canary`. Raises MarkMissing."""
+    source = f"*{results['date']}; `{results['command']}`*"
+    figures = figure_rows(msgspec.convert(results["figures"], list[Figure]))
+    tables.fill(JUDGING, "canary", f"{tables.table(figures)}\n{source}")
+    usual = [
+        {
+            "the usual methods, on the same traffic": one["method"],
+            "healthy canaries rolled back": f"{one['false_rollbacks']:.1%}",
+            "seconds to twice the errors, median": "never" if one["seconds"] is None else f"{one['seconds']:,.0f}",
+        }
+        for one in results["baselines"]
+    ]
+    tables.fill(JUDGING, "canary_baselines", tables.table(usual))
 
 
 def _table(section: Results) -> str:
@@ -67,6 +98,16 @@ def _scale(section: Results) -> str:
         if name in section:
             parts.append(f"{tables.finding(msgspec.convert(section[name], Finding))}\n{_source(section[name])}")
     return "\n\n".join(parts)
+
+
+def _guard(section: Results) -> str:
+    found = msgspec.convert(section["figures"], list[Figure])
+    return f"{tables.table(figure_rows(found))}\n{_source(section)}"
+
+
+def _monitoring(section: Results) -> str:
+    kept = [section[name] for name in CASE_NAMES if name in section]
+    return f"{tables.table(case_rows(msgspec.convert(kept, list[Measured])))}\n{_source(kept[-1])}"
 
 
 def _source(section: Results) -> str:

@@ -4,9 +4,11 @@ import os
 import platform
 import re
 import subprocess
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from lab.benchmarks.others import CONTENDERS
 
@@ -41,6 +43,13 @@ def describe() -> Machine:
         versions={name: locked(lock) for name, lock in locks.items()}
         | {"sira": {name: version(name) for name in OURS}},
     )
+
+
+def conditions(command: str) -> dict[str, Any]:
+    """Return what is stored beside figures: when, by which command and on what they were measured."""
+    described = describe()
+    when = datetime.now(UTC).date().isoformat()
+    return {"date": when, "command": command, "machine": asdict(described), "on": str(described)}
 
 
 def locked(lock: str) -> dict[str, str]:

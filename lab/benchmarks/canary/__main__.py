@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from lab.benchmarks import documents
 from lab.benchmarks.canary.figures import CASES, FULL, QUICK, Baseline, Figure, Size, run_baselines
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -46,6 +47,7 @@ def main(quick: bool, as_json: bool) -> None:
         _print(figures, baselines, time.monotonic() - began)
     if not quick:
         RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        documents.write_judging(content)
     sys.exit(0 if all(figure.reached for figure in figures) else 1)
 
 

@@ -1,6 +1,6 @@
 """The figures of the judge: each case is simulated, measured and compared with its limit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from lab.benchmarks.canary.recall import MISSES_MORE, SAME, days_to_rollback
 from lab.benchmarks.canary.simulation import Progress, simulate
 from lab.benchmarks.canary.split import Keys, first_holds
 from lab.benchmarks.canary.traffic import Traffic, count_errors
+from lab.benchmarks.scale.finding import Row
 
 SEED = 20_261_123
 _DAY = 24 * 3600
@@ -42,6 +43,25 @@ class Figure:
     @property
     def reached(self) -> bool:
         return self.measured <= self.limit
+
+
+def rows(figures: Sequence[Figure]) -> list[Row]:
+    """Return the figures as rows of a table."""
+    return [
+        {
+            "case": one.case,
+            "figure": one.what,
+            "measured": _shortened(one.measured),
+            "must not exceed": _shortened(one.limit),
+            "": "reached" if one.reached else "missed",
+        }
+        for one in figures
+    ]
+
+
+def _shortened(value: float) -> float:
+    """Return the value as a whole number if it is one, with four significant digits otherwise."""
+    return int(value) if float(value).is_integer() else float(f"{value:.4g}")
 
 
 @dataclass(frozen=True)
