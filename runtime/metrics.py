@@ -158,6 +158,18 @@ archive_days_behind = Gauge(
     "Closed days whose predictions are not all in the archive.",
     multiprocess_mode="livemax",
 )
+backtests = Gauge(
+    "sira_backtests",
+    "Backtests that were asked for over HTTP: waiting, running, done or failed.",
+    ["product", "status"],
+    multiprocess_mode="livemax",
+)
+backtest_ended = Gauge(
+    "sira_backtest_ended_timestamp_seconds",
+    "Time at which the latest backtest with this status ended.",
+    ["product", "status"],
+    multiprocess_mode="livemax",
+)
 model_info = Gauge(
     "sira_model_info",
     "1 for each model that is served.",

@@ -1,28 +1,22 @@
-"""The controller's job: start the process that runs backtests when one waits."""
+"""The controller's job: start the process that runs backtests when one waits, and export how backtests ended."""
 
 import logging
-import os
-import subprocess
-import sys
-import threading
-from pathlib import Path
 
 from backtest.jobs import store
+from runtime import metrics
+from runtime.child_process import ChildProcess
 from runtime.postgres import Connection
 
 log = logging.getLogger("sira.backtest")
 
 EVERY_SECONDS = 5.0
-ROOT = Path(__file__).parents[2]
 
 
 class BacktestJob:
-    """Runs at most one process of this controller at a time. A backtest whose process dies is taken over."""
+    """Runs at most one process at a time. If the controller dies, another takes its backtest over."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[bytes] | None = None
-        self._stopped = False
+        self._child = ChildProcess("backtest.jobs.worker")
         self._said_not_migrated = False
 
     def work(self, connection: Connection) -> int:
@@ -32,21 +26,29 @@ class BacktestJob:
                 self._said_not_migrated = True
                 log.warning("backtests_not_migrated", extra={"migration": "008_backtests"})
             return 0
-        with self._lock:
-            if self._child is not None and self._child.poll() not in (None, 0):
-                log.error("backtest_process_failed", extra={"code": self._child.returncode})
-            if self._stopped or (self._child is not None and self._child.poll() is None):
-                return 0
-            self._child = None
-            if not store.has_work(connection):
-                return 0
-            words = [sys.executable, "-m", "backtest.jobs.worker"]
-            self._child = subprocess.Popen(words, cwd=ROOT, env=os.environ)
-        return 1
+        running = self._child.is_running()
+        if not running:
+            self._record_death(connection)
+        _export_ends(connection)
+        return 0 if running or not store.has_work(connection) else int(self._child.start())
 
     def stop(self) -> None:
         """End a process that runs; another controller takes its backtest over."""
-        with self._lock:
-            self._stopped = True
-            if self._child is not None:
-                self._child.terminate()
+        self._child.stop()
+
+    def _record_death(self, connection: Connection) -> None:
+        """Fail the backtest that the last process died of: it would kill every process that takes it over."""
+        ended = self._child.ended()
+        if ended is None or ended.code == 0:
+            return
+        log.error("backtest_process_failed", extra={"code": ended.code, "error": ended.last_error})
+        if taken := ended.output.split():
+            reason = "was it out of memory?" if ended.code < 0 else "the controller's log says why"
+            store.fail(connection, taken[-1].decode(), f"its process ended with {ended.code}: {reason}")
+
+
+def _export_ends(connection: Connection) -> None:
+    for count in store.count_by_status(connection):
+        metrics.backtests.labels(count.product, count.status).set(count.backtests)
+        if count.last_ended is not None:
+            metrics.backtest_ended.labels(count.product, count.status).set(count.last_ended.timestamp())

@@ -31,6 +31,14 @@ SELECT EXISTS (SELECT FROM sira_backtests
                WHERE status = 'waiting'
                   OR (status = 'running' AND seen_at < clock_timestamp() - %(silent)s::interval));
 
+-- name: count_by_status
+-- How many backtests of each product have each status, and when the last of them ended.
+SELECT product, status, count(backtest_id) AS backtests, max(ended_at) AS last_ended
+FROM (SELECT DISTINCT product FROM sira_backtests) AS products
+CROSS JOIN unnest(%(statuses)s::text[]) AS status
+LEFT JOIN sira_backtests USING (product, status)
+GROUP BY product, status;
+
 -- name: take
 -- Take the oldest backtest that waits, or whose process has not reported for a while.
 UPDATE sira_backtests SET status = 'running', started_at = clock_timestamp(), seen_at = clock_timestamp(), rows_done = 0

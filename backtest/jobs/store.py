@@ -1,12 +1,13 @@
 """The rows of sira_backtests. Every function runs in the caller's transaction."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
-from psycopg.rows import dict_row
+from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from backtest.errors import BacktestError, BacktestNotFound
@@ -21,6 +22,9 @@ QUERIES = load_queries(Path(__file__).parent / "queries.sql")
 MAX_WAITING = 4  # of a product
 # A process reports every few seconds; this long without a report, it is gone.
 SILENT = timedelta(minutes=3)
+
+
+BacktestStatus = Literal["waiting", "running", "done", "failed"]
 
 
 class BacktestsOff(BacktestError):
@@ -42,7 +46,7 @@ class StoredBacktest(msgspec.Struct, frozen=True):
     sha256: str
     production_model_id: str | None
     request: BacktestToRun
-    status: Literal["waiting", "running", "done", "failed"]
+    status: BacktestStatus
     rows_total: int
     rows_done: int
     report: BacktestReport | None
@@ -51,6 +55,16 @@ class StoredBacktest(msgspec.Struct, frozen=True):
     created_by: str
     started_at: datetime | None
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusCount:
+    """How many backtests of a product have a status, and when the last of them ended."""
+
+    product: str
+    status: BacktestStatus
+    backtests: int
+    last_ended: datetime | None
 
 
 def is_migrated(connection: Connection) -> bool:
@@ -96,6 +110,12 @@ def newest(connection: Connection, *, product: str | None, limit: int) -> list[S
 def has_work(connection: Connection) -> bool:
     row = connection.execute(QUERIES["has_work"], {"silent": SILENT}).fetchone()
     return bool(row and row[0])
+
+
+def count_by_status(connection: Connection) -> list[StatusCount]:
+    """Return a count for every status of every product that has a backtest."""
+    with connection.cursor(row_factory=class_row(StatusCount)) as cursor:
+        return cursor.execute(QUERIES["count_by_status"], {"statuses": list(get_args(BacktestStatus))}).fetchall()
 
 
 def take(connection: Connection) -> StoredBacktest | None:

@@ -19,12 +19,13 @@ MAX_STATEMENT_MS = 600_000
 
 
 def run_next(settings: BacktestSettings, processes: int) -> bool:
-    """Run a backtest that waits, if there is one, and store its report or why there is none."""
+    """Run a backtest that waits, if there is one, and store its report or why there is none; print its id first."""
     url = settings.database_url.get_secret_value()
     with connect(url, name="backtest", autocommit=True, statement_timeout_ms=MAX_STATEMENT_MS) as connection:
         taken = store.take(connection)
         if taken is None:
             return False
+        print(taken.backtest_id, flush=True)  # the controller names the backtest that this process died of
         try:
             _run(connection, taken, settings, processes)
         except (BacktestError, RegistryError) as error:

@@ -1,8 +1,13 @@
 """Backtests that are asked for over HTTP, in real processes."""
 
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from backtest.errors import BacktestNotFound, CostsInvalid
 from backtest.jobs import store
@@ -10,6 +15,7 @@ from backtest.jobs.job import BacktestJob
 from backtest.jobs.store import BacktestsOff, StoredBacktest, TooManyWaiting
 from backtest.jobs.worker import run_next
 from backtest.request import BacktestToRun
+from lab import procfs
 from registry.store import ModelNotFound
 from runtime.postgres import Connection, connect
 from runtime.settings import BacktestSettings, Settings
@@ -32,6 +38,18 @@ def logged(connection: Connection, settings: Callable[..., Settings]) -> None:
 
 def ask(connection: Connection, **values: object) -> StoredBacktest:
     return store.insert(connection, BacktestToRun(MODEL, **values), actor="tests")  # type: ignore[arg-type]
+
+
+def status(connection: Connection, asked: StoredBacktest) -> str:
+    return store.find(connection, asked.backtest_id).status
+
+
+def exported(metric: str, of: str) -> float | None:
+    return REGISTRY.get_sample_value(metric, {"product": backtested.PRODUCT, "status": of})
+
+
+def is_worker(pid: int) -> bool:
+    return "backtest.jobs.worker" in Path(f"/proc/{pid}/cmdline").read_text()
 
 
 def test_without_a_backtest_nothing_runs(settings: Callable[..., Settings], connection: Connection) -> None:
@@ -90,6 +108,44 @@ def test_what_is_asked_is_checked_at_once(connection: Connection) -> None:
         ask(connection)
     with pytest.raises(TooManyWaiting):
         ask(connection)
+
+
+@pytest.mark.usefixtures("logged")
+def test_a_backtest_that_its_process_dies_of_fails_at_once(connection: Connection) -> None:
+    asked = ask(connection, days=5)
+    job = BacktestJob()
+    assert job.work(connection) == 1
+    assert wait_until(lambda: store.find(connection, asked.backtest_id).rows_total > 0, 60)
+    for pid in [pid for pid, parent in procfs.parents().items() if parent == os.getpid() and is_worker(pid)]:
+        os.kill(pid, signal.SIGKILL)
+    assert wait_until(
+        lambda: job.work(connection) == 0 and store.find(connection, asked.backtest_id).error is not None, 30
+    )
+    failed = store.find(connection, asked.backtest_id)
+    assert failed.error == "its process ended with -9: was it out of memory?"
+    assert not store.has_work(connection)
+    job.stop()
+
+
+@pytest.mark.usefixtures("logged")
+def test_the_controller_exports_how_many_ended_and_when(
+    connection: Connection,
+) -> None:
+    ask(connection, until="2020-01-05")
+    assert run_next(BacktestSettings.load(), 1)
+    ask(connection, days=5)
+    assert run_next(BacktestSettings.load(), 1)
+    ask(connection, until="2020-01-05")
+    job = BacktestJob()
+    job.stop()
+    job.work(connection)
+    counts = {of: exported("sira_backtests", of) for of in ("waiting", "running", "done", "failed")}
+    assert counts == {"waiting": 1, "running": 0, "done": 1, "failed": 1}
+    done, failed = (exported("sira_backtest_ended_timestamp_seconds", of) for of in ("done", "failed"))
+    assert failed is not None
+    assert done is not None
+    assert failed < done <= time.time()
+    assert exported("sira_backtest_ended_timestamp_seconds", "running") is None
 
 
 def test_without_the_migration_backtests_are_off(connection: Connection) -> None:
