@@ -89,6 +89,14 @@ class BenchDeployment:
         return metric(self.operator.text("/metrics"), name)
 
 
+Seed = Callable[[Connection, ModelVersion], None]
+"""Changes the database before the processes start: it is given a connection and the production version."""
+
+
+def seed_nothing(connection: Connection, production: ModelVersion) -> None:
+    """Leave the database as it is."""
+
+
 @contextmanager
 def serving(
     workload: Workload,
@@ -99,12 +107,12 @@ def serving(
     cores: str = str(SERVER_CORE),
     settings: Settings = NO_SETTINGS,
     one_disk: bool = False,
-    seed: Callable[[Connection, ModelVersion], None] = lambda connection, production: None,
+    seed: Seed = seed_nothing,
 ) -> Iterator[BenchDeployment]:
     """Start Postgres, migrate, register both models, promote production, start the processes; end all on exit.
 
-    `command`: words after the Python interpreter, with {port}. `settings` override the environment. `seed` may add to
-    the registry before the processes start. `one_disk`: the service's spool and Postgres are synced to the same disk.
+    `command`: words after the Python interpreter, with {port}. `settings` override the environment. `seed` may change
+    the database before the processes start. `one_disk`: the service's spool and Postgres are synced to the same disk.
     """
     with _postgres_home(folder, one_disk) as home, LocalPostgres.start(home) as postgres:
         os.setpriority(os.PRIO_PROCESS, postgres.pid, NICENESS)  # inherited by every session from here on

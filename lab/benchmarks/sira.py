@@ -9,21 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from lab.benchmarks.contender import EVENT, Contender, Running, Scored, Wire
-from lab.benchmarks.deployment import BenchDeployment, serving
+from lab.benchmarks.deployment import BenchDeployment, Seed, seed_nothing, serving
 from lab.benchmarks.model import PRODUCT, Row, Workload
 from lab.errors import ProcessFailed
 from lab.product import NO_SETTINGS, Settings
+from registry.model_version import ModelVersion
+from runtime.postgres import Connection
 
 # Reasons of reviews and blocks are on by default.
 NO_REASONS = {"REASONS_SHARE": ""}
 
 
 def contenders() -> list[Contender]:
-    wire = Wire(EVENT.head, EVENT.tail, _read)
+    wire, no_profile = Wire(EVENT.head, EVENT.tail, _read), partial(_start, seed=_without_profile)
     return [
         Contender("sira", "**this service**, everything on", wire, _start),
         Contender("sira_canary", "**this service**, canary at 10 %", wire, partial(_start, canary_percent=10)),
         Contender("sira_no_reasons", "**this service**, without reasons", wire, partial(_start, settings=NO_REASONS)),
+        Contender("sira_no_profile", "**this service**, without the input profile", wire, no_profile),
         Contender("sira_one_disk", "**this service**, Postgres on its disk", wire, partial(_start, one_disk=True)),
     ]
 
@@ -36,8 +39,9 @@ def _start(
     canary_percent: int = 0,
     one_disk: bool = False,
     settings: Settings = NO_SETTINGS,
+    seed: Seed = seed_nothing,
 ) -> Iterator[Running]:
-    with serving(workload, folder, one_disk=one_disk, settings=settings) as deployment:
+    with serving(workload, folder, one_disk=one_disk, settings=settings, seed=seed) as deployment:
         if not canary_percent:
             yield deployment.running()
             return
@@ -45,6 +49,11 @@ def _start(
         deployment.operator.post("/v1/canary", body)
         _await_canary(deployment, workload.payloads[0])
         yield replace(deployment.running(), fault=partial(_canary_fault, deployment, canary_percent))
+
+
+def _without_profile(connection: Connection, production: ModelVersion) -> None:
+    """Drop what migration 005 made: the controller then counts nothing, as before that migration."""
+    connection.execute("DROP TABLE sira_input_profiles")
 
 
 def _await_canary(deployment: BenchDeployment, payload: Row) -> None:
