@@ -1,7 +1,7 @@
 """Charts as inline SVG without a style or a script of their own, so that they pass the strictest CSP. Pure."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from markupsafe import Markup
 
@@ -11,6 +11,7 @@ _INSET = 2.0
 _LEFT, _TOP, _BOTTOM = 46, 6, 8
 
 Points = Sequence[float | None]
+Place = TypeVar("Place")
 
 
 def sparkline(values: Points, title: str, kind: str = "production") -> Markup:
@@ -48,13 +49,18 @@ def stacked_bar(parts: Sequence[tuple[str, float]], title: str) -> Markup:
 
 def _runs(points: Sequence[tuple[float, float] | None]) -> list[list[tuple[float, float]]]:
     """Return each unbroken stretch; one of a single point becomes a short line."""
-    runs: list[list[tuple[float, float]]] = [[]]
-    for point in points:
-        if point is None:
-            runs.append([])
+    return [run if len(run) > 1 else [run[0], (run[0][0] + 1.0, run[0][1])] for run in _stretches(points)]
+
+
+def _stretches(places: Sequence[Place | None]) -> list[list[Place]]:
+    """Return what lies between two gaps, in order."""
+    found: list[list[Place]] = [[]]
+    for place in places:
+        if place is None:
+            found.append([])
         else:
-            runs[-1].append(point)
-    return [run if len(run) > 1 else [run[0], (run[0][0] + 1.0, run[0][1])] for run in runs if run]
+            found[-1].append(place)
+    return [stretch for stretch in found if stretch]
 
 
 def _text(run: Sequence[tuple[float, float]]) -> str:
@@ -70,18 +76,31 @@ def _y(value: float, top: float) -> float:
 
 
 class Point(NamedTuple):
-    """A value at a place between 0 and 1; None leaves a gap."""
+    """A value at a place between 0 and 1; None leaves a gap.
+
+    `low`, `high`: its band, where it has one; a band with one end only is open to the other side.
+    """
 
     x: float
     y: float | None
+    low: float | None = None
+    high: float | None = None
 
 
 def course_chart(
-    points: Sequence[Point], limit: float | None, limit_text: str, title: str, changes: Sequence[float] = ()
+    points: Sequence[Point],
+    limit: float | None,
+    limit_text: str,
+    title: str,
+    changes: Sequence[float] = (),
+    tested: Sequence[float] = (),
 ) -> Markup:
-    """Draw a value over time with its limit as a dotted line; `changes` are places where another phase began."""
-    known = [point.y for point in points if point.y is not None]
-    top = max([*known, limit or 0.0]) * 1.15 or 1.0
+    """Draw a value over time with its band and its limit as a dotted line.
+
+    `changes`: places where another phase began; `tested`: values that the band is compared with, if not the limit.
+    """
+    known = [value for point in points for value in (point.y, point.low) if value is not None]
+    top = max([*known, *tested, limit or 0.0]) * 1.15 or 1.0
 
     def x(place: float) -> float:
         return _LEFT + (COURSE_WIDTH - _LEFT - _INSET) * place
@@ -95,7 +114,18 @@ def course_chart(
         Markup('<line class="phase" x1="{:.1f}" x2="{:.1f}" y1="{}" y2="{}"/>').format(x(at), x(at), _TOP, base)
         for at in changes
     ]
+    bands = [
+        None
+        if point.low is None and point.high is None
+        else (x(point.x), y(point.low or 0.0), y(top if point.high is None else min(point.high, top)))
+        for point in points
+    ]
+    parts += [_band(stretch) for stretch in _stretches(bands)]
     runs = _runs([None if point.y is None else (x(point.x), y(point.y)) for point in points])
+    parts += [
+        Markup('<line class="tested" x1="{}" x2="{}" y1="{:.1f}" y2="{:.1f}"/>').format(_LEFT, right, y(at), y(at))
+        for at in tested
+    ]
     parts += [Markup('<polyline class="line canary" points="{}"/>').format(_text(run)) for run in runs]
     if runs:
         cx, cy = runs[-1][-1]
@@ -108,12 +138,19 @@ def course_chart(
         )
         parts.append(Markup('<text x="{}" y="{:.1f}">{}</text>').format(_LEFT - 5, y(limit) + 3.5, limit_text))
     parts.append(Markup('<text x="{}" y="{:.1f}">0</text>').format(_LEFT - 5, base + 3.5))
-    if not known:
+    if not known and not any(bands):
         middle = Markup('<text class="empty" x="{}" y="{}">no value yet</text>')
         parts.append(middle.format((_LEFT + COURSE_WIDTH) / 2, COURSE_HEIGHT / 2 + 4))
     return Markup('<svg class="course" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
         COURSE_WIDTH, COURSE_HEIGHT, title, Markup("").join(parts)
     )
+
+
+def _band(stretch: Sequence[tuple[float, float, float]]) -> Markup:
+    """Draw a stretch of (x, lower y, upper y); one of a single place becomes a narrow one."""
+    places = stretch if len(stretch) > 1 else [stretch[0], (stretch[0][0] + 1.0, *stretch[0][1:])]
+    outline = [(x, low) for x, low, _ in places] + [(x, high) for x, _, high in reversed(places)]
+    return Markup('<polygon class="band" points="{}"/>').format(_text(outline))
 
 
 def meter(share: float, title: str, kind: str) -> Markup:

@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from canary.judge.measurement import interval_text
 from canary.report.course import ARMS
 from canary.report.report import Report
 from canary.rollout.next_action import BEFORE_PLAN
@@ -122,9 +123,9 @@ def _plan_table(rollout: StoredRollout) -> Table:
 
 
 def measurements_table(verdict: StoredVerdict) -> Table:
-    table = plain_table("measurement", "outcome", "value", "limit", "reason")
+    table = plain_table("measurement", "outcome", "value", "limit", "interval", "reason")
     for m in sorted(verdict.measurements, key=lambda one: _URGENCY.index(one.outcome)):
-        table.add_row(m.name, word(m.outcome), _number(m.value), _number(m.limit), m.reason)
+        table.add_row(m.name, word(m.outcome), _number(m.value), _number(m.limit), interval_text(m), m.reason)
     return table
 
 

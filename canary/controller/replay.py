@@ -8,6 +8,7 @@ import msgspec
 from canary.controller import store as evidence_store
 from canary.controller.store import Span
 from canary.controller.tick import absorb_sealed
+from canary.judge.measurement import Measurement
 from canary.judge.safety_rules import JudgeInputs
 from canary.judge.state import JudgeState
 from canary.judge.verdict import Verdict, judge
@@ -79,9 +80,20 @@ def _differences(stored: StoredVerdict, recomputed: Verdict) -> tuple[str, ...]:
     names = [] if stored.verdict == recomputed.kind else ["verdict"]
     names += [] if tuple(map(_as_worded_now, stored.reasons)) == recomputed.reasons else ["reasons"]
     before = {m.name: msgspec.structs.replace(m, reason=_as_worded_now(m.reason)) for m in stored.measurements}
-    after = {m.name: m for m in recomputed.measurements}
+    after = {m.name: _as_stored(m, before.get(m.name)) for m in recomputed.measurements}
     names += sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
     return tuple(names)
+
+
+def _as_stored(recomputed: Measurement, stored: Measurement | None) -> Measurement:
+    """Leave out the groups of fields that the stored measurement has not: an earlier release stored neither.
+
+    A rollout that it began has no confidence sequence of its errors and latency until it ends.
+    """
+    for group in (("tested", "samples"), ("low", "high")):
+        if stored and all(getattr(stored, name) is None for name in group):
+            recomputed = msgspec.structs.replace(recomputed, **dict.fromkeys(group))
+    return recomputed
 
 
 def _as_worded_now(reason: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from canary.judge.confidence import paired_lower_bound
 from canary.judge.drift import population_stability_index
 from canary.judge.evidence import Paired
 from canary.judge.measurement import Measurement, RuleOutcome, e_value, evidence_text
@@ -48,7 +49,26 @@ def check_blocks(state: JudgeState, limits: Limits) -> Measurement:
     outcome = "rollback" if evidence >= needed else enough
     counts = f"of {total:,} events scored by both, the canary blocks {canary:,} and production {production:,}"
     reason = f"{counts}; {evidence_text(evidence, needed)}"
-    return Measurement("block_ratio", outcome, reason, ratio, limits.block_ratio, "ratio", evidence, needed)
+    tested = limits.block_ratio
+    low = paired_lower_bound(
+        canary_only, production_only, both, tested=tested, needed=needed, decided=e_value(more) >= needed
+    )
+    inverse = paired_lower_bound(
+        production_only, canary_only, both, tested=tested, needed=needed, decided=e_value(fewer) >= needed
+    )
+    return Measurement(
+        "block_ratio",
+        outcome,
+        reason,
+        ratio,
+        limits.block_ratio,
+        "ratio",
+        evidence,
+        needed,
+        low=low,
+        high=1.0 / inverse if inverse else None,
+        samples=total,
+    )
 
 
 def check_flips(state: JudgeState, limits: Limits) -> Measurement:
@@ -60,7 +80,7 @@ def check_flips(state: JudgeState, limits: Limits) -> Measurement:
     rate = (canary_only + production_only) / total
     outcome: RuleOutcome = "hold" if rate > limits.flip_rate else "pass"
     reason = f"the models disagree on blocking {rate:.2%} of {total:,} events, the limit is {limits.flip_rate:.2%}"
-    return Measurement("flip_rate", outcome, reason, rate, limits.flip_rate, "share")
+    return Measurement("flip_rate", outcome, reason, rate, limits.flip_rate, "share", samples=total)
 
 
 def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
@@ -78,6 +98,7 @@ def check_score_shift(state: JudgeState, limits: Limits) -> Measurement:
         psi,
         limits.psi,
         "PSI",
+        samples=min(production, canary),
     )
 
 
@@ -100,7 +121,22 @@ def check_recall(ratio: float, limits: Limits, frauds: Paired | None) -> Measure
         outcome = "hold"
     counts = f"of {frauds.total:,} known frauds the canary catches {canary:,} and production {production:,}"
     reason = f"{counts}; {evidence_text(evidence, needed)}"
-    return Measurement("recall_ratio", outcome, reason, value, ratio, "ratio", evidence, needed, required=False)
+    low = paired_lower_bound(
+        frauds.n01, frauds.n10, frauds.n11, tested=ratio, needed=needed, decided=evidence >= needed
+    )
+    return Measurement(
+        "recall_ratio",
+        outcome,
+        reason,
+        value,
+        ratio,
+        "ratio",
+        evidence,
+        needed,
+        required=False,
+        low=low,
+        samples=frauds.total,
+    )
 
 
 def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measurement:
@@ -109,7 +145,16 @@ def check_false_positives(limits: Limits, labels: LabelCounts | None) -> Measure
     def measured(outcome: str, reason: str, change: float | None = None) -> Measurement:
         required = limits.labels_required or outcome != "unknown"
         tolerated = limits.false_positive_change
-        return Measurement("false_positives", outcome, reason, change, tolerated, "relative", required=required)  # type: ignore[arg-type]
+        return Measurement(
+            "false_positives",
+            outcome,  # type: ignore[arg-type]
+            reason,
+            change,
+            tolerated,
+            "relative",
+            required=required,
+            samples=None if change is None or labels is None else labels.legitimate.total,
+        )
 
     if labels is None or labels.events == 0:
         return measured("unknown", "not yet knowable: there are no labels")

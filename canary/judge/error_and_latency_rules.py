@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from math import inf, isinf
 
-from canary.judge import sequential
+from msgspec import structs
+
+from canary.judge import confidence, sequential
 from canary.judge.absorb import minute_of, without_control
 from canary.judge.evidence import BINS_PER_LIMIT, LIMIT_RATIO, latency_edge
 from canary.judge.latency import P95, LatencyArray, latency_since, quantile_bin
@@ -51,7 +53,12 @@ def check_errors(state: JudgeState, policy: Policy) -> Measurement:
         for name, arm in (("canary", CANARY), ("production", PRODUCTION))
     )
     reason = f"errors: {counts}: {_ratio_text(ratio)}; {evidence_text(evidence, needed)}"
-    return _ratio_measurement("error_ratio", outcome, reason, ratio, limits.error_ratio, evidence, needed)
+    low, tested = None, limits.error_ratio_allowed
+    if state.error_ratios is not None:
+        ratios = confidence.error_ratios(limits)
+        low = confidence.lower_bound(state.error_ratios, ratios, needed, tested, evidence >= needed)
+    found = _ratio_measurement("error_ratio", outcome, reason, ratio, limits.error_ratio, evidence, needed)
+    return structs.replace(found, tested=tested, low=low, samples=int(window.requests[CANARY]))
 
 
 def check_p95(state: JudgeState, policy: Policy) -> Measurement:
@@ -67,7 +74,12 @@ def check_p95(state: JudgeState, policy: Policy) -> Measurement:
     elif evidence >= limits.go_evidence:
         outcome = "hold"
     reason = f"{sentence}; {evidence_text(evidence, needed)}"
-    return _ratio_measurement("p95_ratio", outcome, reason, ratio, limits.p95_ratio, evidence, needed)
+    low, tested = None, limits.p95_ratio
+    if state.latency_ratios is not None:
+        _, ratios = confidence.latency_ratios(limits)
+        low = confidence.lower_bound(state.latency_ratios, ratios, needed, tested, evidence >= needed)
+    found = _ratio_measurement("p95_ratio", outcome, reason, ratio, tested, evidence, needed)
+    return structs.replace(found, low=low, samples=int(samples))
 
 
 def check_control(state: JudgeState, policy: Policy) -> Measurement:
@@ -91,23 +103,25 @@ def check_error_go(state: JudgeState, policy: Policy) -> Measurement:
     if policy.percent == 0.0:
         return Measurement("error_go", "pass", "at 0 % the canary answers nobody: its errors are not judged")
     ratio = _error_ratio(state, policy, phase.errors, phase.requests)
-    evidence = e_value(sequential.log_evidence(phase.error_go))
+    evidence, needed = e_value(sequential.log_evidence(phase.error_go)), limits.go_evidence
     negligible = e_value(sequential.log_evidence(phase.negligible_go))
-    shown = evidence >= limits.go_evidence
+    shown = evidence >= needed
+    high, tested = None, limits.error_ratio
+    if state.error_ratios is not None:
+        high = confidence.upper_bound(state.error_ratios, confidence.error_ratios(limits), needed, tested, shown)
     outcome: RuleOutcome = "unknown"
     reason = f"errors are not yet shown to be under {limits.error_ratio:g} times production's: {_ratio_text(ratio)}"
     if shown and (ratio is None or ratio < limits.error_ratio_allowed):
         outcome, reason = "pass", f"errors are under {limits.error_ratio:g} times production's: {_ratio_text(ratio)}"
-    elif negligible >= limits.go_evidence:
+    elif negligible >= needed:
         outcome, evidence = "pass", negligible
         reason = f"the canary's error rate is below {limits.error_rate_negligible:.2%}, whatever production's is"
     elif shown:
         outcome = "hold"
         allowed = f"more than the {limits.error_ratio_allowed:g} allowed, too few to roll back"
         reason = f"errors are {_ratio_text(ratio)}: {allowed}"
-    return _ratio_measurement(
-        "error_go", outcome, reason, ratio, limits.error_ratio_allowed, evidence, limits.go_evidence
-    )
+    found = _ratio_measurement("error_go", outcome, reason, ratio, limits.error_ratio_allowed, evidence, needed)
+    return structs.replace(found, tested=tested, high=high, samples=int(phase.requests[CANARY]))
 
 
 def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
@@ -115,16 +129,21 @@ def check_p95_go(state: JudgeState, policy: Policy) -> Measurement:
     limits, phase = policy.limits, state.phase
     if policy.percent == 0.0:
         return Measurement("p95_go", "pass", "at 0 % the canary answers nobody: its latency is not judged")
-    evidence = e_value(sequential.log_evidence(phase.latency_go))
+    evidence, needed = e_value(sequential.log_evidence(phase.latency_go)), limits.go_evidence
     fast = e_value(sequential.log_evidence(phase.fast_go))
-    shown = evidence >= limits.go_evidence
-    if fast >= limits.go_evidence and not shown:
-        reason = f"the canary's p95 is below {limits.p95_negligible_seconds * 1e3:g} ms"
-        return _ratio_measurement("p95_go", "pass", reason, None, limits.p95_ratio, fast, limits.go_evidence)
+    shown = evidence >= needed
     outcome: RuleOutcome = "pass" if shown else "unknown"
     verb = "is" if shown else "is not yet shown to be"
     reason = f"p95 {verb} under {limits.p95_ratio:g} times production's"
-    return _ratio_measurement("p95_go", outcome, reason, None, limits.p95_ratio, evidence, limits.go_evidence)
+    high, tested = None, limits.p95_ratio
+    if state.latency_ratios is not None:
+        _, ratios = confidence.latency_ratios(limits)
+        high = confidence.upper_bound(state.latency_ratios, ratios, needed, tested, shown)
+    if fast >= needed and not shown:
+        outcome, evidence = "pass", fast
+        reason = f"the canary's p95 is below {limits.p95_negligible_seconds * 1e3:g} ms"
+    found = _ratio_measurement("p95_go", outcome, reason, None, tested, evidence, needed)
+    return structs.replace(found, high=high, samples=int(phase.timed[CANARY]))
 
 
 def _error_ratio(state: JudgeState, policy: Policy, errors: FloatArray, requests: FloatArray) -> float | None:

@@ -52,6 +52,13 @@ def quantile_bin(histogram: Counts, quantile: float) -> IntArray:
 
 def count_above(histogram: Counts, bin_: IntArray) -> IntArray:
     """Return the count in bins above `bin_`: (..., 458), (...) -> (...)."""
+    return counts_above(histogram, bin_[..., None])[..., 0]
+
+
+def counts_above(histogram: Counts, bins: IntArray) -> IntArray:
+    """Return the counts in bins above each of `bins`, which are not negative: (..., 458), (..., G) -> (..., G)."""
     running = histogram.cumsum(axis=-1)
-    edge = np.minimum(bin_, LAST_LATENCY_BIN)[..., None]
-    return np.asarray(running[..., -1] - np.take_along_axis(running, edge, axis=-1)[..., 0])
+    edges = np.minimum(bins, LAST_LATENCY_BIN)
+    # Plain indexing is several times as fast, and serving needs no other.
+    below = running[edges] if running.ndim == 1 else np.take_along_axis(running, edges, axis=-1)
+    return np.asarray(running[..., -1:] - below)

@@ -95,14 +95,16 @@ def check_sample_ratio(watch: SplitWatch, percent: float, limits: Limits) -> Mea
     counts = (
         f"of {window.events.sum():,.0f} requests the canary got {window.events[CANARY]:,.0f}, {expected:,.0f} were set"
     )
+    samples = int(window.events.sum())
     if watch.holds:
         cause = (
             "a worker that does not follow the split, a few routing keys with much of the traffic, or a caller that"
             " repeats events of before the rollout"
         )
         reason = f"sample ratio mismatch: {counts}: look for {cause}"
-        return Measurement("sample_ratio", "hold", reason, ratio, limit, "ratio", evidence, needed)
-    return Measurement("sample_ratio", "pass", f"split: {counts}", ratio, limit, "ratio", evidence, needed)
+        return Measurement("sample_ratio", "hold", reason, ratio, limit, "ratio", evidence, needed, samples=samples)
+    reason = f"split: {counts}"
+    return Measurement("sample_ratio", "pass", reason, ratio, limit, "ratio", evidence, needed, samples=samples)
 
 
 def _close_cell(watch: SplitWatch, start: int) -> SplitWatch:

@@ -5,25 +5,32 @@ give the same state to the last bit. Leading axes of every array are independent
 """
 
 from binascii import a2b_base64
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from canary.judge import sample_ratio, sequential
+from canary.judge import confidence, sample_ratio, sequential
 from canary.judge.evidence import HISTORY_PHASE, LATENCY_BINS, SCORE_BINS
 from canary.judge.latency import LatencyArray, LatencyWindow, empty_window
 from canary.judge.sample_ratio import SplitWatch
 from canary.judge.sequential import FloatArray, IntArray, SplitTest
+from canary.limits import Limits
 
 ERROR_ALTERNATIVES = np.array([1.25, 1.6, 2.5, 5.0, 16.0, 64.0])
 LATENCY_ALTERNATIVES = np.array([1.1, 1.25, 1.6, 2.5, 5.0, 12.0])
 GO_ALTERNATIVES = np.array([0.85, 0.7, 0.5, 0.25])
+# The alternatives of both tests that a confidence sequence comes from, in the order of confidence.MORE and FEWER.
+ERROR_FAMILY = np.concatenate([ERROR_ALTERNATIVES, GO_ALTERNATIVES])
+LATENCY_FAMILY = np.concatenate([LATENCY_ALTERNATIVES, GO_ALTERNATIVES])
 
 # The restart weights of a test sum to at most 1: this weight for production's history and for each of four phases,
 # and absorb.RESTARTS_WEIGHT for all five-minute restarts.
 PHASE_WEIGHT = 0.1
 WEIGHTED_PHASES = 5
+# An array of this many floats is stored in base64: as decimal numbers it would take twice the space.
+_MIN_PACKED = 64
 
 
 class PhaseEvidence(msgspec.Struct, frozen=True):
@@ -31,7 +38,7 @@ class PhaseEvidence(msgspec.Struct, frozen=True):
 
     *_go: (..., 4) log wealth against "1.5 times the errors", "more than negligible errors", "1.3 times the p95",
     "more than a negligible p95".
-    The rest are counts per arm (..., 2): timed and slow of `absorb.slow_and_timed`, scores (..., 2, 20);
+    The rest are counts per arm (..., 2): timed requests and the slow ones among them, scores (..., 2, 20);
     paired (..., 4) is (n11, n10, n01, n00).
     """
 
@@ -57,6 +64,8 @@ class JudgeState(msgspec.Struct, frozen=True):
     production_*: totals of the rollout; a phase at 100 % is compared with them.
     unanswered:   canary requests expected since the canary last answered one, which was at silent_since or before.
     split:        the sample-ratio check; None in the state of a rollout that began before there was one.
+    *_ratios:     log wealth (..., G, 10) of the tests behind the confidence sequences, which decide nothing; None in
+                  the state of a rollout that began before there were any.
     """
 
     started: int
@@ -74,9 +83,11 @@ class JudgeState(msgspec.Struct, frozen=True):
     unanswered: FloatArray
     silent_since: FloatArray
     split: SplitWatch | None = None
+    error_ratios: FloatArray | None = None
+    latency_ratios: FloatArray | None = None
 
 
-def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
+def new_state(shape: tuple[int, ...], start: int, limits: Limits) -> JudgeState:
     """Return the state before the first bucket, whose phase has not begun yet."""
     return JudgeState(
         started=start,
@@ -94,6 +105,8 @@ def new_state(shape: tuple[int, ...], start: int) -> JudgeState:
         unanswered=np.zeros(shape),
         silent_since=np.full(shape, float(start)),
         split=sample_ratio.begin_watch(shape, start),
+        error_ratios=confidence.begin_tests(shape, confidence.error_ratios(limits), ERROR_FAMILY),
+        latency_ratios=confidence.begin_tests(shape, confidence.latency_ratios(limits)[1], LATENCY_FAMILY),
     )
 
 
@@ -110,6 +123,8 @@ def begin_phase(state: JudgeState, number: int, start: int, percent: float) -> J
         unanswered=np.zeros_like(state.unanswered),
         silent_since=np.full_like(state.silent_since, start),
         split=state.split and sample_ratio.begin_phase(state.split, start),
+        error_ratios=_changed(confidence.begin_phase, state.error_ratios),
+        latency_ratios=_changed(confidence.begin_phase, state.latency_ratios),
     )
 
 
@@ -122,7 +137,13 @@ def restart(state: JudgeState, weight: float, at: int) -> JudgeState:
         split=split,
         errors=sequential.restart(state.errors, weight, at),
         latency=sequential.restart(state.latency, weight, at),
+        error_ratios=_changed(confidence.restart, state.error_ratios, weight),
+        latency_ratios=_changed(confidence.restart, state.latency_ratios, weight),
     )
+
+
+def _changed(change: Callable[..., FloatArray], log_wealth: FloatArray | None, *values: float) -> FloatArray | None:
+    return None if log_wealth is None else change(log_wealth, *values)
 
 
 def encode_state(state: JudgeState) -> bytes:
@@ -154,10 +175,13 @@ def _new_phase(shape: tuple[int, ...], number: int, start: int) -> PhaseEvidence
 
 
 def _to_json(array: Any) -> Any:
-    """Encode most arrays as lists of numbers, and the many latency histograms more compactly.
+    """Encode most arrays as lists of numbers, and large ones more compactly.
 
-    A histogram is [first filled bin, bytes per count, base64 of the counts of both arms up to the last filled bin].
+    A histogram is [first filled bin, bytes per count, base64 of the counts of both arms up to the last filled bin], and
+    a grid of log wealth {"columns": ..., "base64": ...} by rows.
     """
+    if array.dtype == np.float64 and array.size >= _MIN_PACKED:
+        return {"columns": array.shape[-1], "base64": array.astype("<f8").tobytes()}
     if array.dtype != np.int32:
         return array.tolist()
     filled = array.any(axis=0).nonzero()[0]
@@ -167,6 +191,8 @@ def _to_json(array: Any) -> Any:
 
 
 def _from_json(kind: Any, value: Any) -> Any:
+    if isinstance(value, dict):
+        return np.frombuffer(a2b_base64(value["base64"]), dtype="<f8").reshape(-1, value["columns"])
     if kind != LatencyArray:
         return np.array(value, dtype=np.float64 if kind == FloatArray else np.int64)
     first, size, encoded = value

@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 
 from canary.judge.evidence import FIRST_EDGE_SECONDS
+from canary.judge.measurement import confidence, interval_text
 from canary.report.charts import histogram, line_chart
 from canary.report.course import ARMS
 from canary.report.report import Report
@@ -29,6 +30,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"share": _share, "milliseconds": _milliseconds, "number": _number, "time": _time}
+    environment.filters |= {"interval": interval_text, "confidence": confidence}
     return environment
 
 

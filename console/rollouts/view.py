@@ -7,12 +7,12 @@ from math import log
 
 from markupsafe import Markup
 
-from canary.judge.measurement import Measurement
+from canary.judge.measurement import Measurement, confidence, interval_text
 from canary.plan import Step
 from canary.rollout.store import StoredRollout
 from console.charts import Point, course_chart, meter, verdict_strip
 from console.rollouts.store import JudgedMoment
-from console.words import duration, number
+from console.words import NOTHING, duration, number
 
 OUTCOMES = {"pass": "pass", "rollback": "roll back", "hold": "needs review", "unknown": "not enough data yet"}
 TITLES = {
@@ -62,9 +62,15 @@ class PlannedStep:
 @dataclass(frozen=True, slots=True)
 class CourseRow:
     at: datetime
-    value: float | None
-    evidence: float | None
-    outcome: str
+    measurement: Measurement
+
+    @property
+    def interval(self) -> str:
+        return interval_text(self.measurement) or NOTHING
+
+    @property
+    def outcome(self) -> str:
+        return OUTCOMES[self.measurement.outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,7 @@ class Tile:
     word: str
     value: str
     limit: str
+    interval: str
     chart: Markup
     evidence: Markup | None
     evidence_text: str
@@ -168,12 +175,14 @@ def runs(course: Sequence[JudgedMoment]) -> list[tuple[JudgedMoment, JudgedMomen
 def _tile(latest: Measurement, course: Sequence[JudgedMoment]) -> Tile:
     by_moment = [next((m for m in moment.measurements if m.name == latest.name), None) for moment in course]
     places = _places(course)
-    values = [Point(x, m.value if m else None) for x, m in zip(places, by_moment, strict=True)]
+    values = [Point(x, m.value, m.low, m.high) if m else Point(x, None) for x, m in zip(places, by_moment, strict=True)]
     title = TITLES.get(latest.name, latest.name)
     pairs = zip(places[1:], course, course[1:], strict=False)
     changes = [place for place, before, after in pairs if before.phase != after.phase]
     limit = figure(latest, latest.limit)
-    chart = course_chart(values, latest.limit, limit, f"{title} over time, limit {limit}", changes)
+    interval = _interval(latest)
+    alt = f"{title} over time, limit {limit}{', ' if interval else ''}{interval}"
+    chart = course_chart(values, latest.limit, limit, alt, changes, _tested(latest))
     evidence, text = None, ""
     if latest.evidence is not None and latest.evidence_limit:
         needed = "to advance" if latest.name in _GO else "for a rollback"
@@ -181,7 +190,7 @@ def _tile(latest: Measurement, course: Sequence[JudgedMoment]) -> Tile:
         evidence = meter(
             _log_share(latest.evidence, latest.evidence_limit), text, "go" if latest.name in _GO else "stop"
         )
-    rows = [_row(moment, m) for moment, m in zip(course, by_moment, strict=True) if m]
+    rows = [CourseRow(moment.judged_at, m) for moment, m in zip(course, by_moment, strict=True) if m]
     stride = max(1, -(-len(rows) // MAX_TABLE_ROWS))
     return Tile(
         title,
@@ -189,6 +198,7 @@ def _tile(latest: Measurement, course: Sequence[JudgedMoment]) -> Tile:
         OUTCOMES[latest.outcome],
         figure(latest, latest.value),
         limit,
+        interval,
         chart,
         evidence,
         text,
@@ -196,8 +206,18 @@ def _tile(latest: Measurement, course: Sequence[JudgedMoment]) -> Tile:
     )
 
 
-def _row(moment: JudgedMoment, measurement: Measurement) -> CourseRow:
-    return CourseRow(moment.judged_at, measurement.value, measurement.evidence, OUTCOMES[measurement.outcome])
+def _interval(measurement: Measurement) -> str:
+    """Return the confidence sequence and its probability in words; "" while it excludes nothing."""
+    level = confidence(measurement)
+    words = interval_text(measurement, lambda value: figure(measurement, value))
+    return f"{words} with {100 * level:.4g} % confidence" if level and words else ""
+
+
+def _tested(measurement: Measurement) -> tuple[float, ...]:
+    """Return the values that the confidence sequence is compared with, other than the limit."""
+    if measurement.name == "block_ratio" and measurement.limit:
+        return (1.0 / measurement.limit,)
+    return () if measurement.tested is None else (measurement.tested,)
 
 
 def figure(measurement: Measurement, value: float | None) -> str:

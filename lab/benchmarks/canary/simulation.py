@@ -75,6 +75,8 @@ def _run_batch(
     state: JudgeState | None = None
     for seen in observe_traffic(traffic, replicas, seconds // BUCKET_SECONDS, rng):
         state = absorb_observation(state, seen, policies[seen.phase])
+        # Confidence sequences decide nothing here, and would double the time.
+        state = msgspec.structs.replace(state, error_ratios=None, latency_ratios=None)
         if seen.start < 0:
             continue
         undecided = np.isnan(simulation.rollback_seconds)

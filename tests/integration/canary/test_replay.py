@@ -105,6 +105,27 @@ def test_a_rollout_of_an_earlier_release_keeps_its_rules_and_its_verdicts_can_be
     assert replay(connection, judged) == ReplayResult(len(stored), ())
 
 
+def test_a_verdict_stored_before_there_were_confidence_sequences_can_be_recomputed_and_a_changed_bound_is_detected(
+    judged: "Canary", connection: Connection
+) -> None:
+    stored = verdicts(connection, judged.now().rollout_id)
+    bounds = [(m.low, m.high) for one in stored for m in one.measurements if m.name in ("error_ratio", "error_go")]
+    assert any(low for low, _ in bounds)
+    assert any(high for _, high in bounds)
+    connection.execute(
+        "UPDATE sira_canary_verdicts SET measurements = (SELECT jsonb_agg(CASE WHEN m ->> 'name' = 'error_ratio'"
+        " AND m ->> 'low' IS NOT NULL THEN jsonb_set(m, '{low}', '7') ELSE m END)"
+        " FROM jsonb_array_elements(measurements) m)"
+    )
+    changed = replay(connection, judged.now()).differences
+    assert {difference.names for difference in changed} == {("error_ratio",)}
+    connection.execute(
+        "UPDATE sira_canary_verdicts SET measurements = (SELECT jsonb_agg(m - '{low,high,tested,samples}'::text[])"
+        " FROM jsonb_array_elements(measurements) m)"
+    )
+    assert replay(connection, judged.now()) == ReplayResult(len(stored), ())
+
+
 def test_a_sentence_that_was_reworded_since_is_no_difference_and_any_other_is(
     canary: "Canary", connection: Connection, clock: "Clock"
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from msgspec import structs
 
 from canary.judge.measurement import Measurement
 from canary.limits import DEFAULT_LIMITS
@@ -90,6 +91,31 @@ def test_a_tile_gives_values_in_their_unit_and_evidence_beside_what_is_needed() 
     assert tile.evidence_text == "evidence 25 of 250 for a rollback"
 
 
+def test_a_tile_gives_the_confidence_sequence_in_words_and_in_its_table() -> None:
+    bounded = replace_bounds(ERRORS, low=1.26)
+    (tile,) = view.tiles([moment(), moment(5, "hold", 0, bounded)])
+    assert tile.interval == "above 1.26 × with 99.6 % confidence"
+    assert [row.interval for row in tile.rows] == ["above 1.26", "–"]
+    assert view.tiles([moment()])[0].interval == ""
+
+
+def test_the_band_of_a_tile_lies_beside_the_ratio_that_is_tested_and_the_limit() -> None:
+    bounded = [replace_bounds(ERRORS, low=low, tested=1.2) for low in (1.2, 1.26)]
+    (tile,) = view.tiles([moment(0, "hold", 0, bounded[0]), moment(5, "hold", 0, bounded[1])])
+    svg = ElementTree.fromstring(tile.chart)
+    (band,) = [one for one in svg if one.get("class") == "band"]
+    (tested,) = [one for one in svg if one.get("class") == "tested"]
+    assert band.attrib["points"].split()[0].split(",")[1] == tested.attrib["y1"]
+    blocks = Measurement("block_ratio", "pass", "r", 1.0, 2.0, "ratio", 1.0, 2000.0, low=0.9, high=1.4)
+    (tile,) = view.tiles([moment(0, "continue", 0, blocks)])
+    assert tile.interval == "0.90 × to 1.40 × with 99.9 % confidence"
+    assert tile.chart.count('class="tested"') == 1
+
+
+def replace_bounds(measurement: Measurement, **bounds: float) -> Measurement:
+    return structs.replace(measurement, **bounds)
+
+
 def test_evidence_is_measured_on_a_scale_of_factors() -> None:
     for evidence, share in ((0.0, 0), (1.0, 0), (250**0.5, 50), (250.0, 100), (1e299, 100)):
         (tile,) = view.tiles([moment(0, "continue", 0, replace_evidence(evidence))])
@@ -125,6 +151,34 @@ def test_the_limit_is_drawn_at_its_own_height_beside_the_values() -> None:
     line = next(one for one in svg if one.attrib["class"] == "limit")
     curve = next(one for one in svg if one.attrib["class"] == "line canary")
     assert line.attrib["y1"] == line.attrib["y2"] == curve.attrib["points"].split(",")[-1]
+
+
+def heights(points: str) -> list[float]:
+    return [float(point.split(",")[1]) for point in points.split()]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bottom", "top"),
+    [(0.5, 1.5, 0.5, 1.5), (0.5, None, 0.5, 2.3), (None, 1.5, 0, 1.5), (0.5, 9, 0.5, 2.3)],
+)
+def test_a_band_reaches_from_its_low_to_its_high_and_to_the_edge_where_it_is_open(
+    low: float | None, high: float | None, bottom: float, top: float
+) -> None:
+    """The largest value is 2, so that the plot ends at 2.3."""
+    svg = ElementTree.fromstring(course_chart([Point(0, 2.0, low, high), Point(1, 2.0, low, high)], 1.0, "1", "t"))
+    (band,) = [one for one in svg if one.get("class") == "band"]
+    expected = [88 - 82 * value / 2.3 for value in (bottom, bottom, top, top)]
+    assert heights(band.attrib["points"]) == pytest.approx(expected, abs=0.06)
+
+
+def test_a_moment_without_bounds_parts_the_band() -> None:
+    points = [Point(0, 1.0, 0.5), Point(0.2, 1.0, 0.5), Point(0.5, 1.0), Point(1, 1.0, 0.5)]
+    svg = ElementTree.fromstring(course_chart(points, 1.0, "1", "t"))
+    assert [len(one.attrib["points"].split()) for one in svg if one.get("class") == "band"] == [4, 4]
+
+
+def test_a_course_with_bounds_only_is_drawn() -> None:
+    assert "no value yet" not in course_chart([Point(0, None, None, 1.2)], 1.3, "1.3", "t")
 
 
 def test_a_course_without_a_value_says_so() -> None:
