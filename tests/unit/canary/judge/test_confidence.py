@@ -1,7 +1,9 @@
 """Confidence sequences, beside an inversion of each test that is written from its definition."""
 
+import re
 from collections.abc import Callable, Iterator
 from math import exp, log, log1p
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -13,14 +15,16 @@ from scipy.optimize import brentq
 
 from canary.judge import confidence
 from canary.judge.absorb import RESTART_SECONDS, RESTARTS_WEIGHT, absorb, absorb_observation
-from canary.judge.decision_rules import check_blocks
+from canary.judge.decision_rules import LabelCounts, check_blocks
 from canary.judge.error_and_latency_rules import check_error_go, check_errors, check_p95, check_p95_go
-from canary.judge.evidence import LATENCY_BINS, SCORE_BINS, ArmBucket, Bucket
+from canary.judge.evidence import LATENCY_BINS, SCORE_BINS, ArmBucket, Bucket, Paired
 from canary.judge.measurement import Measurement, interval_text
 from canary.judge.measurement import confidence as confidence_of
 from canary.judge.observation import Observation
+from canary.judge.safety_rules import JudgeInputs
 from canary.judge.sequential import reaches
 from canary.judge.state import PHASE_WEIGHT, JudgeState, decode_state, encode_state
+from canary.judge.verdict import judge
 from canary.limits import DEFAULT_LIMITS, Limits, Policy
 
 TEN = Policy(percent=10)
@@ -246,3 +250,15 @@ def test_the_level_is_that_of_all_tests_behind_a_band() -> None:
 )
 def test_a_band_is_open_where_nothing_is_excluded(low: float | None, high: float | None, words: str) -> None:
     assert interval_text(Measurement("block_ratio", "pass", "r", low=low, high=high)) == words
+
+
+def test_the_documented_bounds_and_levels_are_those_of_the_rules(arm: MakeArm, absorbed: Absorbed) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "judging.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `(\w+)` \| (lower|upper|both) \| [^|]* \| ([\d.]+) % \|", page, re.MULTILINE)
+    policy = Policy(percent=10, limits=Limits(recall_ratio=1.1))
+    labels = LabelCounts(100, 100, Paired(), Paired(5, 5, 5, 5))
+    verdict = judge(absorbed(arm(900, 3), arm(100, 1)), policy, JudgeInputs(now=10.0, bake_over=True, labels=labels))
+    levels = {one.name: confidence_of(one) for one in verdict.measurements}
+    assert {name: float(level) / 100 for name, _, level in documented} == pytest.approx(
+        {name: level for name, level in levels.items() if level}
+    )
