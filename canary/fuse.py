@@ -56,15 +56,15 @@ class Fuse:
             self._evidence = (self._evidence + 1.0 / ((j + 1) * (j + 2))) * _ON_SUCCESS
         return None
 
-    def observe_production(self, failed: bool, now: float) -> None:
-        """Count one production answer, so that an incident in both arms is not attributed to the canary."""
+    def observe_production(self, failed: bool, now: float, times: int = 1) -> None:
+        """Count production's answers, so that an incident in both arms is not attributed to the canary."""
         slot = now // _SLOT_SECONDS
         if slot != self._slot:
             self._advance_to(int(slot))
         counts = self._slots[-1]
-        counts[0] += 1
+        counts[0] += times
         if failed:
-            counts[1] += 1
+            counts[1] += times
 
     def production_failing(self, now: float) -> bool:
         """Return whether production had at least 5 % errors in the last 60 s; silence is not failure."""

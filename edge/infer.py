@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -14,6 +14,8 @@ from edge.infer_bodies import BATCH_BODY_LIMIT, BODY_LIMIT, BatchItem, BatchScor
 from edge.problems import Forbidden, HttpError, TooManyRequests, document, send_problem
 from runtime.auth import Authenticator, Caller
 from runtime.reading import InputInvalid, Violation, read
+from scoring.batch_reply import AnswerOrError, BatchReply
+from scoring.columns.envelopes import read_envelopes
 from scoring.event import parse_event, parse_json, read_event
 from scoring.job import Answer, AnswerReceiver
 from scoring.scorer import Scorer
@@ -154,24 +156,40 @@ class InferEndpoint:
         return Scored(encode(await reply))
 
     async def _many(self, body: bytes) -> Scored:
-        outcomes = await self.outcomes(read(BatchToScore, parse_json(body)).events)
+        outcomes = await self.batch_outcomes(body)
         return Scored(encode(BatchScored([_item(outcome) for outcome in outcomes])))
 
-    async def outcomes(self, events: Sequence[object]) -> list[Answer | Exception]:
-        """Score decoded bodies of events together; return the answer or the error of each, in order."""
-        waiting = [self._submit(event) for event in events]
-        return [await _outcome(item) for item in waiting]
+    async def batch_outcomes(self, body: bytes) -> list[AnswerOrError]:
+        """Score the events of a batch by column, and what is odd about them event by event."""
+        envelopes = read_envelopes(body)
+        if envelopes is None:
+            return await self.outcomes(read(BatchToScore, parse_json(body)).events)
+        groups = self._scorer.columns(envelopes)
+        reply = BatchReply(len(envelopes))
+        together = {place for group in groups for place in group.places}
+        if len(together) < len(envelopes):
+            # Raises for a body that is refused as a whole, before an event is scored.
+            events = read(BatchToScore, parse_json(body)).events
+            self._submit_each({place: event for place, event in enumerate(events) if place not in together}, reply)
+        for group in groups:
+            self._scorer.submit_columns(group, reply)
+        return await reply.complete
 
-    def _submit(self, event: object) -> "asyncio.Future[Answer] | Exception":
-        reply: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        try:
-            parsed = parse_event(event)
-            if parsed.reasons:
-                raise InputInvalid([Violation("/reasons", "is not taken in a batch: send the event to /v1/infer")])
-            self._scorer.submit(parsed, reply)
-        except Exception as error:
-            return error
-        return reply
+    async def outcomes(self, events: Sequence[object]) -> list[AnswerOrError]:
+        """Score decoded bodies of events; return the answer or the error of each, in order."""
+        reply = BatchReply(len(events))
+        self._submit_each(dict(enumerate(events)), reply)
+        return await reply.complete
+
+    def _submit_each(self, events: Mapping[int, object], reply: BatchReply) -> None:
+        for place, event in events.items():
+            try:
+                parsed = parse_event(event)
+                if parsed.reasons:
+                    raise InputInvalid([Violation("/reasons", "is not taken in a batch: send the event to /v1/infer")])
+                self._scorer.submit(parsed, reply.at(place))
+            except Exception as error:
+                reply.put((place,), (error,))
 
     def _authorize(self, authorization: bytes | None) -> None:
         if authorization is not None and self._accept(authorization):
@@ -185,14 +203,5 @@ class InferEndpoint:
         return self._authenticator.identify(authorization)
 
 
-async def _outcome(waiting: "asyncio.Future[Answer] | Exception") -> Answer | Exception:
-    if isinstance(waiting, Exception):
-        return waiting
-    try:
-        return await waiting
-    except Exception as error:
-        return error
-
-
-def _item(outcome: Answer | Exception) -> BatchItem:
+def _item(outcome: AnswerOrError) -> BatchItem:
     return BatchItem(error=document(outcome)) if isinstance(outcome, Exception) else BatchItem(answer=outcome)

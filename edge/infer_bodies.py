@@ -8,12 +8,12 @@ from msgspec import Meta
 from edge.problems import Problem
 from edge.routes import Access, Route, answered_before_routing
 from registry.signature import MAX_BODY_BYTES
+from scoring.columns.envelopes import MAX_EVENTS as MAX_EVENTS
 from scoring.event import EventToScore
 from scoring.job import Answer
 
 BODY_LIMIT = MAX_BODY_BYTES
 BATCH_BODY_LIMIT = 1 << 20
-MAX_EVENTS = 1_000  # copied in sira/client/messages.py, which does not import the service; a test compares them
 
 _AnyEvent = Annotated[Any, Meta(extra_json_schema={"$ref": "#/components/schemas/EventToScore"})]
 

@@ -163,12 +163,15 @@ def raw_scores(output: ModelOutput, value: Any, rows: int) -> ScoreArray:
     return np.asarray(value, dtype=np.float64).reshape(rows)
 
 
-def _rule(field: Field) -> _Rule:
-    missing: object = field.missing
+def missing_value(field: Field) -> object:
+    """Return what a row has for an absent or null field that is not required."""
+    missing = field.missing
     if isinstance(missing, float) and math.isnan(missing):
-        missing = _NAN
-    elif field.kind in ("float", "double"):
-        missing = float(missing)  # type: ignore[arg-type]
+        return _NAN
+    return float(missing) if field.kind in FLOATING else missing
+
+
+def _rule(field: Field) -> _Rule:
     wanted: type
     zero: float | None = None
     if field.kind in ("string", "bool"):
@@ -178,7 +181,7 @@ def _rule(field: Field) -> _Rule:
     else:
         wanted, zero = int, 0
     lowest, highest = LIMITS.get(field.kind, (0.0, 0.0))
-    return field.name, wanted, lowest, highest, zero, not field.required, field.nullable, missing
+    return field.name, wanted, lowest, highest, zero, not field.required, field.nullable, missing_value(field)
 
 
 def _violations(inputs: ModelInputs, payload: Mapping[str, Any]) -> list[Violation]:

@@ -6,8 +6,9 @@ canary raises, is late, or gives no probability, production scores the event in 
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from registry.feed import Row
 from registry.probability import is_probability
 from scoring.cache import ScoreCache, cache_key
 from scoring.job import Job
@@ -24,6 +25,18 @@ _CANARY_FAULTS: dict[_Fault, Outcome] = {
     "timeout": "canary_timeout",
     "non_finite": "canary_non_finite",
 }
+
+
+class ScoredRows(NamedTuple):
+    """One score per row: None where the model raised, NaN where it gave no probability.
+
+    `model_seconds` is the wall time of the run that a row shared; None for a score of the cache, and for the first runs
+    of a model.
+    """
+
+    scores: list[float | None]
+    cached: list[bool]
+    model_seconds: list[float | None]
 
 
 class Batching:
@@ -51,6 +64,25 @@ class Batching:
         if not self._arrived:
             self._loop.call_soon(self._flush)
         self._arrived.append(job)
+
+    def score_now(self, model: OnnxModel, rows: Sequence[Row]) -> ScoredRows:
+        """Score rows with a product's production model, or find their scores in the cache, before this returns."""
+        product, get, keep = model.version.product, self._cache.get, self._cache.put
+        keys = [cache_key(model.cache_key, row) for row in rows]
+        scores = [get(key) for key in keys]
+        cached = [score is not None for score in scores]
+        seconds: list[float | None] = [None] * len(rows)
+        missed = [place for place, score in enumerate(scores) if score is None]
+        self._telemetry.looked_up(product, hits=len(rows) - len(missed), misses=len(missed))
+        for first in range(0, len(missed), MAX_ROWS_INLINE):
+            places = missed[first : first + MAX_ROWS_INLINE]
+            run = model.run([rows[place] for place in places])
+            self._telemetry.model_run(product, "production", run.seconds)
+            for place, score in zip(places, run.scores, strict=True):
+                scores[place], seconds[place] = score, run.seconds if run.steady else None
+                if score is not None and is_probability(score):
+                    keep(keys[place], score)
+        return ScoredRows(scores, cached, seconds)
 
     def _flush(self) -> None:
         """Score everything that has arrived since the last flush, in one run per model."""

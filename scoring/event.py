@@ -14,11 +14,12 @@ MAX_ID_LENGTH = 128
 Scalar = Annotated[
     str | int | float | bool | None, Meta(extra={"expected": "must be text, a number, true, false or null"})
 ]
+ScalarPayload = Annotated[dict[str, Scalar], Meta(max_length=MAX_FIELDS)]
 Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 
 
 # One of the demo's.
-_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
+_EXAMPLE = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
 
 
 class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
@@ -30,7 +31,7 @@ class EventToScore(msgspec.Struct, forbid_unknown_fields=True):
 
     event_id: Annotated[Id, Meta(examples=["payment-17"])]
     product: Annotated[Id, Meta(examples=["fraud_score"])]
-    payload: Annotated[dict[str, Scalar], Meta(max_length=MAX_FIELDS, examples=[_PAYLOAD])]
+    payload: Annotated[ScalarPayload, Meta(examples=[_EXAMPLE])]
     routing_key: Id | None = None
     reasons: bool = False
 
@@ -48,7 +49,11 @@ class Event(msgspec.Struct, frozen=True):
 
 _decode = msgspec.json.Decoder().decode
 _decode_event = msgspec.json.Decoder(EventToScore).decode
-_encode = msgspec.json.Encoder(order="sorted").encode
+# What decoding raises, for whatever is sent.
+REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+payload_of = msgspec.json.Decoder(ScalarPayload).decode
+# The text of a payload that is logged and hashed.
+canonical = msgspec.json.Encoder(order="sorted").encode
 
 
 def parse_json(body: bytes) -> Any:
@@ -65,7 +70,7 @@ def read_event(body: bytes) -> Event:
     """Return or raise what parse_event(parse_json(body)) does, in one pass for a valid event."""
     try:
         sent = _decode_event(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except REFUSED:
         return parse_event(parse_json(body))
     return _event(sent) or parse_event(parse_json(body))
 
@@ -87,7 +92,7 @@ def _event(sent: EventToScore) -> Event | None:
     """Return None if a part has a NUL, which Postgres cannot store and would block the log."""
     event_id, payload = sent.event_id, sent.payload
     routing_key = sent.routing_key or event_id
-    canonical = _encode(payload)
-    if b"\\u0000" in canonical or "\0" in event_id or "\0" in routing_key:
+    text = canonical(payload)
+    if b"\\u0000" in text or "\0" in event_id or "\0" in routing_key:
         return None
-    return Event(event_id, sent.product, payload, routing_key, canonical, sent.reasons)
+    return Event(event_id, sent.product, payload, routing_key, text, sent.reasons)

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import msgspec
 
-from registry.feed import Row
+from registry.feed import PayloadInvalid, Row
 from registry.model_session import RUNTIME_VERSION
 from scoring.decision import Decision, after_breaker
 from scoring.event import Event
@@ -72,6 +72,15 @@ class Job(msgspec.Struct, eq=False):
     def settle(self, score: float | None, *, cached: bool = False, model_seconds: float | None = None) -> None:
         """Make a score final; None is a failure of production."""
         self.score, self.cached, self.model_seconds, self.settled = score, cached, model_seconds, True
+
+    def enter_canary(self, rollout: ServedRollout) -> None:
+        """Have the canary score; a payload that it does not take is its failure."""
+        self.arm, self.model = "canary", rollout.canary
+        if not rollout.same_fields:
+            try:
+                self.row = rollout.canary.feed.row(self.event.payload)
+            except PayloadInvalid:
+                self.fall_back("canary_error")
 
     def fall_back(self, outcome: Outcome) -> None:
         """Have production answer; the failure still counts against the canary."""

@@ -12,8 +12,12 @@ from canary.fuse import Fuse
 from canary.split import choose_arm
 from registry.feed import PayloadInvalid
 from runtime.reading import InputInvalid, Violation
+from scoring.batch_reply import BatchReply
 from scoring.batching import Batching
 from scoring.cache import ScoreCache
+from scoring.columns.column_scorer import ColumnScorer
+from scoring.columns.envelopes import Envelope
+from scoring.columns.event_columns import EventColumns, read_columns
 from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.event import Event
 from scoring.job import Answer, AnswerReceiver, Job
@@ -60,6 +64,14 @@ class Scorer:
             settled=self._commit,
         )
         self._fuses: dict[str, Fuse] = {}
+        self._columns = ColumnScorer(
+            self._batching,
+            spool,
+            telemetry,
+            fuse=self._fuse,
+            commit=self._commit,
+            explains_allowed=self._explains_allowed,
+        )
 
     def submit(self, event: Event, reply: AnswerReceiver) -> None:
         """Score an event; `reply` receives the answer once its row is durable, or ScoringFailed or SpoolError.
@@ -75,6 +87,14 @@ class Scorer:
                 raise ModelNotLoaded(snapshot.waiting[event.product])
             raise ProductUnknown
         self._batching.add(self._route(event, slot, reply))
+
+    def columns(self, envelopes: Sequence[Envelope]) -> list[EventColumns]:
+        """Return the events of a batch that `submit_columns` takes, by product; the others are for `submit`."""
+        return read_columns(envelopes, self._slots.current(), time.time(), time.perf_counter())
+
+    def submit_columns(self, events: EventColumns, reply: BatchReply) -> None:
+        """Score events together; `reply` receives what `submit` would give for each."""
+        self._columns.submit(events, reply)
 
     def close(self) -> None:
         self._pairing.close()
@@ -92,12 +112,7 @@ class Scorer:
         job = Job(event, slot, rollout, "production", production, row, row, time.time(), time.perf_counter(), reply)
         if rollout is None or choose_arm(rollout.split, event.routing_key) == "production" or self._fuse(rollout).open:
             return job
-        job.arm, job.model = "canary", rollout.canary
-        if not rollout.same_fields:
-            try:
-                job.row = rollout.canary.feed.row(event.payload)
-            except PayloadInvalid:
-                job.fall_back("canary_error")
+        job.enter_canary(rollout)
         return job
 
     def _fuse(self, rollout: ServedRollout) -> Fuse:
@@ -131,6 +146,9 @@ class Scorer:
             found = top_reasons(self._reasons.ready, [Answered(job.row, row) for job, row in asked])
         for (job, _), reasons in zip(asked, found, strict=True):
             job.reasons = reasons
+
+    def _explains_allowed(self, product: str) -> bool:
+        return self._reasons is not None and self._reasons.may_want(product, "allow")
 
     def _observe_fuses(self, jobs: list[Job]) -> list[FuseTripRow]:
         trips = []

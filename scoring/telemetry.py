@@ -2,7 +2,9 @@
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
+import numpy as np
 from prometheus_client import Histogram
 
 from runtime import metrics
@@ -19,9 +21,14 @@ class _Observations:
         self.counts = [0] * (len(edges) + 1)
         self.total = 0.0
 
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self._edges, value)] += 1
-        self.total += value
+    def add(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self._edges, value)] += times
+        self.total += value * times
+
+    def add_all(self, values: Sequence[float]) -> None:
+        bins = np.searchsorted(self._edges, values)  # as bisect_left
+        self.counts = (np.bincount(bins, minlength=len(self.counts)) + self.counts).tolist()
+        self.total += sum(values)
 
     def publish(self, histogram: Histogram) -> None:
         metrics.observe_many(histogram, self.counts, self.total)
@@ -58,6 +65,20 @@ class Telemetry:
         answered.latency.add(seconds)
         if score is not None:
             answered.scores.add(score)
+
+    def predictions(
+        self, product: str, variant: str, decision: str, outcome: str, seconds: float, scores: Sequence[float]
+    ) -> None:
+        """Count what `prediction` does for answers that differ in their scores only."""
+        answered = self._answered[product, variant]
+        answered.decisions[decision, outcome] += len(scores)
+        answered.latency.add(seconds, len(scores))
+        answered.scores.add_all(scores)
+
+    def looked_up(self, product: str, *, hits: int, misses: int) -> None:
+        """Count what `cache` does for many events."""
+        self._hits[product] += hits
+        self._misses[product] += misses
 
     def cache(self, product: str, *, hit: bool) -> None:
         (self._hits if hit else self._misses)[product] += 1

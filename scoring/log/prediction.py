@@ -1,8 +1,8 @@
 """The rows of the prediction log, as COPY text, and their identity."""
 
 import hashlib
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -55,6 +55,46 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
             f"{_or_null(self.rollout_id)}\t{_or_null(self.phase)}\t{self.cached}\t{self.latency_seconds:.9f}\t"
             f"{NULL if seconds is None else f'{seconds:.9f}'}\t{self.outcome}\n"
         )
+
+
+class PredictionColumns(NamedTuple):
+    """Where the rows of n events that one model scored together differ; names and units are those of Prediction.
+
+    Each has a value per row. `payloads` are canonical JSON.
+    """
+
+    prediction_ids: Sequence[str]
+    event_ids: Sequence[str]
+    routing_keys: Sequence[str]
+    payloads: Sequence[bytes]
+    digests: Sequence[str]
+    scores: Sequence[float]
+    cached: Sequence[bool]
+    model_seconds: Sequence[float | None]
+
+    def copy_text(self, alike: Prediction) -> bytes:
+        """Return n rows as `Prediction.copy_line` writes each; what has no column is as in `alike`."""
+        event_ids, keys = _texts(self.event_ids), _texts(self.routing_keys)
+        payloads = b"\n".join(self.payloads).decode().replace("\\", "\\\\").split("\n")
+        before = f"\t{alike.created_at:.6f}\t{alike.product}\t"
+        version = f"\t{alike.model_id}\t{alike.model_version}\t{alike.artifact_sha256}\t{alike.runtime_version}\t"
+        decided = (
+            f"\t{_or_null(alike.decision)}\t{alike.review_threshold!r}\t{alike.block_threshold!r}\t{alike.variant}\t"
+            f"{alike.arm}\t{_or_null(alike.rollout_id)}\t{_or_null(alike.phase)}\t"
+        )
+        runs = list(zip(self.cached, self.model_seconds, strict=True))
+        ends = {
+            (cached, seconds): f"{cached}\t{alike.latency_seconds:.9f}\t"
+            f"{NULL if seconds is None else f'{seconds:.9f}'}\t{alike.outcome}\n"
+            for cached, seconds in set(runs)
+        }
+        rows = zip(self.prediction_ids, event_ids, keys, payloads, self.digests, self.scores, runs, strict=True)
+        return "".join(
+            [
+                f"{prediction_id}{before}{event_id}\t{key}\t{payload}\t{digest}{version}{score}{decided}{ends[run]}"
+                for prediction_id, event_id, key, payload, digest, score, run in rows
+            ]
+        ).encode()
 
 
 class PairedPrediction(msgspec.Struct, frozen=True, gc=False):
@@ -131,6 +171,12 @@ def _text(text: str) -> str:
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
 
 
+def _texts(texts: Sequence[str]) -> Sequence[str]:
+    """Return what `_text` returns for each."""
+    joined = "".join(texts)
+    return texts if _text(joined) is joined else [_text(text) for text in texts]
+
+
 def _or_null(value: float | str | None) -> float | str:
     return NULL if value is None else value
 
@@ -150,6 +196,11 @@ def prediction_id(model_id: str, product: str, event_id: str, payload_digest: st
     name.update(f"{model_id}\0{product}\0{event_id}\0{payload_digest}".encode())
     h = name.hexdigest()
     return f"{h[:8]}-{h[8:12]}-8{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
+
+
+def prediction_ids(model_id: str, product: str, event_ids: Sequence[str], digests: Sequence[str]) -> list[str]:
+    """Return the ids of predictions of one model and product."""
+    return [prediction_id(model_id, product, *one) for one in zip(event_ids, digests, strict=True)]
 
 
 _NAME_HASH = hashlib.blake2b(digest_size=16, person=b"sira-prediction1")

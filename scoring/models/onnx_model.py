@@ -14,6 +14,7 @@ from registry.model_version import ModelVersion
 from registry.probability import ScoreArray
 from registry.reference import ReferenceRows, spread
 from registry.signature import warm_up_rows
+from scoring.columns.payloads import PayloadReader
 from scoring.decision import Decision, decide
 from scoring.errors import ModelUnusable, ReferenceMismatch
 
@@ -55,6 +56,7 @@ class OnnxModel:
         try:
             self._session = ModelSession(signature, path)
             self.feed = self._session.feed
+            self.payloads = PayloadReader(signature.inputs)
             self.row_seconds = self._warm_up()
         except Exception as error:
             raise ModelUnusable(version.model_id, f"{type(error).__name__} while loading or warming up") from error

@@ -48,6 +48,7 @@ class ReasonsQueue:
         self.ready = ready
         self._spool = spool
         self._wanted = shares.wanted
+        self.may_want = shares.may_want
         self._waiting = WaitingPredictions(max_waiting, partial(_dropped, reason="queue_full"))
         self._stopping = threading.Event()
         self._ends_at = math.inf

@@ -20,6 +20,10 @@ class Shares:
             of[share.decision] = share.share
         self._own: Mapping[str, Mapping[str, float]] = {name: self._default | given for name, given in own.items()}
 
+    def may_want(self, product: str, decision: str) -> bool:
+        """Return whether any prediction of this product and decision is explained."""
+        return self._own.get(product, self._default)[decision] > 0.0
+
     def wanted(self, product: str, decision: str, prediction_id: str) -> bool:
         """Return whether to explain this prediction: always the same for one id."""
         share = self._own.get(product, self._default)[decision]
