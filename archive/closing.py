@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from archive.manifest import Dataset, Folder
 from archive.part_file import write_part
 from archive.payload_fields import PayloadFields
 from archive.plan import PartPlan, newest_closed, plan_parts
+from archive.read_ahead import read_ahead
 from archive.source import Columns, columns_of, declared_fields, read_rows
 from archive.statements import TIME_COLUMN
 from registry.signature import Kind
@@ -27,6 +28,8 @@ log = logging.getLogger("sira.archive")
 
 # Days before the newest archived one in which paired predictions, labels and reasons are counted again.
 LATE_DAYS = 3
+# Batches that are read while a row group of four is written.
+_AHEAD = 3
 RowsProgress = Callable[[Folder, int, int], None]
 """Called with a folder, the rows that it still needs, and the rows written since the last call."""
 
@@ -141,7 +144,8 @@ class _Closing:
             with tempfile.TemporaryDirectory(prefix="sira-archive-") as folder:
                 path = Path(folder, self.manifest.next_name)
                 kind = self._folder.kind
-                part = write_part(path, self._rows(plan, columns), TIME_COLUMN[kind], with_index=kind == "log")
+                with read_ahead(self._rows(plan, columns), _AHEAD) as rows:
+                    part = write_part(path, rows, TIME_COLUMN[kind], with_index=kind == "log")
                 if part is None:
                     continue
                 self.manifest = self._bucket.add(self.manifest, part, path, self._lock.check)
@@ -150,7 +154,7 @@ class _Closing:
                 self._folder.kind, self._folder.product, self._folder.day, part.name, part.rows, part.bytes
             )  # fmt: skip
 
-    def _rows(self, plan: PartPlan, columns: Columns) -> Iterator[pa.Table]:
+    def _rows(self, plan: PartPlan, columns: Columns) -> Generator[pa.Table, None, None]:
         batches = read_rows(self._connection, self._folder, plan.hours, columns)
         if plan.late:
             batches = self._without_archived(batches, plan, columns.identity)

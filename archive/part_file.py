@@ -37,13 +37,11 @@ def write_part(path: Path, batches: Iterable[pa.Table], time_column: str, *, wit
                 continue
             hours.update(rows_per_hour(batch[time_column]))
             if with_index:
-                ids = batch["prediction_id"].to_pylist()
-                prefixes.append(np.fromiter(map(id_prefix, ids), np.uint32, len(ids)))
+                prefixes.append(_prefixes(batch["prediction_id"]))
             writer = writer or _writer(path, batch.schema, time_column)
             waiting.append(batch)
             if sum(table.num_rows for table in waiting) >= MAX_GROUP_ROWS:
                 _write_group(writer, waiting, time_column)
-                waiting = []
         if writer and waiting:
             _write_group(writer, waiting, time_column)
     finally:
@@ -61,6 +59,13 @@ def id_prefix(prediction_id: str) -> int:
     return int(prediction_id[:8], 16)
 
 
+def _prefixes(prediction_ids: pa.ChunkedArray) -> NDArray[np.uint32]:
+    """Return id_prefix of each id."""
+    digits = pc.utf8_slice_codeunits(prediction_ids, 0, 8)
+    prefixes: NDArray[np.uint32] = pc.binary_join_element_wise("0x", digits, "").cast(pa.uint32()).to_numpy()
+    return prefixes
+
+
 def _write_index(path: Path, prefixes: Sequence[NDArray[np.uint32]]) -> None:
     """Write the sorted prefixes of the part's ids: a lookup finds a prefix with one small read."""
     path.with_name(index_name(path.name)).write_bytes(np.sort(np.concatenate(prefixes)).astype(PREFIX_DTYPE).tobytes())
@@ -74,9 +79,11 @@ def rows_per_hour(times: pa.ChunkedArray) -> dict[int, int]:
 
 
 def _write_group(writer: pq.ParquetWriter, tables: list[pa.Table], time_column: str) -> None:
+    """Write tables as one row group; `tables` is empty afterwards."""
     whole = pa.concat_tables(tables)
-    order = pc.sort_indices(whole, sort_keys=[(time_column, "ascending")])
-    writer.write_table(whole.take(order), row_group_size=whole.num_rows)
+    whole = whole.take(pc.sort_indices(whole, sort_keys=[(time_column, "ascending")]))
+    tables.clear()  # frees the unsorted rows before the writer needs memory for the encoded ones
+    writer.write_table(whole, row_group_size=whole.num_rows)
 
 
 def _writer(path: Path, schema: pa.Schema, time_column: str) -> pq.ParquetWriter:

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json
 
 from registry.signature import MAX_FIELDS, Kind
 
@@ -19,7 +21,12 @@ _TYPES: dict[Kind, pa.DataType] = {
     "float": pa.float64(),
     "double": pa.float64(),
 }
-_BOOLEANS = {bool}
+# pyarrow would take true for 1, and 1.5 for the whole number 1.
+_MISREAD: dict[pa.DataType, frozenset[type]] = {
+    pa.int64(): frozenset({bool, float}),
+    pa.float64(): frozenset({bool}),
+}
+_NOTHING: frozenset[type] = frozenset()
 _decode = msgspec.json.Decoder(list[dict[str, Any]]).decode
 
 
@@ -28,6 +35,7 @@ class PayloadFields:
 
     def __init__(self, types: Mapping[str, pa.DataType]) -> None:
         self._types = dict(types)
+        self._values = pa.schema(list(self._types.items()))
         self._schema = pa.schema([(PREFIX + name, of) for name, of in self._types.items()])
 
     @classmethod
@@ -42,19 +50,39 @@ class PayloadFields:
 
     def added_to(self, batch: pa.Table) -> pa.Table:
         """Return predictions with one more column per field. A value of another type than the column's is null."""
-        rows = _parse(batch["payload"])
+        parts = [self._of_payloads(chunk) for chunk in batch["payload"].chunks]
+        fields = pa.Table.from_batches(parts, self._schema)
+        return pa.Table.from_arrays([*batch.columns, *fields.columns], schema=pa.schema([*batch.schema, *self._schema]))
+
+    def _of_payloads(self, payloads: pa.Array) -> pa.RecordBatch:
+        """Return the fields' columns of payloads: from their text where every value has its column's type."""
+        lines = pc.binary_join(pa.ListArray.from_arrays([0, len(payloads)], payloads), "\n")[0].as_buffer()
+        try:
+            table = json.read_json(
+                pa.BufferReader(lines),
+                json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
+                json.ParseOptions(explicit_schema=self._values, unexpected_field_behavior="ignore"),
+            )
+        except pa.ArrowInvalid:
+            return self._of_values(payloads)
+        # A whole number beyond the doubles is infinite here.
+        infinite = any(pc.any(pc.is_inf(column)).as_py() for column in table.columns if column.type == pa.float64())
+        if infinite or table.num_rows != len(payloads):
+            return self._of_values(payloads)
+        return pa.record_batch([column.combine_chunks() for column in table.columns], schema=self._schema)
+
+    def _of_values(self, payloads: pa.Array) -> pa.RecordBatch:
+        """Return the same column by column, from Python's values."""
+        rows = _parse(payloads)
         columns = []
         for name, of in self._types.items():
             values = [row.get(name) for row in rows]
-            # pyarrow would take true for 1.
-            mixed = of in (pa.int64(), pa.float64()) and not _BOOLEANS.isdisjoint(map(type, values))
+            mixed = not _MISREAD.get(of, _NOTHING).isdisjoint(map(type, values))
             columns.append(_fitting_array(values, of) if mixed else _array(values, of))
-        return pa.Table.from_arrays(
-            [*batch.columns, *columns], schema=pa.schema([*batch.schema, *self._schema])
-        )  # fmt: skip
+        return pa.record_batch(columns, schema=self._schema)
 
 
-def _parse(payloads: pa.ChunkedArray) -> list[dict[str, Any]]:
+def _parse(payloads: pa.Array | pa.ChunkedArray) -> list[dict[str, Any]]:
     return _decode(f"[{','.join(payloads.to_pylist())}]")
 
 

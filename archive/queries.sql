@@ -84,25 +84,25 @@ FROM sira_prediction_reasons WHERE day = %(day)s GROUP BY 1, 2
 -- Predictions of some hours. No order: the table is nearly in the order of time, and each row group is sorted.
 COPY (SELECT {columns} FROM sira_predictions
       WHERE day = %(day)s AND product = %(product)s AND created_at >= %(since)s AND created_at < %(until)s)
-TO STDOUT (FORMAT csv)
+TO STDOUT
 
 -- name: copy_paired
 -- Paired predictions of some hours.
 COPY (SELECT {columns} FROM sira_paired_predictions
       WHERE day = %(day)s AND product = %(product)s AND created_at >= %(since)s AND created_at < %(until)s)
-TO STDOUT (FORMAT csv)
+TO STDOUT
 
 -- name: copy_labels
 -- Labels that were received in some hours.
 COPY (SELECT {columns} FROM sira_labels
       WHERE product = %(product)s AND received_at >= %(since)s AND received_at < %(until)s)
-TO STDOUT (FORMAT csv)
+TO STDOUT
 
 -- name: copy_reasons
 -- Reasons of the predictions of some hours.
 COPY (SELECT {columns} FROM sira_prediction_reasons
       WHERE day = %(day)s AND product = %(product)s AND created_at >= %(since)s AND created_at < %(until)s)
-TO STDOUT (FORMAT csv)
+TO STDOUT
 
 -- name: first_day
 -- The oldest day of a product, in Postgres or in the archive.

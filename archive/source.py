@@ -6,6 +6,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg import sql
 from pyarrow import csv
 
@@ -27,6 +28,18 @@ _TYPES = {
     "date": pa.date32(),
     "timestamp with time zone": pa.timestamp("us", "UTC"),
 }
+_NULL = "\\N"
+# A NUL, which no text of Postgres has, stands for an escaped backslash until the other escapes are replaced.
+_ESCAPES = (
+    ("\\\\", "\0"),
+    ("\\b", "\b"),
+    ("\\f", "\f"),
+    ("\\n", "\n"),
+    ("\\r", "\r"),
+    ("\\t", "\t"),
+    ("\\v", "\v"),
+    ("\0", "\\"),
+)
 # What follows from other columns is null (docs/adr/0025).
 _EXPRESSIONS = {
     "routing_key": "nullif(routing_key, event_id)",
@@ -99,16 +112,31 @@ def _spans(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
 
 
 def _parsed(lines: Sequence[bytes | bytearray | memoryview], schema: pa.Schema) -> pa.Table:
-    return csv.read_csv(
-        pa.BufferReader(b"".join(lines)),
+    text = b"".join(lines)
+    table = csv.read_csv(
+        pa.BufferReader(text),
         csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=1 << 27),
-        csv.ParseOptions(newlines_in_values=True),
+        csv.ParseOptions(delimiter="\t", quote_char=False, ignore_empty_lines=False),
         csv.ConvertOptions(
             column_types=schema,
+            check_utf8=False,  # Postgres has checked it
             strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
+            null_values=[_NULL],
             true_values=["t"],
             false_values=["f"],
         ),
     )
+    # Each null has one backslash; any other is an escape.
+    if text.count(b"\\") == sum(column.null_count for column in table.columns):
+        return table
+    columns = [_unescaped(column) if column.type == pa.string() else column for column in table.columns]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _unescaped(texts: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return the values of a column of COPY text. Source: PostgreSQL documentation, COPY, "Text Format"."""
+    if not pc.any(pc.match_substring(texts, "\\")).as_py():
+        return texts
+    for escape, character in _ESCAPES:
+        texts = pc.replace_substring(texts, escape, character)
+    return texts

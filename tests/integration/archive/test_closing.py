@@ -61,6 +61,7 @@ def test_every_column_of_a_row_is_archived_as_it_was_logged(connection: Connecti
 
 def test_odd_text_survives(connection: Connection, bucket: ArchiveBucket) -> None:
     odd = ["", " ", '"', "a,b", "x\ny", "\\N", "'", "é\u2028", "NULL"]
+    odd += ["\\", "\\n", "\\\\n", "a\\tb\tc", "\b\f\r\v", "\\x41"]  # what COPY escapes
     logged = rows_of(DAY, 1)[:0]
     for number, text in enumerate(odd):
         logged += rows_of(DAY, 1, prefix=f"{number}{text}", routing_key=text or "empty")
