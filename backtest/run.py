@@ -4,19 +4,20 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
 from backtest.engines.local import ReplayProgress, run_locally
-from backtest.errors import BacktestError, NoEvents
+from backtest.errors import NoEvents
 from backtest.figures.costs import CostTable, read_costs
 from backtest.figures.description import BacktestReport
 from backtest.figures.report import BacktestSpan, make_report
 from backtest.replay import ReplayTask
 from backtest.request import BacktestToRun
+from backtest.sources.archived_fields import check_fields
 from backtest.sources.labels import read_labels
 from backtest.sources.parts import LogPart, find_parts
 from backtest.tally.sums import Sums
@@ -63,13 +64,13 @@ def prepared(
     maturity_days: float,
     now: datetime,
 ) -> Iterator[Prepared]:
-    """Find the version, its artifact, the labels and the parts of the log; raises what those raise, and BacktestError.
+    """Find the version, its artifact, the labels and the parts of the log.
 
-    `maturity_days` is used unless the request has its own.
+    Raises what those raise, BacktestError, and InputInvalid for a field that no event has. `maturity_days` is used
+    unless the request has its own.
     """
     costs = read_costs(request.cost)
-    until = _until(request, now)
-    since = until - timedelta(days=request.days - 1)
+    since, until = request.period(now)
     model = resolve(connection, request.model_id)
     parts = find_parts(
         connection,
@@ -81,6 +82,7 @@ def prepared(
     )
     if not parts:
         raise NoEvents(model.product, since, until)
+    check_fields(connection, request, model.product, since, until, parts)
     maturity = maturity_days if request.maturity_days is None else request.maturity_days
     span = BacktestSpan(
         model,
@@ -123,12 +125,3 @@ def with_bytes(task: ReplayTask) -> ReplayTask:
     """Return a task that holds its files' contents, for machines that do not share this one's disk."""
     assert isinstance(task.artifact, Path)
     return replace(task, artifact=task.artifact.read_bytes(), label_keys=np.load(task.label_keys))
-
-
-def _until(request: BacktestToRun, now: datetime) -> date:
-    if request.until is None:
-        return now.astimezone(UTC).date()
-    try:
-        return date.fromisoformat(request.until)
-    except ValueError:
-        raise BacktestError("until must be a day such as 2026-11-26") from None

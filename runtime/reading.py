@@ -221,17 +221,25 @@ def pointer_part(name: str) -> str:
 def closest_name(name: str, candidates: Iterable[str]) -> str | None:
     """Return the candidate that was most likely meant by `name`, or None.
 
-    Names that differ in case or in characters other than letters and digits count as equal: converters rename
-    `Amount (EUR)` to `Amount__EUR_`. Compares at most _MAX_CANDIDATES names, because the caller may choose them.
+    Compares at most _MAX_CANDIDATES names, because the caller may choose them.
     """
-    compared = list(islice(candidates, _MAX_CANDIDATES))
+    return next(iter(closest_names(name, islice(candidates, _MAX_CANDIDATES), most=1)), None)
+
+
+def closest_names(name: str, candidates: Iterable[str], *, most: int = 3) -> list[str]:
+    """Return the candidates that were most likely meant by `name`, the closest first.
+
+    A name that differs in case or in characters other than letters and digits counts as equal and is the only one:
+    converters rename `Amount (EUR)` to `Amount__EUR_`.
+    """
+    compared = list(candidates)
     bare = _bare(name)
     for candidate in compared:
         if bare and _bare(candidate) == bare:
-            return candidate
+            return [candidate]
     by_text = {candidate[:_MAX_COMPARED_LENGTH]: candidate for candidate in compared}
-    matches = get_close_matches(name[:_MAX_COMPARED_LENGTH], by_text, n=1, cutoff=0.75)
-    return by_text[matches[0]] if matches else None
+    matches = get_close_matches(name[:_MAX_COMPARED_LENGTH], by_text, n=most, cutoff=0.75)
+    return [by_text[match] for match in matches]
 
 
 def _bare(name: str) -> str:

@@ -14,7 +14,7 @@ from backtest.cli.display import report_parts
 from backtest.engines.spark import SparkEngine
 from backtest.errors import BacktestError
 from backtest.page.page import render_backtest
-from backtest.request import DEFAULT_DAYS, MAX_DAYS, BacktestToRun
+from backtest.request import DEFAULT_AMOUNT_FIELD, DEFAULT_DAYS, MAX_DAYS, BacktestToRun
 from backtest.run import Engine, Finished, execute, local_engine, prepared
 from runtime.command import as_json_option, console, database_connection, example, print_json, progress_bar
 from runtime.reading import read
@@ -36,7 +36,7 @@ backtest_connection = partial(database_connection, "backtest", statement_timeout
 @click.option("--until", metavar="DAY", help="Last day (UTC), such as 2026-11-26.  [default: today]")
 @click.option("--segment", "segments", multiple=True, metavar="FIELD", help="Figures for each value; may be repeated.")
 @click.option("--cost", metavar="FILE", type=click.Path(exists=True, dir_okay=False), help="JSON file of costs.")
-@click.option("--amount-field", default="amount", show_default=True, help="Payload field with the amount.")
+@click.option("--amount-field", default=DEFAULT_AMOUNT_FIELD, show_default=True, help="Payload field with the amount.")
 @click.option(
     "--maturity-days",
     type=click.FloatRange(0, MAX_DAYS),

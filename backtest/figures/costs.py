@@ -6,6 +6,8 @@ from typing import Any, get_args
 import msgspec
 
 from backtest.errors import CostsInvalid
+from registry import printable
+from runtime.reading import MAX_VIOLATIONS, InputInvalid, closest_names, read
 from scoring.decision import DECISIONS, Decision
 
 _NAMES = tuple(f"{label}_{decision}" for label in ("fraud", "legitimate") for decision in get_args(Decision))
@@ -29,14 +31,14 @@ class CostTable(msgspec.Struct, frozen=True):
         faults, costs = [], {}
         for name, given in value.items():
             if name not in _NAMES:
-                faults.append(f"unknown name; known are {', '.join(_NAMES)}")
+                faults.append(f"{printable(name)}: no such name; {_meant(name)}")
                 continue
             try:
-                costs[name] = msgspec.convert(given, Cost)
-            except msgspec.ValidationError as invalid:
-                faults.append(f"{name}: {invalid}")
+                costs[name] = read(Cost, given)
+            except InputInvalid as invalid:
+                faults += [f"{name}{violation.pointer}: {violation.detail}" for violation in invalid.violations]
         if faults:
-            raise CostsInvalid(list(dict.fromkeys(faults)))
+            raise CostsInvalid(faults[:MAX_VIOLATIONS])
         return cls(costs)
 
     def of(self, events: Mapping[tuple[str, str], int], amounts: Mapping[tuple[str, str], float]) -> float:
@@ -49,6 +51,11 @@ class CostTable(msgspec.Struct, frozen=True):
                     key = (label, decision)
                     total += cost.per_event * events[key] + cost.share_of_amount * amounts[key]
         return total
+
+
+def _meant(name: str) -> str:
+    meant = closest_names(name, _NAMES)
+    return f"did you mean {' or '.join(meant)}?" if meant else f"known are {', '.join(_NAMES)}"
 
 
 def read_costs(value: Any) -> CostTable | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,6 +14,7 @@ from backtest.errors import BacktestError, BacktestNotFound
 from backtest.figures.costs import read_costs
 from backtest.figures.description import BacktestReport
 from backtest.request import BacktestToRun
+from backtest.sources.known_fields import check_fields_early
 from registry.store import resolve
 from runtime.postgres import Connection
 from runtime.queries import load_queries
@@ -73,10 +74,11 @@ def is_migrated(connection: Connection) -> bool:
 
 
 def insert(connection: Connection, request: BacktestToRun, *, actor: str) -> StoredBacktest:
-    """Add a backtest that waits; raises ModelNotFound, CostsInvalid, TooManyWaiting and BacktestsOff."""
+    """Add a backtest that waits; raises ModelNotFound, CostsInvalid, InputInvalid, TooManyWaiting and BacktestsOff."""
     _require(connection)
     read_costs(request.cost)
     model = resolve(connection, request.model_id)
+    check_fields_early(connection, request, model.product, *request.period(datetime.now(UTC)))
     waiting = connection.execute(QUERIES["count_waiting"], {"product": model.product}).fetchone()
     if waiting and waiting[0] >= MAX_WAITING:
         raise TooManyWaiting(model.product)

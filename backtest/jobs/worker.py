@@ -12,6 +12,7 @@ from backtest.jobs.store import StoredBacktest
 from backtest.run import execute, local_engine, prepared
 from registry import RegistryError
 from runtime.postgres import Connection, connect
+from runtime.reading import InputInvalid
 from runtime.settings import BacktestSettings
 
 REPORT_SECONDS = 5.0
@@ -28,7 +29,7 @@ def run_next(settings: BacktestSettings, processes: int) -> bool:
         print(taken.backtest_id, flush=True)  # the controller names the backtest that this process died of
         try:
             _run(connection, taken, settings, processes)
-        except (BacktestError, RegistryError) as error:
+        except (BacktestError, RegistryError, InputInvalid) as error:
             store.fail(connection, taken.backtest_id, str(error))
         except psycopg.Error as error:  # also when the connection is lost: then another process takes it over
             store.fail(connection, taken.backtest_id, f"Postgres failed: {type(error).__name__}")

@@ -1,7 +1,7 @@
 """A product with a log: two trained versions, payments that the first one answered, and labels for some of them."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -67,11 +67,16 @@ def session_of(version: ModelVersion, recipe: Recipe) -> ModelSession:
     return ModelSession(version.signature, _trained(recipe))
 
 
-def add_log(connection: Connection, model_bucket: str, events: int, *, days: int = 3) -> LoggedProduct:
-    """Add a product, and payments of the last days that its production version answered. Autocommit mode."""
+def add_log(
+    connection: Connection, model_bucket: str, events: int, *, days: int = 3, extra: Mapping[str, str] | None = None
+) -> LoggedProduct:
+    """Add a product, and payments of the last days that its production version answered. Autocommit mode.
+
+    `extra`: fields that payloads have and no model reads.
+    """
     production, candidate = add_product(connection, model_bucket)
     payments = transactions(events, seed=77)
-    payloads = list(payments.payloads())
+    payloads = [{**payload, **(extra or {})} for payload in payments.payloads()]
     session = session_of(production, RECIPES[0])
     scores = session.score([session.feed.row(payload) for payload in payloads]).tolist()
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)

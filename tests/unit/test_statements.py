@@ -21,7 +21,9 @@ class Access:
 
 ACCESS = {
     "backtest/jobs": Access(writes={"sira_backtests"}),
-    "backtest/sources": Access(reads={"sira_prediction_hours", "sira_labels"}),
+    "backtest/sources": Access(
+        reads={"sira_prediction_hours", "sira_predictions", "sira_labels", "siramodel_registry"}
+    ),
     "archive": Access(
         writes={"sira_archive_days", "sira_log_losses", "sira_shipped_hours"},
         reads={

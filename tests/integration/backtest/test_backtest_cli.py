@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +9,11 @@ from click.testing import CliRunner
 
 from backtest.cli.commands import backtest
 from runtime.postgres import connect
+from runtime.reading import InputInvalid
 from runtime.settings import Settings
 from tests.support import backtested
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -47,6 +52,24 @@ def test_the_page_opens_offline_and_has_every_part(model: str, tmp_path: Path) -
     for part in ("Decisions", "Quality on labels", "What is not known", "Calibration", "By country", "Flips"):
         assert part in text
     assert text.count("<polyline") == 4
+
+
+def test_misspelt_fields_are_all_named(model: str) -> None:
+    options = [model, "--days", "5", "--segment", "country_x", "--segment", "hour", "--amount-field", "amount2"]
+    refused = CliRunner().invoke(backtest, options)
+    assert isinstance(refused.exception, InputInvalid)
+    assert str(refused.exception) == (
+        "/segments/0: no event of cards has country_x; did you mean country?; "
+        "/amount_field: no event of cards has amount2; did you mean amount?"
+    )
+
+
+def test_a_fault_of_an_option_is_one_line(model: str) -> None:
+    words = [sys.executable, "-m", "backtest", model, "--segment", "country_x"]
+    refused = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().startswith("backtest: /segments/0: no event of cards has country_x; did you mean")
+    assert len(refused.stderr.strip().splitlines()) == 1
 
 
 def test_a_cost_file_that_is_not_json_is_named(model: str, tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
+from archive import closing
+from archive.bucket import ArchiveBucket
 from backtest.errors import BacktestNotFound, CostsInvalid
 from backtest.jobs import store
 from backtest.jobs.job import BacktestJob
@@ -16,8 +19,10 @@ from backtest.jobs.store import BacktestsOff, StoredBacktest, TooManyWaiting
 from backtest.jobs.worker import run_next
 from backtest.request import BacktestToRun
 from lab import procfs
+from registry.artifacts import open_backend
 from registry.store import ModelNotFound
 from runtime.postgres import Connection, connect
+from runtime.reading import InputInvalid
 from runtime.settings import BacktestSettings, Settings
 from tests.support import backtested
 from tests.support.log_rows import new_id, wait_until
@@ -83,6 +88,24 @@ def test_a_backtest_that_cannot_run_fails_with_its_reason(connection: Connection
     assert "no decided event of cards" in failed.error
 
 
+def test_a_field_of_days_that_only_the_archive_has_is_looked_up_by_the_backtest(
+    connection: Connection, settings: Callable[..., Settings]
+) -> None:
+    bucket = settings().model_bucket
+    backtested.add_log(connection, bucket, 300, extra={"device": "phone"})
+    closing.run(connection, ArchiveBucket(open_backend(bucket)), now=datetime.now(UTC))
+    for (table,) in connection.execute(
+        "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'sira_predictions'::regclass"
+    ).fetchall():
+        connection.execute(f"DROP TABLE {table}")
+    known, misspelt = (ask(connection, days=5, segments=[name]) for name in ("device", "devise"))
+    assert run_next(BacktestSettings.load(), 1)
+    assert run_next(BacktestSettings.load(), 1)
+    assert status(connection, known) == "done"
+    error = store.find(connection, misspelt.backtest_id).error
+    assert error == "/segments/0: no event of cards has devise; did you mean device?"
+
+
 @pytest.mark.usefixtures("logged")
 def test_a_backtest_whose_process_died_is_taken_over(connection: Connection) -> None:
     asked = ask(connection, days=5)
@@ -102,6 +125,8 @@ def test_what_is_asked_is_checked_at_once(connection: Connection) -> None:
         store.insert(connection, BacktestToRun("cards/gbm/9"), actor="tests")
     with pytest.raises(CostsInvalid):
         ask(connection, cost={"fraud": {}})
+    with pytest.raises(InputInvalid, match="/segments/1: no event of cards has country_x; did you mean country"):
+        ask(connection, segments=["hour", "country_x"], amount_field="amount")
     with pytest.raises(BacktestNotFound):
         store.find(connection, new_id())
     for _ in range(store.MAX_WAITING):

@@ -61,6 +61,14 @@ def test_every_wrong_field_is_named_and_what_was_written_stays(desk: Any, candid
     assert 'value="400"' in page
 
 
+def test_a_misspelt_segment_is_refused_before_anything_runs(desk: Any, candidate: str) -> None:
+    sent = {"model_id": candidate, "days": "5", "segments": "country_x"}
+    refused = desk.post("/console/backtests/start", sent)
+    assert refused.status == 422
+    assert "no event of cards has country_x; did you mean country" in text(refused)
+    assert "No backtest has been asked for." in text(desk.get("/console/backtests"))
+
+
 def test_a_viewer_reads_but_does_not_start(desk: Any, candidate: str) -> None:
     assert "Start a backtest" not in text(desk.get("/console/backtests", Role.viewer))
     assert desk.get("/console/backtests/start", Role.viewer).status == 403
