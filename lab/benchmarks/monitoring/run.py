@@ -160,7 +160,8 @@ def _measured(stack: Stack, case: Case, watcher: Watcher, early: tuple[Seen, ...
 def _breaker(stack: Stack, product: str, since: float) -> Breaker | None:
     """Return what the breaker did, from its row and the log; None if it has not tripped."""
     row = stack.connection.execute(
-        "SELECT extract(epoch FROM b.tripped_at)::float8, extract(epoch FROM max(p.created_at))::float8,"
+        "SELECT extract(epoch FROM b.tripped_at)::float8,"
+        " extract(epoch FROM max(p.created_at) FILTER (WHERE p.decision = 'block'))::float8,"
         " count(*) FILTER (WHERE p.decision = 'block'), count(*) FILTER (WHERE p.decision = 'review')"
         " FROM sira_breaker b JOIN sira_predictions p USING (product)"
         " WHERE product = %(product)s AND p.created_at >= to_timestamp(%(since)s) AND p.day >= current_date - 1"
