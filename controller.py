@@ -28,6 +28,9 @@ from edge.protocol import DirectProtocol
 from edge.routes import Resources
 from monitoring import profile_store
 from monitoring import store as monitoring_store
+from monitoring.cohorts.counter import LOOK_SECONDS as COHORT_SECONDS
+from monitoring.cohorts.counter import drop_counted
+from monitoring.cohorts.job import CohortJob
 from monitoring.guard import BUCKET_SECONDS
 from monitoring.profiler import LOOK_SECONDS, Profiler
 from monitoring.watch import Watch
@@ -107,11 +110,14 @@ def main() -> None:
 def monitoring_jobs(settings: Settings) -> tuple[PeriodicJob, ...]:
     """The jobs that watch production."""
     profiler = Profiler(open_store(settings.model_bucket), settings.model_dir)
+    cohorts = CohortJob(settings.label_maturity_days)
     return (
         PeriodicJob("profile_inputs", LOOK_SECONDS, profiler.look, first=10),
         PeriodicJob("drop_profiles", 3600, profile_store.drop_profiles, first=150),
         PeriodicJob("watch_decisions", BUCKET_SECONDS, Watch().look, first=5),
         PeriodicJob("drop_decisions", 3600, monitoring_store.drop_decisions, first=120),
+        PeriodicJob("count_cohorts", COHORT_SECONDS, cohorts.look, first=20),
+        PeriodicJob("drop_counted", 86_400, drop_counted, first=180),
     )
 
 
@@ -147,6 +153,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.ignores_alerts,
         settings.reasons_background_rows,
         settings.model_bucket if settings.archive else None,
+        settings.label_maturity_days,
     )
     authenticator = Authenticator(settings)
 

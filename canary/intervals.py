@@ -49,7 +49,7 @@ def paired_difference(gained: int, lost: int, whole: int) -> Estimate:
     return Estimate((gained - lost) / whole, max(-1.0, b - c - half), min(1.0, b - c + half))
 
 
-def amount(total: int, squares: int, unit: int) -> Estimate:
+def amount(total: float, squares: float, unit: int) -> Estimate:
     """Return a sum of amounts, with the interval of a sum whose events arrive at random."""
     value, half = total / unit, _Z * sqrt(squares) / unit
     return Estimate(value, max(0.0, value - half), value + half)

@@ -1,4 +1,4 @@
-"""GET /v1/monitoring/{product}: what its events look like, beside what is normal."""
+"""GET /v1/monitoring/{product}: what its events look like beside what is normal, and how its decisions fared."""
 
 from datetime import UTC, datetime
 from typing import Literal
@@ -8,6 +8,8 @@ import msgspec
 from canary.rollout.operations import ProductNotFound
 from edge.routes import Access, Call, Reply, Route
 from monitoring import profile_store
+from monitoring.cohorts.performance import Performance
+from monitoring.cohorts.reading import read_performance
 from monitoring.field_alarms import FieldState
 from monitoring.profiler import field_states
 from monitoring.store import guard_exists, guard_of
@@ -31,7 +33,10 @@ class InputBaseline(msgspec.Struct):
 
 
 class ProductMonitoring(msgspec.Struct):
-    """The serving version's inputs and decisions. `fields` has the present hour; empty without a baseline."""
+    """The serving version's inputs and decisions. `fields` has the present hour; empty without a baseline.
+
+    `performance` has the last 26 weeks of all versions; null until migration 009 has run.
+    """
 
     product: str
     model_id: str
@@ -39,6 +44,7 @@ class ProductMonitoring(msgspec.Struct):
     baseline: InputBaseline | None
     fields: list[FieldState]
     guard: DecisionGuard | None
+    performance: Performance | None
 
 
 def show(call: Call) -> Reply:
@@ -54,6 +60,7 @@ def show(call: Call) -> Reply:
         if baseline is not None:
             fields = list(field_states(connection, version, baseline, datetime.now(UTC)))
         guard = guard_of(connection, product) if guard_exists(connection) else None
+        performance = read_performance(connection, version, maturity_days=call.resources.label_maturity_days)
     return Reply(
         ProductMonitoring(
             product,
@@ -62,6 +69,7 @@ def show(call: Call) -> Reply:
             None if baseline is None else InputBaseline(baseline.source, baseline.made_at),
             fields,
             None if guard is None else DecisionGuard(*guard),
+            performance,
         )
     )
 
@@ -73,8 +81,11 @@ ROUTES = (
         Access.VIEWER,
         show,
         "Monitoring",
-        "Show what a product's events look like, beside what is normal",
+        "Show a product's inputs beside what is normal, and how its decisions fared",
         gives={200: ProductMonitoring},
         refuses=(404,),
+        notes="performance has cohorts by ISO week and version: precision and recall among labelled events, and what "
+        "they will probably be, estimated from scores before labels arrive. The estimate holds only while the same "
+        "score means the same share of fraud; no rule of a rollout uses it.",
     ),
 )

@@ -58,6 +58,7 @@ class Resources:
     ignore_alerts: bool = False
     background_rows: int = DEFAULT_ROWS
     archive_bucket: str | None = None
+    label_maturity_days: float = 30.0
     explainers: Explainers = field(init=False)
 
     def __post_init__(self) -> None:

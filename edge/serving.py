@@ -53,6 +53,7 @@ class Serving:
             settings.ignores_alerts,
             settings.reasons_background_rows,
             settings.model_bucket if settings.archive else None,
+            settings.label_maturity_days,
         )
         self._slots = ModelSlots()
         self._spool = Spool.open(settings.spool_dir, limit_bytes=settings.spool_max_bytes)

@@ -92,6 +92,24 @@ field_alarm = Gauge(
     ["product", "field", "alarm"],
     multiprocess_mode="livemax",
 )
+cohort_recall = Gauge(
+    "sira_cohort_recall",
+    "Recall of the production version: observed in its newest matured cohort, estimated in its newest whole week.",
+    ["product", "version", "threshold", "kind"],
+    multiprocess_mode="livemostrecent",
+)
+cohort_precision = Gauge(
+    "sira_cohort_precision",
+    "Precision of the production version: observed in its newest matured cohort, estimated in its newest whole week.",
+    ["product", "version", "threshold", "kind"],
+    multiprocess_mode="livemostrecent",
+)
+cohort_label_share = Gauge(
+    "sira_cohort_label_share",
+    "Share of the events of the production version's newest matured cohort that have a label.",
+    ["product", "version"],
+    multiprocess_mode="livemostrecent",
+)
 breaker_tripped = Gauge(
     "sira_breaker_tripped",
     "Whether this worker answers review instead of block, because the product's breaker has tripped (1).",

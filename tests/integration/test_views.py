@@ -190,6 +190,11 @@ sira_input_profiles           INSERT UPDATE DELETE
 sira_input_profile_position   INSERT UPDATE
 sira_breaker                  INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
+sira_cohort_sums              INSERT UPDATE
+sira_cohort_label_ages        INSERT UPDATE
+sira_cohort_hours             INSERT UPDATE DELETE
+sira_cohort_labels            INSERT UPDATE DELETE
+sira_cohort_progress          INSERT UPDATE
 sira_archive_days             INSERT UPDATE
 sira_backtests                INSERT UPDATE
 sira_shipped_hours            INSERT UPDATE DELETE

@@ -108,6 +108,17 @@ ACCESS = {
     "monitoring/breaker": Access(
         writes={"sira_breaker"}, reads={"sira_production_decisions", "sira_predictions", "siramodel_registry"}
     ),
+    "monitoring/cohorts": Access(
+        writes={
+            "sira_cohort_sums",
+            "sira_cohort_label_ages",
+            "sira_cohort_hours",
+            "sira_cohort_labels",
+            "sira_cohort_progress",
+        },
+        reads={"siramodel_registry", "sira_labels", "sira_prediction_hours"},
+        calls={"sira_event_label", "sira_label_age"},
+    ),
     "registry": Access(
         writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config", "sira_model_importance"}
     ),

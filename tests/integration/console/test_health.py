@@ -17,7 +17,7 @@ from tests.support.counting import counted
 from tests.support.rollouts import add_version
 
 # Stated in docs/console.md.
-MAX_STATEMENTS = 10
+MAX_STATEMENTS = 13
 
 
 def text(answered: Any) -> str:

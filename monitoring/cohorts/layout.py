@@ -1,0 +1,108 @@
+"""How a week's events are summed: score bins, ages of labels, and sums that merge by addition."""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from operator import add
+from typing import Literal, NamedTuple, get_args
+
+Decision = Literal["allow", "review", "block"]
+# In the order of their severity.
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
+Label = Literal["any", "fraud", "legitimate"]
+Threshold = Literal["review", "block"]
+THRESHOLDS: tuple[Threshold, ...] = get_args(Threshold)
+
+# Lower edges of the score bins, as sira_score_edges() of migration 009 has them behind 0.
+SCORE_EDGES = (
+    0.0, 0.00001, 0.0001, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35,
+    0.4, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99,
+)  # fmt: skip
+# A label of age n became known before AGE_DAYS[n]; of the last age, later. As sira_label_age() has them.
+AGE_DAYS = (1, 2, 3, 7, 14, 30, 60)
+_TENTHS = tuple(n / 10 for n in range(10))
+
+
+class Place(NamedTuple):
+    """`decided` follows from the score and the thresholds; `answered` differs while the breaker has tripped."""
+
+    score_bin: int
+    decided: Decision
+    answered: Decision
+    label: Label
+
+    @property
+    def tenth(self) -> int:
+        """The tenth of the score range that the bin lies in, from 0 to 9."""
+        return bisect_right(_TENTHS, SCORE_EDGES[self.score_bin]) - 1
+
+    def reaches(self, threshold: Threshold) -> bool:
+        """Return whether the score is at or above a threshold."""
+        return DECISIONS.index(self.decided) >= DECISIONS.index(threshold)
+
+
+class Tally(NamedTuple):
+    """Sums over events. Scores and amounts are weighted; `amount_squares` are those of the weighted amounts."""
+
+    events: int = 0
+    weight: float = 0.0
+    weight_squares: float = 0.0
+    score: float = 0.0
+    score_squares: float = 0.0
+    amount: float = 0.0
+    amount_squares: float = 0.0
+
+    def plus(self, other: "Tally") -> "Tally":
+        return Tally(*map(add, self, other))
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The events that a version answered as production in an ISO week from Monday `week`, UTC.
+
+    `label_ages`: labelled events by the place of their age in AGE_DAYS.
+    """
+
+    week: date
+    model_id: str
+    version: str
+    sums: Mapping[Place, Tally] = field(default_factory=dict)
+    label_ages: Mapping[int, int] = field(default_factory=dict)
+
+    def total(self, chosen: Callable[[Place], bool]) -> Tally:
+        return total(self.sums, chosen)
+
+
+def total(sums: Mapping[Place, Tally], chosen: Callable[[Place], bool]) -> Tally:
+    """Return the sum over the places that are chosen."""
+    found = Tally()
+    for place, tally in sums.items():
+        if chosen(place):
+            found = found.plus(tally)
+    return found
+
+
+def merged(cohorts: Iterable[Cohort]) -> dict[Place, Tally]:
+    """Return the sums of all cohorts together."""
+    found: dict[Place, Tally] = {}
+    for cohort in cohorts:
+        for place, tally in cohort.sums.items():
+            found[place] = found.get(place, Tally()).plus(tally)
+    return found
+
+
+def labelled_by(sums: Mapping[Place, Tally], key: Callable[[Place], int]) -> dict[int, tuple[Tally, Tally]]:
+    """Return by `key` the sums over labelled events and over the frauds among them."""
+    found: dict[int, tuple[Tally, Tally]] = {}
+    for place, tally in sums.items():
+        if known(place):
+            labelled, fraud = found.get(key(place), (Tally(), Tally()))
+            fraud = fraud.plus(tally) if place.label == "fraud" else fraud
+            found[key(place)] = labelled.plus(tally), fraud
+    return found
+
+
+def known(place: Place) -> bool:
+    """Return whether the place counts labelled events."""
+    return place.label != "any"
