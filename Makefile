@@ -45,7 +45,7 @@ bench-quick: .venv/.dev ## make the same comparison in under two minutes
 bench-latency: .venv/.dev ## measure tail latency at a constant arrival rate, with a promotion half-way: ten minutes
 	@exec $(PY) -m lab.benchmarks latency
 
-bench-profile: .venv/.dev ## measure the processor time of one request, by part
+bench-profile: .venv/.dev ## measure the processor time of a request and of a batch, by part
 	@exec $(PY) -m lab.benchmarks profile
 
 bench-scale: .venv/.dev ## measure how each part grows: half an hour, 30 GB of disk

@@ -30,7 +30,7 @@ from lab.benchmarks import (
     tables,
 )
 from lab.benchmarks.contender import LOAD_CORE
-from lab.benchmarks.profile import request
+from lab.benchmarks.profile import batch, request
 from lab.benchmarks.scale import catalogue
 from lab.benchmarks.scale.workspace import Workspace
 from lab.errors import LabError
@@ -121,20 +121,23 @@ def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, as_json:
 
 @main.command("profile")
 @click.option("--quick", is_flag=True, help="Use shorter runs, and keep the stored figures.")
+@click.option("--only", type=click.Choice(["request", "batch"]), help="Profile one of the two.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-def profile_command(quick: bool, as_json: bool) -> None:
-    """Profile one request: CPU time by thread and by step.
+def profile_command(quick: bool, only: str | None, as_json: bool) -> None:
+    """Profile one request, and one event of a batch: CPU time by thread and by step.
 
     \b
-    Example: python -m lab.benchmarks profile --quick
+    Example: python -m lab.benchmarks profile --quick --only batch
     """
     workload = model.prepare(DATA)
-    with _workspace_folder() as folder, console.status("preparing") as status:
-        found = request.measure(Workspace(folder, workload, quick, 0, status.update))
-    section = asdict(found) | machine.conditions("python -m lab.benchmarks profile")
-    print(json.dumps(section, indent=1) if as_json else tables.profile(found))
-    if not quick:
-        documents.store("profile", section)
+    for name in (only,) if only else ("request", "batch"):
+        with _workspace_folder() as folder, console.status("preparing") as status:
+            workspace = Workspace(folder, workload, quick, 0, status.update)
+            found = request.measure(workspace) if name == "request" else batch.measure(workspace)
+        section = asdict(found) | machine.conditions(f"python -m lab.benchmarks profile --only {name}")
+        print(json.dumps(section, indent=1) if as_json else tables.profile(found))
+        if not quick:
+            documents.store("profile" if name == "request" else "batch_profile", section)
 
 
 @main.command("reasons")

@@ -13,6 +13,7 @@ from lab.benchmarks.latency import LatencyRun
 from lab.benchmarks.monitoring.cases import CASES
 from lab.benchmarks.monitoring.outcome import Measured
 from lab.benchmarks.monitoring.outcome import rows as case_rows
+from lab.benchmarks.profile.batch import BatchProfile
 from lab.benchmarks.profile.request import Profile
 from lab.benchmarks.reasons import ReasonsFigure, rows
 from lab.benchmarks.scale import catalogue
@@ -41,6 +42,7 @@ def write(results: Results) -> None:
         (PERFORMANCE, "side_by_side", _side_by_side),
         (PERFORMANCE, "latency", _latency),
         (PERFORMANCE, "profile", _profile),
+        (PERFORMANCE, "batch_profile", _batch_profile),
         (PERFORMANCE, "reasons", _reasons),
         (PERFORMANCE, "scale", _scale),
         (MONITORING, "guard", _guard),
@@ -85,6 +87,10 @@ def _latency(section: Results) -> str:
 
 def _profile(section: Results) -> str:
     return f"{tables.profile(msgspec.convert(section, Profile))}\n{_source(section)}"
+
+
+def _batch_profile(section: Results) -> str:
+    return f"{tables.profile(msgspec.convert(section, BatchProfile))}\n{_source(section)}"
 
 
 def _reasons(section: Results) -> str:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from lab.benchmarks.profile.batch import BatchProfile
 from lab.benchmarks.profile.request import Profile
 from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, Row
@@ -42,7 +43,9 @@ def finding(found: Finding) -> str:
     return "\n\n".join(part.strip() for part in parts if part.strip()) + "\n"
 
 
-def profile(found: Profile) -> str:
+def profile(found: Profile | BatchProfile) -> str:
+    if isinstance(found, BatchProfile):
+        return f"{table(found.line)}\n{shown(found.per_second)} events/s.\n"
     shipped = shown(found.shipped_us)
     text = f"{found.batch:.0f} events per run of the model; the whole shipment of a row takes {shipped} µs."
     return "\n".join((table(found.line), table(found.protocols), table(found.log), text)) + "\n"

@@ -6,40 +6,19 @@ it had come alone: those of the canary's arm and of shadow scoring, those that a
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from collections.abc import Callable
 
 from canary.fuse import Fuse
 from canary.split import Split, choose_arm
 from registry.probability import is_probability
 from scoring.batch_reply import BatchReply
 from scoring.batching import Batching, ScoredRows
-from scoring.columns.event_columns import EventColumns, picked
-from scoring.decision import DECISIONS, decide_all
-from scoring.job import Answer, Job
-from scoring.log.prediction import Prediction, PredictionColumns, payload_sha256, prediction_ids
+from scoring.columns.allowed_events import AllowedEvents, allowed_positions
+from scoring.columns.event_columns import EventColumns
+from scoring.job import AnswerReceiver, Job
 from scoring.log.spool import Spool, SpoolError
 from scoring.models.slots import ServedRollout
 from scoring.telemetry import Telemetry
-
-_ALLOW = DECISIONS.index("allow")
-
-
-class _Alike(NamedTuple):
-    """Allowed events. `row` is the first one's; `columns` has what differs."""
-
-    events: EventColumns
-    row: Prediction
-    columns: PredictionColumns
-
-    def answers(self) -> list[Answer]:
-        row, columns = self.row, self.columns
-        return [
-            Answer(prediction_id, score, "allow", row.model_id, row.model_version, row.variant, cached)
-            for prediction_id, score, cached in zip(columns.prediction_ids, columns.scores, columns.cached, strict=True)
-        ]
 
 
 class ColumnScorer:
@@ -74,13 +53,14 @@ class ColumnScorer:
         scored = self._batching.score_now(events.slot.production, events.rows)
         alike = self._alike(events, scored)
         others = sorted({*range(len(events.places))} - {*alike})
-        jobs = [_settled(events, i, scored, reply) for i in others]
+        jobs = [settled_job(events, scored, i, reply.at(events.places[i])) for i in others]
         if not alike:
             self._commit(jobs)
             return
-        row = _settled(events, alike[0], scored, reply).prediction(time.perf_counter())
-        allowed = _in_columns(events.of(alike), scored, row, alike)
-        text = allowed.columns.copy_text(row)
+        first = settled_job(events, scored, alike[0], reply.at(events.places[alike[0]]))
+        row = first.prediction(time.perf_counter())
+        allowed = AllowedEvents.of(events, scored, alike, row)
+        text = allowed.copy_text()
         # One right after the other, so that they share a commit.
         self._commit(jobs)
         self._append(allowed, text, reply)
@@ -98,16 +78,15 @@ class ColumnScorer:
 
     def _alike(self, events: EventColumns, scored: ScoredRows) -> list[int]:
         """Return the positions of the events that are allowed, and that no other model and no explainer will see."""
-        slot, rollout = events.slot, events.slot.rollout
-        if self._explains_allowed(slot.product):
+        if self._explains_allowed(events.slot.product):
             return []
-        scores = np.array(scored.scores, np.float64)  # None becomes NaN
-        allowed = (decide_all(scores, slot.production.version.thresholds) == _ALLOW) & ~np.isnan(scores)
-        if rollout is not None:
-            allowed[_chosen(rollout.shadow, events)] = False
-        return list(np.flatnonzero(allowed).tolist())
+        allowed, rollout = allowed_positions(events, scored), events.slot.rollout
+        if rollout is None:
+            return allowed
+        shadowed = {*_chosen(rollout.shadow, events)}
+        return [i for i in allowed if i not in shadowed]
 
-    def _append(self, allowed: _Alike, text: bytes, reply: BatchReply) -> None:
+    def _append(self, allowed: AllowedEvents, text: bytes, reply: BatchReply) -> None:
         """Make the rows durable, then answer."""
         events, rollout = allowed.events, allowed.events.slot.rollout
         if rollout is not None:
@@ -118,7 +97,7 @@ class ColumnScorer:
 
         self._spool.append("predictions", text, len(events.places), time.time(), committed)
 
-    def _answer(self, allowed: _Alike, reply: BatchReply, error: SpoolError | None) -> None:
+    def _answer(self, allowed: AllowedEvents, reply: BatchReply, error: SpoolError | None) -> None:
         events, row = allowed.events, allowed.row
         if error is not None:
             reply.put(events.places, [error] * len(events.places))
@@ -135,27 +114,12 @@ def _chosen(split: Split, events: EventColumns) -> list[int]:
     return [i for i, key in enumerate(events.routing_keys) if choose_arm(split, key) == "canary"]
 
 
-def _settled(events: EventColumns, i: int, scored: ScoredRows, reply: BatchReply) -> Job:
-    """Return an event that production has scored, or failed on, as a job."""
-    job, score = events.job(i, reply.at(events.places[i])), scored.scores[i]
+def settled_job(events: EventColumns, scored: ScoredRows, i: int, reply: AnswerReceiver) -> Job:
+    """Return the event at position `i`, which production has scored or failed on, as a job."""
+    job, score = events.job(i, reply), scored.scores[i]
     if is_probability(score):
         job.settle(score, cached=scored.cached[i], model_seconds=scored.model_seconds[i])
     else:
         job.outcome = "error" if score is None else "non_finite"
         job.settle(None)
     return job
-
-
-def _in_columns(events: EventColumns, scored: ScoredRows, row: Prediction, alike: Sequence[int]) -> _Alike:
-    digests = [payload_sha256(text) for text in events.texts]
-    columns = PredictionColumns(
-        prediction_ids=prediction_ids(row.model_id, row.product, events.event_ids, digests),
-        event_ids=events.event_ids,
-        routing_keys=events.routing_keys,
-        payloads=events.texts,
-        digests=digests,
-        scores=[score for score in picked(scored.scores, alike) if score is not None],
-        cached=picked(scored.cached, alike),
-        model_seconds=picked(scored.model_seconds, alike),
-    )
-    return _Alike(events, row, columns)

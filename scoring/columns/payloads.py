@@ -27,41 +27,43 @@ class Payloads(NamedTuple):
 
 
 class PayloadReader:
-    """Compiled once per model."""
+    """Compiled once per model. `typed`: None for a signature with names that msgspec does not take."""
 
     def __init__(self, inputs: ModelInputs) -> None:
         self._feed = InputFeed(inputs)
         # Sorted, as canonical JSON is: the encoder need not sort.
         fields = sorted(inputs.fields, key=lambda field: field.name)
         self._columns = [(fields.index(field), field) for field in inputs.fields]
-        self._typed = _Typed(fields) if all(map(_can_be_typed, fields)) else None
+        self.typed = TypedPayloads(fields) if all(map(_can_be_typed, fields)) else None
 
     def read(self, payloads: Sequence[msgspec.Raw]) -> Payloads:
         """Return those that fit the signature."""
-        if self._typed is not None:
+        if self.typed is not None:
             try:
-                return Payloads(range(len(payloads)), *self._by_column(self._typed.all(payloads)))
+                typed = self.typed.all(payloads)
+                return Payloads(range(len(payloads)), self.rows(typed), texts(typed))
             except REFUSED:
                 pass
         return self._one_by_one(payloads)
+
+    def rows(self, typed: Sequence[msgspec.Struct]) -> list[Row]:
+        """Return the rows of one or more payloads."""
+        values = list(zip(*map(msgspec.structs.astuple, typed), strict=True))
+        return list(zip(*[_column(field, values[place]) for place, field in self._columns], strict=True))
 
     def _one_by_one(self, payloads: Sequence[msgspec.Raw]) -> Payloads:
         typed: dict[int, msgspec.Struct] = {}
         read: dict[int, tuple[Row, bytes]] = {}
         for position, payload in enumerate(payloads):
-            if values := self._typed and self._typed.one(payload):
+            if values := self.typed and self.typed.one(payload):
                 typed[position] = values
             elif by_itself := self._by_itself(payload):
                 read[position] = by_itself
         if typed:
-            read |= zip(typed, zip(*self._by_column(list(typed.values())), strict=True), strict=True)
+            values_of_all = list(typed.values())
+            read |= zip(typed, zip(self.rows(values_of_all), texts(values_of_all), strict=True), strict=True)
         positions = sorted(read)
         return Payloads(positions, [read[p][0] for p in positions], [read[p][1] for p in positions])
-
-    def _by_column(self, typed: Sequence[msgspec.Struct]) -> tuple[list[Row], list[bytes]]:
-        values = list(zip(*map(msgspec.structs.astuple, typed), strict=True))
-        rows = zip(*[_column(field, values[place]) for place, field in self._columns], strict=True)
-        return list(rows), _encode_lines(typed).split(b"\n")[:-1]  # no JSON has a line break inside
 
     def _by_itself(self, payload: msgspec.Raw) -> tuple[Row, bytes] | None:
         """Return the row and the text of a payload that the type does not take, because it has more fields."""
@@ -72,7 +74,7 @@ class PayloadReader:
             return None
 
 
-class _Typed:
+class TypedPayloads:
     """Decoders of a type with a member per field; `fields` are sorted by name. They raise what REFUSED names."""
 
     def __init__(self, fields: Sequence[Field]) -> None:
@@ -94,6 +96,11 @@ class _Typed:
             return self._one(payload)
         except REFUSED:
             return None
+
+
+def texts(typed: Sequence[msgspec.Struct]) -> list[bytes]:
+    """Return the canonical texts of payloads."""
+    return _encode_lines(typed).split(b"\n")[:-1]  # no JSON has a line break inside
 
 
 def _can_be_typed(field: Field) -> bool:

@@ -51,7 +51,7 @@ def http_alone(workload: Workload, folder: Path, seconds: float) -> Times:
         driver.drive(running, seconds)
         before, sent = thread_seconds(process.pid), driver.sent
         driver.drive(running, seconds)
-        return _per_request(before, thread_seconds(process.pid), driver.sent - sent)
+        return per_request(before, thread_seconds(process.pid), driver.sent - sent)
 
 
 def _spent(workload: Workload, folder: Path, protocol: str, seconds: float) -> Spent:
@@ -62,29 +62,32 @@ def _spent(workload: Workload, folder: Path, protocol: str, seconds: float) -> S
         driver = Driver()
         driver.drive(deployment.running(), seconds)  # warm-up: the first seconds of a process are slower
         ids = json.loads(names.read_text())
-        before = _counted(deployment, ids)
+        before = counted(deployment, ids)
         per_second = driver.drive(deployment.running(), seconds).per_second
-        after = _counted(deployment, ids)
+        after = counted(deployment, ids)
     requests = after.answers - before.answers
-    threads = {name: _per_request(before.cpu[name], after.cpu[name], requests) for name in THREADS}
+    threads = {name: per_request(before.cpu[name], after.cpu[name], requests) for name in THREADS}
     return Spent(per_second, requests / (after.runs - before.runs), threads)
 
 
 @dataclass(frozen=True)
-class _Counted:
+class Counted:
+    """What a worker has counted since it started; `cpu` in seconds, by thread."""
+
     answers: float
     runs: float
     cpu: Mapping[str, Times]
 
 
-def _per_request(before: Times, after: Times, requests: float) -> Times:
+def per_request(before: Times, after: Times, requests: float) -> Times:
+    """Return the microseconds of each request, from seconds before and after them."""
     user, kernel = ((late - early) * 1e6 / requests for early, late in zip(before, after, strict=True))
     return user, kernel
 
 
-def _counted(deployment: BenchDeployment, ids: Mapping[str, int]) -> _Counted:
+def counted(deployment: BenchDeployment, ids: Mapping[str, int]) -> Counted:
     """Read what the worker has counted since it started."""
-    return _Counted(
+    return Counted(
         deployment.metric("sira_predictions_total"),
         deployment.metric("sira_model_score_seconds_count"),
         {name: thread_seconds(ids[name]) for name in THREADS},

@@ -32,10 +32,10 @@ def measure(workspace: Workspace) -> Finding:
 
 def _row(workspace: Workspace, deployment: BenchDeployment, size: int, seconds: float) -> Row:
     workspace.report(f"batches of {size}")
-    bodies = _bodies(workspace, size)
+    sent = bodies(workspace, size)
     deployment.process.quiesce()
     cpu, started = deployment.process.cpu_seconds(), time.monotonic()
-    answered = _drive(deployment, bodies, seconds)
+    answered = drive(deployment, sent, seconds)
     elapsed = time.monotonic() - started
     deployment.process.quiesce()
     cpu = deployment.process.cpu_seconds() - cpu
@@ -47,15 +47,16 @@ def _row(workspace: Workspace, deployment: BenchDeployment, size: int, seconds: 
     }
 
 
-def _bodies(workspace: Workspace, size: int) -> list[bytes]:
+def bodies(workspace: Workspace, size: int) -> list[bytes]:
+    """Return bodies of `size` distinct events each, for `drive`."""
     payloads = workspace.workload.payloads
     events = [f"{EVENT_HEAD}{TAG.decode()}{n}{event_tail(payload)}" for n, payload in enumerate(payloads)]
     groups = [events[first : first + size] for first in range(0, len(events), size)]
     return [f'{{"events":[{",".join(group)}]}}'.encode() for group in groups]
 
 
-def _drive(deployment: BenchDeployment, bodies: Sequence[bytes], seconds: float) -> int:
-    """Return how many batches were answered completely."""
+def drive(deployment: BenchDeployment, bodies: Sequence[bytes], seconds: float) -> int:
+    """Send bodies for `seconds`; return how many batches were answered completely. Raises MeasurementFailed."""
     ending = time.monotonic() + seconds
     counts = [0] * CLIENTS
     faults: list[str] = []

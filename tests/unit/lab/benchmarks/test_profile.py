@@ -4,15 +4,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from lab.benchmarks.contender import EVENT_HEAD, event_tail
 from lab.benchmarks.model import RECIPE, Workload
-from lab.benchmarks.profile import request, steps
+from lab.benchmarks.profile import batch, batch_steps, request, steps
 from lab.benchmarks.profile.http_alone import ANSWER
 from lab.benchmarks.profile.steps import Step
 from lab.benchmarks.profile.threads import Spent
@@ -36,10 +37,22 @@ def test_the_parts_of_a_request_are_all_that_was_spent() -> None:
     assert sum(float(part["µs"]) for part in parts) == 95.0
 
 
-def test_every_step_of_a_request_takes_time(tmp_path: Path) -> None:
-    path = tmp_path / "small.onnx"
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
+    path = tmp_path_factory.mktemp("model") / "small.onnx"
     path.write_bytes(train(replace(RECIPE, trees=5, rows=2000)).onnx)
-    found = steps.measure(Workload({"production": path}, tuple(transactions(200, seed=1).payloads())), batch=16)
+    return Workload({"production": path}, tuple(transactions(1_200, seed=1).payloads()))
+
+
+def test_the_parts_of_a_batch_are_all_that_was_spent() -> None:
+    *parts, together = batch.line(SPENT.threads, [Step("decode", 2.0), Step("score", 8.0)])
+    assert together["µs"] == SPENT.total
+    assert sum(float(part["µs"]) for part in parts) == SPENT.total
+
+
+@pytest.mark.parametrize("measure", [partial(steps.measure, batch=16), batch_steps.measure])
+def test_every_step_takes_time(workload: Workload, measure: Callable[[Workload], list[Step]]) -> None:
+    found = measure(workload)
     assert len({step.name for step in found}) == len(found)
     assert all(step.microseconds > 0 for step in found)
 
