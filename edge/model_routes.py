@@ -14,6 +14,8 @@ from edge.request_head import MAX_BODY_BYTES
 from edge.routes import Access, Call, Reply, Route
 from monitoring.breaker.rule import Breaker
 from monitoring.breaker.store import breakers
+from monitoring.control_group.rule import ControlGroupToday
+from monitoring.control_group.store import control_groups
 from registry import store
 from registry.importance import VersionImportance, importance_of
 from registry.inspection.parent import ReferenceRequest
@@ -41,6 +43,7 @@ class ModelPage(msgspec.Struct):
     """Newest first. `total` counts all that match; `next_cursor` is null on the last page; `build` is what runs.
 
     `breakers`: of the products that have one; while `tripped_at` is set, the product's blocks become reviews.
+    `control_groups`: likewise; while `enabled`, a share of the product's blocks is let through.
     """
 
     models: tuple[ModelVersion, ...]
@@ -48,6 +51,7 @@ class ModelPage(msgspec.Struct):
     next_cursor: str | None
     build: Build
     breakers: tuple[Breaker, ...]
+    control_groups: tuple[ControlGroupToday, ...]
 
 
 class Promotion(msgspec.Struct, forbid_unknown_fields=True):
@@ -74,8 +78,10 @@ def list_models(call: Call) -> Reply:
         page = store.list_versions(
             connection, product=query.product, status=query.status, limit=query.limit, cursor=query.cursor
         )
-        found = breakers(connection)
-    return Reply(ModelPage(page.versions, page.total, page.next_cursor, running_build(), found))
+        tripping, letting_through = breakers(connection), control_groups(connection)
+    return Reply(
+        ModelPage(page.versions, page.total, page.next_cursor, running_build(), tripping, letting_through)
+    )  # fmt: skip
 
 
 def promote(call: Call) -> Reply:

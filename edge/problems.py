@@ -12,6 +12,7 @@ from backtest.errors import BacktestError, BacktestNotFound, CostsInvalid
 from canary.errors import CanaryError
 from canary.rollout.operations import ProductNotFound
 from monitoring.breaker.store import BreakerProductUnknown, BreakerUnavailable
+from monitoring.control_group.store import ControlGroupUnavailable, ControlProductUnknown
 from registry import RegistryError
 from registry.artifacts import AccessDenied, ArtifactError, ArtifactMissing, ArtifactStoreUnreachable
 from registry.inspection.reference_check import Differences
@@ -147,6 +148,8 @@ _TABLE: tuple[tuple[type[Exception], Mapped], ...] = (
     (ProductNotFound, Mapped(404)),
     (BreakerProductUnknown, Mapped(404)),
     (BreakerUnavailable, Mapped(409)),
+    (ControlProductUnknown, Mapped(404)),
+    (ControlGroupUnavailable, Mapped(409)),
     (ArtifactMissing, Mapped(422)),
     (AccessDenied, Mapped(503, 30)),
     (ArtifactStoreUnreachable, Mapped(503, 5)),

@@ -8,7 +8,7 @@ from registry.feed import PayloadInvalid, Row
 from registry.model_session import RUNTIME_VERSION
 from scoring.decision import Decision, after_breaker
 from scoring.event import Event
-from scoring.log.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id
+from scoring.log.prediction import Outcome, Prediction, Variant, payload_sha256, prediction_id, with_propensity
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ProductSlot, ServedRollout
 from scoring.reasons.description import FieldReason
@@ -43,7 +43,7 @@ class Job(msgspec.Struct, eq=False):
     """The state of one event.
 
     `model`, `row`: what to score next; `key`: their cache key. `outcome`: the result of the event's own arm.
-    `settled`: the score is final.
+    `settled`: the score is final. `propensity`: of a block that the control group may let through.
     """
 
     event: Event
@@ -62,6 +62,7 @@ class Job(msgspec.Struct, eq=False):
     cached: bool = False
     model_seconds: float | None = None
     settled: bool = False
+    propensity: float | None = None
     reasons: list[FieldReason] | msgspec.UnsetType | None = msgspec.UNSET
 
     @property
@@ -88,7 +89,14 @@ class Job(msgspec.Struct, eq=False):
 
     def _decide(self, score: float) -> Decision:
         decision = self.model.decide(score)
-        return after_breaker(decision) if self.slot.breaker else decision
+        if decision != "block":
+            return decision
+        if self.slot.breaker:
+            return after_breaker(decision)
+        if control := self.slot.control:
+            self.propensity, passes = control.let_through(self.event, self.arrived_at)
+            return control.group.answer if passes else decision
+        return decision
 
     def prediction(self, now_started: float) -> Prediction:
         """Return the settled job as a row of the prediction log."""
@@ -97,7 +105,7 @@ class Job(msgspec.Struct, eq=False):
         rollout = self.rollout
         # A failure gets an id of its own, so that it does not hide the answer to a retry.
         named = event.event_id if self.score is not None else f"{event.event_id}\0{self.outcome}\0{self.arrived_at}"
-        return Prediction(
+        row = Prediction(
             prediction_id=prediction_id(version.model_id, event.product, named, digest),
             created_at=self.arrived_at,
             product=event.product,
@@ -123,3 +131,4 @@ class Job(msgspec.Struct, eq=False):
             model_seconds=self.model_seconds if self.outcome == "ok" else None,
             outcome=self.outcome,
         )
+        return row if self.propensity is None else with_propensity(row, self.propensity)

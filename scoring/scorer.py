@@ -24,6 +24,7 @@ from scoring.job import Answer, AnswerReceiver, Job
 from scoring.lanes import Lanes
 from scoring.log.prediction import FuseTripRow, Prediction, copy_text
 from scoring.log.spool import Spool, SpoolError
+from scoring.log.spool_file import Target
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
 from scoring.reasons.description import FieldReason
@@ -130,13 +131,27 @@ class Scorer:
         if trips := self._observe_fuses(jobs):
             self._spool.append("trips", copy_text(trips), len(trips), time.time(), lambda error: None)
 
-        def committed(error: SpoolError | None) -> None:
-            self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
-
-        self._spool.append("predictions", copy_text(rows), len(rows), time.time(), committed)
+        if controlled := [place for place, job in enumerate(jobs) if job.propensity is not None]:
+            self._append_controlled(jobs, rows, controlled)
+        else:
+            self._append("predictions", jobs, rows)
         # While the disk is being written.
         if asked := [(job, row) for job, row in zip(jobs, rows, strict=True) if job.event.reasons]:
             self._explain(asked)
+
+    def _append(self, target: Target, jobs: list[Job], rows: list[Prediction]) -> None:
+        def committed(error: SpoolError | None) -> None:
+            self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
+
+        self._spool.append(target, copy_text(rows), len(rows), time.time(), committed)
+
+    def _append_controlled(self, jobs: list[Job], rows: list[Prediction], controlled: Sequence[int]) -> None:
+        """Spool the rows with a propensity, which have one column more, apart from the others."""
+        others = sorted(set(range(len(jobs))) - set(controlled))
+        places: tuple[tuple[Target, Sequence[int]], ...] = (("controlled", controlled), ("predictions", others))
+        for target, chosen in places:
+            if chosen:
+                self._append(target, [jobs[place] for place in chosen], [rows[place] for place in chosen])
 
     def _explain(self, asked: Sequence[tuple[Job, Prediction]]) -> None:
         """Give the jobs of callers who asked for reasons the reasons of their answers."""

@@ -97,6 +97,19 @@ class PredictionColumns(NamedTuple):
         ).encode()
 
 
+class ControlledPrediction(Prediction, frozen=True, gc=False):
+    """A prediction that the model wanted to block while a control group was on; `propensity`: to be let through."""
+
+    propensity: float
+
+    def copy_line(self) -> str:
+        return f"{super().copy_line()[:-1]}\t{self.propensity!r}\n"
+
+
+def with_propensity(row: Prediction, propensity: float) -> ControlledPrediction:
+    return ControlledPrediction(**msgspec.structs.asdict(row), propensity=propensity)
+
+
 class PairedPrediction(msgspec.Struct, frozen=True, gc=False):
     """A row of sira_paired_predictions: both models' scores of one event."""
 

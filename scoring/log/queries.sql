@@ -6,7 +6,7 @@ CREATE TEMP TABLE IF NOT EXISTS staged_predictions (
     prediction_id uuid, created_at float8, product text, event_id text, routing_key text, payload json,
     payload_sha256 text, model_id uuid, model_version text, artifact_sha256 text, runtime_version text, score float8,
     decision text, review_threshold float8, block_threshold float8, variant text, arm text, rollout_id uuid, phase int,
-    cached boolean, latency_seconds float8, model_seconds float8, outcome text) ON COMMIT DELETE ROWS;
+    cached boolean, latency_seconds float8, model_seconds float8, outcome text, propensity float8) ON COMMIT DELETE ROWS;
 CREATE TEMP TABLE IF NOT EXISTS staged_paired (
     prediction_id uuid, created_at float8, rollout_id uuid, phase int, product text, event_id text, amount float8,
     canary_score float8, canary_decision text, production_score float8, production_decision text)
@@ -26,7 +26,8 @@ FROM (SELECT rollout_id FROM staged_predictions WHERE rollout_id IS NOT NULL
       UNION SELECT rollout_id FROM staged_paired ORDER BY 1) AS shipped
 
 -- name: ship_predictions
--- Insert rows that the log does not have yet, and add only those to the hourly counts and the evidence.
+-- Insert rows that the log does not have yet, and add only those to the hourly counts and the evidence. Where rows have
+-- a propensity, scoring/log/store.py replaces the comments with the column and the next block.
 WITH sent AS (
     SELECT DISTINCT ON (prediction_id) s.*, to_timestamp(created_at) AS at,
            (to_timestamp(created_at) AT TIME ZONE 'UTC')::date AS day
@@ -36,17 +37,17 @@ inserted AS (
     INSERT INTO sira_predictions (
         prediction_id, day, created_at, product, event_id, routing_key, payload, payload_sha256, model_id,
         model_version, artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold,
-        variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome)
+        variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome/*propensity*/)
     SELECT prediction_id, day, at, product, event_id, routing_key, payload, payload_sha256, model_id,
            model_version, artifact_sha256, runtime_version, score, decision, review_threshold, block_threshold,
-           variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome
+           variant, arm, rollout_id, phase, cached, latency_seconds, model_seconds, outcome/*propensity*/
     FROM sent
     -- The key is unique within a day; this finds an event that was repeated across midnight.
     WHERE NOT EXISTS (SELECT FROM sira_predictions p
                       WHERE p.prediction_id = sent.prediction_id AND p.day IN (sent.day - 1, sent.day + 1))
     ON CONFLICT (prediction_id, day) DO NOTHING
     RETURNING prediction_id, created_at, product, model_id, score, coalesce(decision, 'none') AS decision, variant,
-              arm, rollout_id, phase, cached, outcome,
+              arm, rollout_id, phase, cached, outcome/*propensity*/,
               sira_latency_bin(latency_seconds) AS latency_bin, sira_latency_bin(model_seconds) AS model_bin
 ),
 hour_bins AS (
@@ -63,6 +64,7 @@ hours AS (
         predictions = h.predictions + excluded.predictions, cached = h.cached + excluded.cached,
         latency = sira_histogram_add(h.latency, excluded.latency)
 ),
+/*control_days*/
 error_halves AS (
     INSERT INTO sira_production_errors AS e (product, bucket_start, half, requests, errors, latency)
     SELECT product, bucket_start, half, sum(n), sum(failed),
@@ -119,6 +121,22 @@ evidence AS (
         scores = sira_histogram_add(e.scores, excluded.scores)
 )
 SELECT product, extract(epoch FROM date_trunc('hour', created_at, 'UTC'))::bigint, count(*) FROM inserted GROUP BY 1, 2
+
+-- name: control_days
+-- Part of ship_predictions: count the events that the models wanted to block while a control group was on.
+control_days AS (
+    INSERT INTO sira_control_days AS d (product, day, would_block, eligible, let_through)
+    SELECT product, (created_at AT TIME ZONE 'UTC')::date, count(*), count(*) FILTER (WHERE propensity > 0),
+           count(*) FILTER (WHERE decision <> 'block')
+    FROM inserted WHERE propensity IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2
+    ON CONFLICT (product, day) DO UPDATE SET would_block = d.would_block + excluded.would_block,
+        eligible = d.eligible + excluded.eligible, let_through = d.let_through + excluded.let_through
+),
+
+-- name: propensity_exists
+-- Return whether migration 012 has run.
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('public.sira_predictions')
+               AND attname = 'propensity' AND NOT attisdropped)
 
 -- name: ship_paired
 -- Insert paired scores that the log does not have yet, and add only those to the paired evidence.

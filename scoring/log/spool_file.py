@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS refused (
 CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
 """
 
-Target = Literal["predictions", "paired", "trips", "reasons"]
+# `controlled` are predictions too, each with its propensity.
+Target = Literal["predictions", "controlled", "paired", "trips", "reasons"]
 
 
 @dataclass(frozen=True, slots=True)

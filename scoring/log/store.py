@@ -13,11 +13,21 @@ from psycopg.rows import dict_row
 
 from runtime.postgres import Connection
 from runtime.queries import load_queries
+from scoring.log.prediction import Prediction
 from scoring.log.spool_file import Target
 
 # Batches per copy.write(); each write also polls the socket.
 BATCHES_PER_WRITE = 32
 QUERIES = load_queries(Path(__file__).parent / "queries.sql")
+_SHIP_CONTROLLED = (
+    QUERIES["ship_predictions"]
+    .replace("/*propensity*/", ", propensity")
+    .replace("/*control_days*/", QUERIES["control_days"])
+)
+_STAGED: dict[Target, str] = {
+    "predictions": f"staged_predictions ({', '.join(Prediction.__struct_fields__)})",
+    "controlled": "staged_predictions",
+}
 
 
 # Canonical JSON, byte for byte.
@@ -79,12 +89,14 @@ def prepare_shipping(connection: Connection) -> None:
 def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shipment:
     """Write COPY lines by table and add them to the evidence, in the caller's transaction. Safe to repeat."""
     for target, bodies in lines.items():
-        with connection.cursor().copy(f"COPY staged_{target} FROM STDIN") as copy:
+        with connection.cursor().copy(f"COPY {_STAGED.get(target, f'staged_{target}')} FROM STDIN") as copy:
             for first in range(0, len(bodies), BATCHES_PER_WRITE):
                 copy.write(b"".join(bodies[first : first + BATCHES_PER_WRITE]))
     # Held until the end of the transaction, so that the next statements see up to where evidence is sealed.
     connection.execute(QUERIES["lock_rollouts"])
-    predictions = connection.execute(QUERIES["ship_predictions"]).fetchall()
+    controlled = "controlled" in lines and _propensity_exists(connection)
+    statement = _SHIP_CONTROLLED if controlled else QUERIES["ship_predictions"]
+    predictions = connection.execute(statement).fetchall()
     paired = connection.execute(QUERIES["ship_paired"]).fetchone() if "paired" in lines else (0,)
     if "trips" in lines:
         connection.execute(QUERIES["ship_fuse_trips"])
@@ -92,6 +104,12 @@ def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shi
         connection.execute(QUERIES["ship_reasons"])
     assert paired is not None
     return Shipment({(product, hour): rows for product, hour, rows in predictions}, paired[0])
+
+
+def _propensity_exists(connection: Connection) -> bool:
+    """Return whether migration 012 has run. Without it, the rows are kept and their propensities are not."""
+    row = connection.execute(QUERIES["propensity_exists"]).fetchone()
+    return row is not None and bool(row[0])
 
 
 def shipped_hours_exist(connection: Connection) -> bool:

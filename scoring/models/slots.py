@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from canary.split import Split
+from scoring.models.control_slots import ServedControlGroup
 from scoring.models.onnx_model import OnnxModel
 
 
@@ -26,12 +27,13 @@ class ServedRollout:
 
 @dataclass(frozen=True, slots=True)
 class ProductSlot:
-    """The models that serve one product. `breaker`: answer review instead of block."""
+    """The models that serve one product. `breaker`: answer review instead of block. `control`: let some blocks pass."""
 
     product: str
     production: OnnxModel
     rollout: ServedRollout | None = None
     breaker: bool = False
+    control: ServedControlGroup | None = None
 
 
 @dataclass(frozen=True, slots=True)

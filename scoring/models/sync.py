@@ -23,11 +23,13 @@ from registry.store import serving_versions
 from runtime import metrics
 from runtime.postgres import Connection, connect
 from runtime.reading import read
+from scoring.control_group import RunningControlGroup
+from scoring.models.control_slots import ControlSlots
 from scoring.models.last_served import LastServed
 from scoring.models.loader import ModelLoader
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
-from scoring.models.store import RunningRollout, running_rollouts, tripped_breakers
+from scoring.models.store import RunningRollout, control_groups, running_rollouts, tripped_breakers
 
 log = logging.getLogger("sira.scoring.model_sync")
 
@@ -39,11 +41,12 @@ LOAD_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The models and splits to serve, according to the registry, and the products whose breaker has tripped."""
+    """The models and splits to serve, the products whose breaker has tripped, and the control groups that are on."""
 
     versions: tuple[ModelVersion, ...]
     rollouts: tuple[RunningRollout, ...]
     breakers: frozenset[str] = frozenset()
+    control_groups: tuple[RunningControlGroup, ...] = ()
 
 
 class ModelSync:
@@ -55,6 +58,7 @@ class ModelSync:
         self._slots = slots
         self._loader = ModelLoader(store, model_dir)
         self._last_served = LastServed(model_dir)
+        self._control = ControlSlots()
         self._database_url = database_url
         self._poll_seconds = poll_seconds
         self._served: set[tuple[str, str, str, str]] = set()
@@ -78,6 +82,7 @@ class ModelSync:
                 with connect(self._database_url, name="model-sync", autocommit=True) as connection:
                     connection.execute(f"LISTEN {CHANNEL}")
                     self._follow(connection)
+                    self._control.give_back(connection)
             except psycopg.Error as error:
                 log.warning("registry_unreachable", extra={"error": type(error).__name__, "sqlstate": error.sqlstate})
                 if isinstance(error, psycopg.OperationalError):
@@ -96,6 +101,7 @@ class ModelSync:
             # enough: the read that follows sees everything.
             waited = 0.0
             while waited < self._poll_seconds and not self._stopping.is_set() and not self._loader.changed.is_set():
+                self._control.refill(connection)
                 if list(connection.notifies(timeout=WAIT_SECONDS, stop_after=1)):
                     break
                 waited += WAIT_SECONDS
@@ -145,6 +151,7 @@ class ModelSync:
         """Return what can be served of `wanted` with the models that are loaded now."""
         before = self._slots.current()
         rollouts = {rollout.product: rollout for rollout in wanted.rollouts}
+        control = self._control.served(wanted.control_groups)
         products: dict[str, ProductSlot] = {}
         waiting: dict[str, str] = {}
         faults: dict[str, str] = {}
@@ -165,7 +172,9 @@ class ModelSync:
                 failure = failure or self._loader.failures.get(rollouts[product].canary_model_id)
             if failure:
                 faults[product] = failure
-            products[product] = ProductSlot(product, production, rollout, product in wanted.breakers)
+            products[product] = ProductSlot(
+                product, production, rollout, product in wanted.breakers, control.get(product)
+            )  # fmt: skip
         return Snapshot(products, waiting, faults, synced=from_registry)
 
     def _stop_canaries(self) -> None:
@@ -217,5 +226,8 @@ def _read(connection: Connection) -> Wanted:
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         return Wanted(
-            tuple(serving_versions(connection)), tuple(running_rollouts(connection)), tripped_breakers(connection)
+            tuple(serving_versions(connection)),
+            tuple(running_rollouts(connection)),
+            tripped_breakers(connection),
+            control_groups(connection),
         )

@@ -41,6 +41,8 @@ POST /v1/canary/{product}/pause              401     401      403      403     4
 POST /v1/canary/{product}/resume             401     401      403      403     403      in
 POST /v1/canary/{product}/promote            401     401      403      403     403      in
 POST /v1/breaker/{product}                   401     401      403      403     403      in
+GET  /v1/control-group/{product}             401     401      403      in      in       in
+POST /v1/control-group/{product}             401     401      403      403     403      in
 POST /v1/backtests                           401     401      403      403     403      in
 GET  /v1/backtests                           401     401      403      in      in       in
 GET  /v1/backtests/{backtest_id}             401     401      403      in      in       in

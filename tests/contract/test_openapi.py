@@ -142,6 +142,7 @@ PRODUCT = "described"
 DEMO_PAYLOAD = {"amount": 100, "currency": "USD", "country": "US", "payment_method": "card"}
 OPEN_INFER = "/v2/models/{product}/infer"
 CANARY = "/v1/canary/{product}"
+CONTROL = "/v1/control-group/{product}"
 MONITORING = "/v1/monitoring/{product}"
 PROMOTE = "/v1/models/{model_id}/promote"
 Check = Callable[[str, httpx.Response], Any]
@@ -219,6 +220,10 @@ def test_every_other_answer_is_described_to_its_last_field(
     as_described(f"{CANARY}/report", client.get(f"{shown}/report", headers=person))
     for move in ("pause", "resume", "stop", "stop", "pause"):
         as_described(f"{CANARY}/{move}", client.post(f"{shown}/{move}", headers=person))
+    for body in ({"enabled": True, "reason": "r", "max_amount": 5}, {"enabled": False, "reason": "r"}, {}):
+        as_described(CONTROL, client.post(CONTROL.format(product=PRODUCT), json=body, headers=person))
+    as_described(CONTROL, client.get(CONTROL.format(product=PRODUCT), headers=person))
+    as_described(CONTROL, client.get(CONTROL.format(product="none"), headers=person))
     page = client.get(f"{shown}/report?format=html", headers=person)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
 

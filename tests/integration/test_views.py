@@ -189,6 +189,9 @@ sira_input_baselines          INSERT
 sira_input_profiles           INSERT UPDATE DELETE
 sira_input_profile_position   INSERT UPDATE
 sira_breaker                  INSERT UPDATE
+sira_control_group            INSERT UPDATE
+sira_control_slots            INSERT UPDATE
+sira_control_days             INSERT UPDATE
 sira_controller_lease         INSERT UPDATE
 sira_cohort_sums              INSERT UPDATE
 sira_cohort_label_ages        INSERT UPDATE

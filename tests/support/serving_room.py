@@ -12,6 +12,7 @@ from scoring.event import parse_event
 from scoring.job import Answer
 from scoring.log.prediction import Prediction
 from scoring.log.spool import Spool
+from scoring.models.control_slots import ServedControlGroup
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapshot
 from scoring.reasons.worker.queue import ReasonsQueue
@@ -41,6 +42,7 @@ class Room:
         timeout_seconds: float = 0.25,
         rollout_id: str = ROLLOUT_ID,
         breaker: bool = False,
+        control: ServedControlGroup | None = None,
     ) -> None:
         product = production.version.product
         rollout = (
@@ -56,7 +58,8 @@ class Room:
                 same_fields=canary.version.signature.fields == production.version.signature.fields,
             )
         )
-        slots = {**self.slots.current().products, product: ProductSlot(product, production, rollout, breaker)}
+        slot = ProductSlot(product, production, rollout, breaker, control)
+        slots = {**self.slots.current().products, product: slot}
         self.slots.swap(Snapshot(slots, synced=True))
 
     async def score(self, amount: float, event_id: str = "e", product: str = "cards", **payload: object) -> Answer:
@@ -67,9 +70,14 @@ class Room:
 
     def logged(self, target: str = "predictions") -> list[SimpleNamespace]:
         """Rows of the spool in order, each field as text, None for null."""
-        from scoring.log.prediction import FuseTripRow, PairedPrediction
+        from scoring.log.prediction import ControlledPrediction, FuseTripRow, PairedPrediction
 
-        kinds = {"predictions": Prediction, "paired": PairedPrediction, "trips": FuseTripRow}
+        kinds = {
+            "predictions": Prediction,
+            "controlled": ControlledPrediction,
+            "paired": PairedPrediction,
+            "trips": FuseTripRow,
+        }
         names = kinds[target].__struct_fields__
         return [
             SimpleNamespace(

@@ -118,6 +118,8 @@ ACCESS = {
         },
         reads={"siramodel_registry", "sira_labels", "sira_prediction_hours"},
         calls={"sira_event_label", "sira_label_age"},
+    "monitoring/control_group": Access(
+        writes={"sira_control_group"}, reads={"sira_control_days", "siramodel_registry"}
     ),
     "registry": Access(
         writes={"siramodel_registry", "sira_audit_log"}, reads={"sira_canary_config", "sira_model_importance"}
@@ -133,6 +135,7 @@ ACCESS = {
             "sira_canary_fuse_trips",
             "sira_prediction_reasons",
             "sira_shipped_hours",
+            "sira_control_days",
         },
         reads={"sira_canary_config"},
         calls={"sira_histogram_add", "sira_latency_bin"},
@@ -142,7 +145,9 @@ ACCESS = {
         reads={"siramodel_registry", "sira_predictions"},
         calls={"sira_make_reasons_partitions", "sira_drop_reasons_partitions"},
     ),
-    "scoring/models": Access(reads={"sira_canary_config", "sira_breaker"}),
+    "scoring/models": Access(
+        writes={"sira_control_slots"}, reads={"sira_canary_config", "sira_breaker", "sira_control_group"}
+    ),
 }
 # The shipper counts evidence together with the rows, which makes it exactly once (ADR 13). A rollout also starts with
 # production's history as evidence, and the controller deletes production's old counts.

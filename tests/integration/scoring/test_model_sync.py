@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -439,3 +440,25 @@ def test_a_breaker_that_trips_or_is_lifted_reaches_a_worker_at_once_and_only_its
     assert not following.snapshot.products["wallets"].breaker
     connection.execute("UPDATE sira_breaker SET tripped_at = NULL")
     assert wait_until(lambda: not following.snapshot.products["cards"].breaker, 5)
+
+
+def test_a_control_group_reaches_a_worker_at_once_with_slots_and_leaves_it_when_it_is_switched_off(
+    connection: Connection, register: Register, follow: Callable[..., Following]
+) -> None:
+    register(FIRST)
+    register(SECOND, product="wallets")
+    following = follow()
+    assert following.sync.synced_once.wait(15)
+    connection.execute(
+        "INSERT INTO sira_control_group (product, enabled, share, answer, max_per_day, max_amount, amount_field, seed)"
+        " VALUES ('cards', true, 0.05, 'review', 100, 50, 'amount', '0123456789abcdef')"
+    )
+    assert wait_until(lambda: following.snapshot.products["cards"].control is not None, 5)
+    control = following.snapshot.products["cards"].control
+    assert control is not None
+    assert wait_until(lambda: control.slots.left(datetime.now(UTC).date()) == 2, 5)
+    assert following.snapshot.products["wallets"].control is None
+    connection.execute("UPDATE sira_control_group SET enabled = false")
+    assert wait_until(lambda: following.snapshot.products["cards"].control is None, 5)
+    following.sync.stop(10)
+    assert connection.execute("SELECT taken FROM sira_control_slots").fetchall() == [(0,)]
