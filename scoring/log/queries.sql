@@ -191,11 +191,12 @@ FROM staged_reasons
 ON CONFLICT DO NOTHING
 
 -- name: find_prediction
--- The oldest row of a prediction id.
+-- The oldest row of a prediction id. Before migration 012 it has no propensity.
 SELECT prediction_id::text, created_at, product, event_id, routing_key, payload::text AS payload, payload_sha256,
        model_id::text, model_version, artifact_sha256, runtime_version, score, decision, review_threshold,
-       block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome
-FROM sira_predictions WHERE prediction_id = %(prediction_id)s
+       block_threshold, variant, arm, rollout_id::text, phase, cached, latency_seconds, model_seconds, outcome,
+       (to_jsonb(p) ->> 'propensity')::float8 AS propensity
+FROM sira_predictions p WHERE prediction_id = %(prediction_id)s
 ORDER BY created_at LIMIT 1
 
 -- name: shipped_hours_exist

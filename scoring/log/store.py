@@ -36,7 +36,11 @@ CanonicalPayload = Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "objec
 
 @dataclass(frozen=True, slots=True)
 class StoredPrediction:
-    """A row of sira_predictions, with everything that is needed to recompute it."""
+    """A row of sira_predictions, with everything that is needed to recompute it.
+
+    `propensity`: null unless a control group was on and the model wanted to block the event; then the probability with
+    which it was let through.
+    """
 
     prediction_id: str
     created_at: datetime
@@ -61,6 +65,7 @@ class StoredPrediction:
     latency_seconds: float
     model_seconds: float | None
     outcome: str
+    propensity: float | None = None
 
 
 HourOfProduct = tuple[str, int]

@@ -14,7 +14,7 @@ from archive.manifest import Dataset
 from runtime.postgres import Connection
 from scoring.log.prediction import PairedPrediction, Prediction, copy_text
 from scoring.log.store import prepare_shipping, ship
-from tests.support.log_rows import new_id, paired, prediction
+from tests.support.log_rows import lines_of, new_id, paired, prediction
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
@@ -66,7 +66,7 @@ def ship_rows(connection: Connection, rows: Sequence[Prediction], pairs: Sequenc
     """Ship rows as a worker does: with their hourly counts. `connection` is in autocommit mode."""
     prepare_shipping(connection)
     with connection.transaction():
-        ship(connection, {"predictions": [copy_text(rows)], "paired": [copy_text(pairs)]})
+        ship(connection, {**lines_of(rows), "paired": [copy_text(pairs)]})
 
 
 def rows_of(day: date, count: int, *, prefix: str = "e", **values: Any) -> list[Prediction]:

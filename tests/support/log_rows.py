@@ -6,7 +6,14 @@ from typing import Any
 from uuid import uuid4
 
 from runtime.postgres import connect
-from scoring.log.prediction import PairedPrediction, Prediction, copy_text, payload_sha256, prediction_id
+from scoring.log.prediction import (
+    ControlledPrediction,
+    PairedPrediction,
+    Prediction,
+    copy_text,
+    payload_sha256,
+    prediction_id,
+)
 from scoring.log.spool import Spool, SpoolError
 from scoring.log.spool_file import Target
 from scoring.log.store import prepare_shipping, ship
@@ -65,12 +72,21 @@ def paired(row: Prediction, **values: Any) -> PairedPrediction:
     return PairedPrediction(**{**known, **values})
 
 
+def lines_of(rows: Sequence[Prediction]) -> dict[Target, list[bytes]]:
+    """Return predictions as the spool holds them: those with a propensity apart from the others."""
+    lines: dict[Target, list[bytes]] = {}
+    for row in rows:
+        target: Target = "controlled" if isinstance(row, ControlledPrediction) else "predictions"
+        lines.setdefault(target, []).append(copy_text([row]))
+    return lines
+
+
 def ship_rows(database_url: str, rows: Sequence[Prediction]) -> None:
     """Insert rows as the shipper does."""
     with connect(database_url, name="tests", autocommit=True) as shipping:
         prepare_shipping(shipping)
         with shipping.transaction():
-            ship(shipping, {"predictions": [copy_text(rows)]})
+            ship(shipping, lines_of(rows))
 
 
 def append(spool: Spool, rows: Sequence[Any], target: Target = "predictions") -> None:

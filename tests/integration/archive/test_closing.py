@@ -15,6 +15,7 @@ from archive.errors import ArchiveBusy, ArchiveNotMigrated, DayTooRecent
 from archive.manifest import Dataset, Folder, Manifest
 from archive.plan import newest_closed
 from runtime.postgres import Connection, connect
+from scoring.log.prediction import with_propensity
 from tests.support.archived_log import (
     NOW,
     add_labels,
@@ -48,6 +49,7 @@ def test_a_day_without_rows_leaves_nothing(connection: Connection, bucket: Archi
 
 def test_every_column_of_a_row_is_archived_as_it_was_logged(connection: Connection, bucket: ArchiveBucket) -> None:
     logged = rows_of(DAY, 30, payload='{"amount":12.5,"note":"a \\"quoted\\", line\\n"}', routing_key="card 7")
+    logged[:2] = [with_propensity(logged[0], 0.05), with_propensity(logged[1], 0.0)]
     ship_rows(connection, logged)
     run(connection, bucket)
     found = {row["prediction_id"]: row for row in rows(bucket)}
@@ -56,7 +58,7 @@ def test_every_column_of_a_row_is_archived_as_it_was_logged(connection: Connecti
         assert archived.pop("created_at").timestamp() == pytest.approx(row.created_at, abs=1e-6)
         assert archived.pop("payload_sha256") is None
         assert (archived.pop("field_amount"), archived.pop("field_note")) == (12.5, 'a "quoted", line\n')
-        assert archived == {name: getattr(row, name) for name in archived}
+        assert archived == {name: getattr(row, name, None) for name in archived}
 
 
 def test_odd_text_survives(connection: Connection, bucket: ArchiveBucket) -> None:

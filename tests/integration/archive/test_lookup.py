@@ -20,7 +20,7 @@ from registry.artifacts import open_backend, open_store
 from runtime.auth import Authenticator, Role, mint_token
 from runtime.postgres import Connection
 from runtime.settings import Settings
-from scoring.log.prediction import Prediction
+from scoring.log.prediction import ControlledPrediction, Prediction
 from tests.support.archived_log import days_ago, rows_of, run, ship_rows
 from tests.support.asgi import Answered, request
 
@@ -53,8 +53,8 @@ def test_every_prediction_of_a_part_is_found(
         found = find_archived(connection, bucket, row.prediction_id)
         assert found is not None
         assert found.columns.pop("created_at").timestamp() == pytest.approx(row.created_at, abs=1e-6)
-        assert found.columns == {name: getattr(row, name) for name in found.columns}
-        assert found.columns.keys() == set(Prediction.__struct_fields__) - {"created_at"}
+        assert found.columns == {name: getattr(row, name, None) for name in found.columns}
+        assert found.columns.keys() == set(ControlledPrediction.__struct_fields__) - {"created_at"}
 
 
 def test_an_id_that_is_not_there_is_not_found(
