@@ -118,6 +118,7 @@ ACCESS = {
         },
         reads={"siramodel_registry", "sira_labels", "sira_prediction_hours"},
         calls={"sira_event_label", "sira_label_age"},
+    ),
     "monitoring/control_group": Access(
         writes={"sira_control_group"}, reads={"sira_control_days", "siramodel_registry"}
     ),
