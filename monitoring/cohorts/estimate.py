@@ -16,8 +16,7 @@ from typing import Literal
 import msgspec
 
 from canary.intervals import NOTHING, Estimate
-from monitoring.cohorts.figures import Sums
-from monitoring.cohorts.layout import Tally, Threshold, known, labelled_by, total
+from monitoring.cohorts.layout import CohortSums, CohortTally, CohortThreshold, known, labelled_by, total
 
 # Fewer labels than these do not say how far scores are from probabilities.
 MIN_LABELLED = 1_000
@@ -52,7 +51,7 @@ class Calibration:
         return y0 + (y1 - y0) * (score - x0) / (x1 - x0)
 
 
-def calibrate(matured: Sums) -> Calibration | None:
+def calibrate(matured: CohortSums) -> Calibration | None:
     """Return the calibration that matured events show, or None if too few of them are labelled.
 
     Isotonic regression of the share of fraud on the mean score, over score bins (Zadrozny and Elkan, 2002).
@@ -81,7 +80,9 @@ def isotonic(points: Sequence[tuple[float, float, float]]) -> Calibration:
     return Calibration(tuple(x for x, _, _ in points), tuple(fitted))
 
 
-def estimated_quality(sums: Sums, threshold: Threshold, calibration: Calibration | None) -> EstimatedQuality:
+def estimated_quality(
+    sums: CohortSums, threshold: CohortThreshold, calibration: Calibration | None
+) -> EstimatedQuality:
     """Return expected precision and recall at a threshold; without a calibration, scores are taken as probabilities."""
     above, frauds_above, variance_above = _expected(sums, threshold, True, calibration)
     _, frauds_below, variance_below = _expected(sums, threshold, False, calibration)
@@ -97,7 +98,7 @@ def estimated_quality(sums: Sums, threshold: Threshold, calibration: Calibration
 
 
 def _expected(
-    sums: Sums, threshold: Threshold, reached: bool, calibration: Calibration | None
+    sums: CohortSums, threshold: CohortThreshold, reached: bool, calibration: Calibration | None
 ) -> tuple[int, float, float]:
     """Return the events on one side of a threshold, and the mean and the variance of the number of frauds in them."""
     chosen = [
@@ -109,7 +110,7 @@ def _expected(
     return sum(t.events for t in chosen), sum(mean for mean, _ in pairs), sum(spread for _, spread in pairs)
 
 
-def _frauds(tally: Tally, calibration: Calibration | None) -> tuple[float, float]:
+def _frauds(tally: CohortTally, calibration: Calibration | None) -> tuple[float, float]:
     if calibration is None:
         return tally.score, max(0.0, tally.score - tally.score_squares)
     p = calibration.probability(tally.score / tally.events)

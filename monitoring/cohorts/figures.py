@@ -5,14 +5,19 @@ the positive class; labelled events count by their weights. Brier (1950): the me
 outcome. Reliability: Murphy and Winkler (1977), in ten bins of equal width.
 """
 
-from collections.abc import Mapping
-
 import msgspec
 
 from canary.intervals import Estimate, amount, share, weighted_share
-from monitoring.cohorts.layout import Label, Place, Tally, Threshold, known, labelled_by, total
+from monitoring.cohorts.layout import (
+    CohortLabel,
+    CohortSums,
+    CohortTally,
+    CohortThreshold,
+    known,
+    labelled_by,
+    total,
+)
 
-Sums = Mapping[Place, Tally]
 _TENTHS = 10
 
 
@@ -36,10 +41,10 @@ class ReliabilityBin(msgspec.Struct, frozen=True):
     fraud: Estimate
 
 
-def observed_quality(sums: Sums, threshold: Threshold) -> ObservedQuality:
+def observed_quality(sums: CohortSums, threshold: CohortThreshold) -> ObservedQuality:
     """Return precision, recall and the false-positive rate at a threshold, with intervals of 95 %."""
 
-    def of(label: Label | None, reached: bool | None) -> Tally:
+    def of(label: CohortLabel | None, reached: bool | None) -> CohortTally:
         return total(
             sums,
             lambda place: (
@@ -59,13 +64,13 @@ def observed_quality(sums: Sums, threshold: Threshold) -> ObservedQuality:
     )
 
 
-def alert_rate(sums: Sums) -> Estimate:
+def alert_rate(sums: CohortSums) -> Estimate:
     """Return the share of all events that were answered with review or block."""
     events = total(sums, lambda place: not known(place)).events
     return share(total(sums, lambda place: not known(place) and place.answered != "allow").events, events)
 
 
-def brier_score(sums: Sums) -> float | None:
+def brier_score(sums: CohortSums) -> float | None:
     """Return the mean squared difference between score and outcome of labelled events; None without any."""
     labelled = total(sums, known)
     if not labelled.weight:
@@ -75,7 +80,7 @@ def brier_score(sums: Sums) -> float | None:
     return max(0.0, labelled.score_squares - 2 * fraud.score + fraud.weight) / labelled.weight
 
 
-def reliability(sums: Sums) -> list[ReliabilityBin]:
+def reliability(sums: CohortSums) -> list[ReliabilityBin]:
     """Return ten bins of equal width, without those that have no labelled event."""
     return [
         ReliabilityBin(
@@ -90,5 +95,5 @@ def reliability(sums: Sums) -> list[ReliabilityBin]:
     ]
 
 
-def _share(part: Tally, whole: Tally) -> Estimate:
+def _share(part: CohortTally, whole: CohortTally) -> Estimate:
     return weighted_share(part.weight, whole.weight, whole.weight_squares)

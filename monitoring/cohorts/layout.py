@@ -7,12 +7,12 @@ from datetime import date
 from operator import add
 from typing import Literal, NamedTuple, get_args
 
-Decision = Literal["allow", "review", "block"]
+CohortDecision = Literal["allow", "review", "block"]
 # In the order of their severity.
-DECISIONS: tuple[Decision, ...] = get_args(Decision)
-Label = Literal["any", "fraud", "legitimate"]
-Threshold = Literal["review", "block"]
-THRESHOLDS: tuple[Threshold, ...] = get_args(Threshold)
+DECISIONS: tuple[CohortDecision, ...] = get_args(CohortDecision)
+CohortLabel = Literal["any", "fraud", "legitimate"]
+CohortThreshold = Literal["review", "block"]
+THRESHOLDS: tuple[CohortThreshold, ...] = get_args(CohortThreshold)
 
 # Lower edges of the score bins, as sira_score_edges() of migration 009 has them behind 0.
 SCORE_EDGES = (
@@ -24,25 +24,25 @@ AGE_DAYS = (1, 2, 3, 7, 14, 30, 60)
 _TENTHS = tuple(n / 10 for n in range(10))
 
 
-class Place(NamedTuple):
+class CohortPlace(NamedTuple):
     """`decided` follows from the score and the thresholds; `answered` differs while the breaker has tripped."""
 
     score_bin: int
-    decided: Decision
-    answered: Decision
-    label: Label
+    decided: CohortDecision
+    answered: CohortDecision
+    label: CohortLabel
 
     @property
     def tenth(self) -> int:
         """The tenth of the score range that the bin lies in, from 0 to 9."""
         return bisect_right(_TENTHS, SCORE_EDGES[self.score_bin]) - 1
 
-    def reaches(self, threshold: Threshold) -> bool:
+    def reaches(self, threshold: CohortThreshold) -> bool:
         """Return whether the score is at or above a threshold."""
         return DECISIONS.index(self.decided) >= DECISIONS.index(threshold)
 
 
-class Tally(NamedTuple):
+class CohortTally(NamedTuple):
     """Sums over events. Scores and amounts are weighted; `amount_squares` are those of the weighted amounts."""
 
     events: int = 0
@@ -53,8 +53,11 @@ class Tally(NamedTuple):
     amount: float = 0.0
     amount_squares: float = 0.0
 
-    def plus(self, other: "Tally") -> "Tally":
-        return Tally(*map(add, self, other))
+    def plus(self, other: "CohortTally") -> "CohortTally":
+        return CohortTally(*map(add, self, other))
+
+
+CohortSums = Mapping[CohortPlace, CohortTally]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +70,42 @@ class Cohort:
     week: date
     model_id: str
     version: str
-    sums: Mapping[Place, Tally] = field(default_factory=dict)
+    sums: CohortSums = field(default_factory=dict)
     label_ages: Mapping[int, int] = field(default_factory=dict)
 
-    def total(self, chosen: Callable[[Place], bool]) -> Tally:
+    def total(self, chosen: Callable[[CohortPlace], bool]) -> CohortTally:
         return total(self.sums, chosen)
 
 
-def total(sums: Mapping[Place, Tally], chosen: Callable[[Place], bool]) -> Tally:
+def total(sums: CohortSums, chosen: Callable[[CohortPlace], bool]) -> CohortTally:
     """Return the sum over the places that are chosen."""
-    found = Tally()
+    found = CohortTally()
     for place, tally in sums.items():
         if chosen(place):
             found = found.plus(tally)
     return found
 
 
-def merged(cohorts: Iterable[Cohort]) -> dict[Place, Tally]:
+def merged(cohorts: Iterable[Cohort]) -> dict[CohortPlace, CohortTally]:
     """Return the sums of all cohorts together."""
-    found: dict[Place, Tally] = {}
+    found: dict[CohortPlace, CohortTally] = {}
     for cohort in cohorts:
         for place, tally in cohort.sums.items():
-            found[place] = found.get(place, Tally()).plus(tally)
+            found[place] = found.get(place, CohortTally()).plus(tally)
     return found
 
 
-def labelled_by(sums: Mapping[Place, Tally], key: Callable[[Place], int]) -> dict[int, tuple[Tally, Tally]]:
+def labelled_by(sums: CohortSums, key: Callable[[CohortPlace], int]) -> dict[int, tuple[CohortTally, CohortTally]]:
     """Return by `key` the sums over labelled events and over the frauds among them."""
-    found: dict[int, tuple[Tally, Tally]] = {}
+    found: dict[int, tuple[CohortTally, CohortTally]] = {}
     for place, tally in sums.items():
         if known(place):
-            labelled, fraud = found.get(key(place), (Tally(), Tally()))
+            labelled, fraud = found.get(key(place), (CohortTally(), CohortTally()))
             fraud = fraud.plus(tally) if place.label == "fraud" else fraud
             found[key(place)] = labelled.plus(tally), fraud
     return found
 
 
-def known(place: Place) -> bool:
+def known(place: CohortPlace) -> bool:
     """Return whether the place counts labelled events."""
     return place.label != "any"

@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.rows import class_row
 
-from monitoring.cohorts.layout import Cohort, Place, Tally
+from monitoring.cohorts.layout import Cohort, CohortPlace, CohortTally
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
@@ -29,7 +29,7 @@ class HourToCount:
         return self.hour.astimezone(UTC).date()
 
 
-LabelledEvents = Sequence[tuple[date, str]]
+LabelledPredictions = Sequence[tuple[date, str]]
 """Days and ids of predictions."""
 
 
@@ -72,7 +72,7 @@ def count_hour(connection: Connection, hour: HourToCount) -> None:
     )
 
 
-def labelled_in_hour(connection: Connection, hour: HourToCount) -> LabelledEvents:
+def labelled_in_hour(connection: Connection, hour: HourToCount) -> LabelledPredictions:
     """Return the events of an hour whose labels came before them."""
     return connection.execute(QUERIES["labelled_in_hour"], {"hour": hour.hour, "day": hour.day}).fetchall()
 
@@ -88,13 +88,13 @@ def next_labels(connection: Connection, since: datetime, now: datetime, *, max_l
     return until
 
 
-def labelled_since(connection: Connection, since: datetime, until: datetime, first_day: date) -> LabelledEvents:
+def labelled_since(connection: Connection, since: datetime, until: datetime, first_day: date) -> LabelledPredictions:
     """Return the events whose labels were received in a span and are not counted."""
     values = {"since": since, "until": until, "first_day": first_day}
     return connection.execute(QUERIES["labelled_since"], values).fetchall()
 
 
-def count_labelled(connection: Connection, events: LabelledEvents) -> int:
+def count_labelled(connection: Connection, events: LabelledPredictions) -> int:
     """Add the labels of events to their cohorts; return how many had labels that were not counted."""
     if not events:
         return 0
@@ -115,10 +115,10 @@ def drop_counted(connection: Connection, before: date) -> int:
 def cohorts(connection: Connection, product: str, since: date) -> list[Cohort]:
     """Return a product's cohorts from a week on, newest first."""
     values = {"product": product, "since": since}
-    sums: dict[tuple[date, str, str], dict[Place, Tally]] = {}
+    sums: dict[tuple[date, str, str], dict[CohortPlace, CohortTally]] = {}
     for row in connection.execute(QUERIES["cohort_sums"], values):
         week, model_id, version = row[:3]
-        sums.setdefault((week, model_id, version), {})[Place(*row[3:7])] = Tally(*row[7:])
+        sums.setdefault((week, model_id, version), {})[CohortPlace(*row[3:7])] = CohortTally(*row[7:])
     ages: dict[tuple[date, str], dict[int, int]] = {}
     for week, model_id, age, events in connection.execute(QUERIES["label_ages"], values):
         ages.setdefault((week, model_id), {})[age] = events

@@ -9,7 +9,7 @@ import pytest
 
 from monitoring.cohorts import store
 from monitoring.cohorts.counter import CohortCounter
-from monitoring.cohorts.layout import AGE_DAYS, SCORE_EDGES, Cohort, Tally
+from monitoring.cohorts.layout import AGE_DAYS, SCORE_EDGES, Cohort, CohortTally
 from registry.model_version import Status
 from runtime.postgres import Connection
 from scoring.log.prediction import Prediction
@@ -101,7 +101,9 @@ def test_events_count_once_however_often_one_looks(
     (cohort,) = cohorts(connection)
     assert counts(connection) == {"any": 2}
     assert cohort.week == (HOURS_AGO - timedelta(days=HOURS_AGO.weekday())).date()
-    assert cohort.total(lambda place: place.decided == "block") == Tally(1, 1, 1, 0.95, pytest.approx(0.9025), 0, 0)
+    assert cohort.total(lambda place: place.decided == "block") == CohortTally(
+        1, 1, 1, 0.95, pytest.approx(0.9025), 0, 0
+    )
 
 
 def test_an_hour_that_grows_adds_only_what_is_new(

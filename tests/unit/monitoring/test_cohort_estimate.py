@@ -17,17 +17,16 @@ from monitoring.cohorts.estimate import (
     estimated_quality,
     isotonic,
 )
-from monitoring.cohorts.figures import Sums
-from monitoring.cohorts.layout import THRESHOLDS, Threshold
+from monitoring.cohorts.layout import THRESHOLDS, CohortSums, CohortThreshold
 from tests.support.cohorts import BLOCK, REVIEW, sums_of
 
-LIMITS: dict[Threshold, float] = {"review": REVIEW, "block": BLOCK}
+LIMITS: dict[CohortThreshold, float] = {"review": REVIEW, "block": BLOCK}
 RUNS, N = 100, 1_000
 Truth = Callable[[Any], Any]
 
 
 def share_within(
-    truth: Truth, threshold: Threshold, calibration: Calibration | None = None, shape: float = 1.2
+    truth: Truth, threshold: CohortThreshold, calibration: Calibration | None = None, shape: float = 1.2
 ) -> float:
     """Return the share of simulated weeks whose true recall and precision both lie in their estimates' intervals.
 
@@ -49,7 +48,7 @@ def share_within(
     return within / RUNS / 2
 
 
-def matured(truth: Truth, n: int = 40_000, labelled: float = 1.0) -> Sums:
+def matured(truth: Truth, n: int = 40_000, labelled: float = 1.0) -> CohortSums:
     rng = np.random.default_rng(43)
     scores = rng.beta(0.4, 1.2, n)
     return sums_of(scores, rng.random(n) < truth(scores), rng.random(n) < labelled)
@@ -67,7 +66,7 @@ def test_without_an_event_above_the_threshold_recall_is_0_and_precision_unknown(
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_the_estimate_is_within_chance_of_the_truth_when_scores_are_probabilities(threshold: Threshold) -> None:
+def test_the_estimate_is_within_chance_of_the_truth_when_scores_are_probabilities(threshold: CohortThreshold) -> None:
     assert share_within(lambda s: s, threshold) == pytest.approx(0.95, abs=0.05)
 
 
@@ -77,7 +76,7 @@ def test_the_estimate_follows_a_change_of_the_inputs() -> None:
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 def test_calibration_corrects_scores_that_are_not_probabilities(
-    threshold: Threshold,
+    threshold: CohortThreshold,
 ) -> None:
     def truth(scores: Any) -> Any:
         return 0.6 * scores**2

@@ -7,7 +7,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, precision_score,
 
 from canary.intervals import NOTHING, share
 from monitoring.cohorts.figures import alert_rate, brier_score, observed_quality, reliability
-from monitoring.cohorts.layout import THRESHOLDS, Place, Tally, Threshold, merged
+from monitoring.cohorts.layout import THRESHOLDS, CohortPlace, CohortTally, CohortThreshold, merged
 from tests.support.cohorts import BLOCK, REVIEW, cohort, sums_of
 
 RNG = np.random.default_rng(29)
@@ -17,11 +17,11 @@ FRAUDS = RNG.random(N) < 0.7 * SCORES
 LABELLED = RNG.random(N) < 0.6
 AMOUNTS = np.round(RNG.lognormal(3, 1, N), 2)
 WEIGHTS = np.where(SCORES >= BLOCK, 20.0, 1.0)
-LIMITS: dict[Threshold, float] = {"review": REVIEW, "block": BLOCK}
+LIMITS: dict[CohortThreshold, float] = {"review": REVIEW, "block": BLOCK}
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_nothing_is_known_of_a_cohort_without_labels(threshold: Threshold) -> None:
+def test_nothing_is_known_of_a_cohort_without_labels(threshold: CohortThreshold) -> None:
     for sums in ({}, sums_of([0.1, 0.95], False, False)):
         quality = observed_quality(sums, threshold)
         assert (quality.precision, quality.recall, quality.false_positive_rate) == (NOTHING,) * 3
@@ -39,7 +39,7 @@ def test_with_frauds_only_there_is_no_false_positive_rate() -> None:
 
 @pytest.mark.parametrize("weights", [np.ones(N), WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize("threshold", THRESHOLDS)
-def test_precision_and_recall_are_scikit_learns(threshold: Threshold, weights: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_precision_and_recall_are_scikit_learns(threshold: CohortThreshold, weights: np.ndarray) -> None:  # type: ignore[type-arg]
     quality = observed_quality(sums_of(SCORES, FRAUDS, LABELLED, weights=weights, amounts=AMOUNTS), threshold)
     truth, guess, weighed = FRAUDS[LABELLED], SCORES[LABELLED] >= LIMITS[threshold], weights[LABELLED]
     (true_negatives, false_positives), _ = confusion_matrix(truth, guess, sample_weight=weighed)
@@ -56,7 +56,10 @@ def test_the_alert_rate_is_that_of_all_events_labelled_or_not() -> None:
 
 
 def test_a_block_that_the_breaker_made_a_review_still_counts_at_the_block_threshold() -> None:
-    sums = {Place(29, "block", "review", label): Tally(1, 1, 1, 0.95, 0.95**2, 0, 0) for label in ("any", "fraud")}
+    sums = {
+        CohortPlace(29, "block", "review", label): CohortTally(1, 1, 1, 0.95, 0.95**2, 0, 0)
+        for label in ("any", "fraud")
+    }
     assert observed_quality(sums, "block").recall.value == 1
     assert alert_rate(sums).value == 1
 
