@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons monitoring-cases faults archive-kills bento image sbom licences audit lock tools clean
+.PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons monitoring-cases faults archive-kills bento image image-spark sbom licences audit lock tools clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -75,6 +75,9 @@ bento: .venv/.run ## build the Bento sira_inference, labelled with version and c
 image: ## build the image of all processes (BACKEND=docker|podman|buildah, VERSION)
 	$(BACKEND) build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t $(IMAGE):$(VERSION) .
 
+image-spark: ## build the image of backtests on Spark, from that of `make image`: with Java and pyspark
+	$(BACKEND) build -f Dockerfile.spark --build-arg IMAGE=$(IMAGE):$(VERSION) -t $(IMAGE):$(VERSION)-spark .
+
 sbom: .venv/.dev ## write dist/sbom.json (CycloneDX) of the image's packages
 	@mkdir -p dist
 	.venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible -o dist/sbom.json requirements-image.lock
@@ -87,9 +90,10 @@ audit: .venv/.dev ## check the image's packages against public advisories (needs
 
 UV := uv pip compile pyproject.toml --quiet --generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-lock: ## resolve pyproject.toml into the three lock files again (needs uv)
+lock: ## resolve pyproject.toml into the four lock files again (needs uv)
 	@command -v uv >/dev/null || { echo "make lock: uv is missing: pip install uv"; exit 1; }
 	$(UV) -o requirements-image.lock
+	$(UV) --extra spark -c requirements-image.lock -o requirements-spark.lock
 	$(UV) --extra local -c requirements-image.lock -o requirements.lock
 	$(UV) --extra local --extra dev -c requirements.lock -o requirements-dev.lock
 	$(PYTHON) -m lab.bootstrap --seal

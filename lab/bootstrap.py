@@ -20,7 +20,7 @@ from pathlib import Path
 
 PROJECT = Path("pyproject.toml")
 VENV = Path(".venv")
-LOCKS = tuple(Path(f"requirements{name}.lock") for name in ("-image", "", "-dev"))
+LOCKS = tuple(Path(f"requirements{name}.lock") for name in ("-image", "-spark", "", "-dev"))
 _SEAL = re.compile(r"^# made for pyproject\.toml with dependencies (\w+)\n", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)
 # Text in pip's output -> what it means and what to do.

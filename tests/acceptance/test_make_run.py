@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.bootstrap import BootstrapError, check_lock, declared_digest, seal
+from lab.bootstrap import LOCKS, BootstrapError, check_lock, declared_digest, seal
 from lab.demo.running import StartedRun, start_isolated
 from lab.ports import free_port
 from lab.process import ROOT
@@ -177,7 +177,7 @@ def test_a_lock_that_the_project_has_left_behind_is_refused(tmp_path: Path) -> N
         check_lock(lock, declared_digest(project))
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-image.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", sorted(path.name for path in LOCKS))
 def test_every_lock_of_this_checkout_is_fresh_and_names_no_index(name: str) -> None:
     assert check_lock(ROOT / name, declared_digest()) > 50
     assert "index-url" not in (ROOT / name).read_text()

@@ -112,7 +112,7 @@ def test_the_builder_is_sent_what_the_bento_includes_and_nothing_else() -> None:
         for path in yaml.safe_load((REPOSITORY / "bentofile.yaml").read_text())["include"]
     }
     allowed = [line[1:] for line in (REPOSITORY / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert set(allowed) == included | {"bentofile.yaml", "requirements-image.lock"}
+    assert set(allowed) == included | {"bentofile.yaml", "requirements-image.lock", "requirements-spark.lock"}
 
 
 def test_the_service_listens_on_8080() -> None:
