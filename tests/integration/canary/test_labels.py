@@ -119,3 +119,41 @@ def test_without_migration_006_no_fraud_is_known_and_labels_are_counted_as_befor
     counted = contexts(connection, [rollout_id])[rollout_id].labels
     assert counted
     assert (counted.matured, counted.known_frauds) == (1, None)
+
+
+def known_frauds(connection: Connection, rollout_id: str, *, both: int, canary_only: int, production_only: int) -> None:
+    """Label frauds among the events that both models scored, by which of the two blocks them."""
+    decisions = {"both": ("block", "block"), "canary": ("block", "allow"), "production": ("allow", "block")}
+    counts = {"both": both, "canary": canary_only, "production": production_only}
+    events = [(f"{kind}-{n}", *decisions[kind]) for kind, count in counts.items() for n in range(count)]
+    for event_id, canary, production in events:
+        pair(connection, rollout_id, event_id, canary, production, days_ago=0)
+    insert_labels(connection, [label(event_id, "fraud", 0) for event_id, _, _ in events], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+
+
+def test_a_canary_that_misses_more_known_frauds_is_rolled_back_if_its_limits_have_a_recall_ratio(
+    canary: "Canary", connection: Connection
+) -> None:
+    rollout_id = canary.start(limits={"critical_alerts": "ignore", "recall_ratio": 1.05}).rollout_id
+    canary.run(60)
+    assert canary.now().status == "running"
+    known_frauds(connection, rollout_id, both=60, canary_only=5, production_only=40)
+    canary.run(10)
+    assert canary.now().status == "rolled_back"
+    assert canary.verdict().reasons[0].startswith("of 105 known frauds the canary catches 65")
+
+
+@pytest.mark.parametrize(
+    ("limits", "production_only"), [({"recall_ratio": 1.05}, 5), ({"recall_ratio": None}, 40), ({}, 40)]
+)
+def test_a_canary_that_misses_as_many_or_whose_limits_have_no_recall_ratio_goes_on(
+    canary: "Canary", connection: Connection, limits: dict[str, float | None], production_only: int
+) -> None:
+    rollout_id = canary.start(limits={"critical_alerts": "ignore", **limits}).rollout_id
+    canary.run(60)
+    known_frauds(connection, rollout_id, both=60, canary_only=5, production_only=production_only)
+    canary.run(10)
+    assert canary.now().status == "running"
+    named = {measurement.name for measurement in canary.verdict().measurements}
+    assert ("recall_ratio" in named) == bool(limits.get("recall_ratio"))
