@@ -72,6 +72,7 @@ class Readiness:
 def main() -> None:
     try:
         settings = Settings.load()
+        Authenticator(settings)  # reads an identity provider's keys: a fault of theirs ends the start with one line
         refuse_pooler(settings.database_url.get_secret_value())
     except (SettingsInvalid, PoolerInBetween) as invalid:
         sys.exit(f"controller: {invalid}")

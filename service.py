@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from edge.app import Edge
 from edge.server import LeavingServer
+from runtime.auth import Authenticator
 from runtime.postgres import PoolerInBetween, refuse_pooler
 from runtime.settings import Settings, SettingsInvalid
 
@@ -46,6 +47,7 @@ class SiraInference:
         try:
             settings = Settings.load()
             settings.make_folders()
+            Authenticator(settings)  # reads an identity provider's keys
             refuse_pooler(settings.database_url.get_secret_value())
         except (SettingsInvalid, PoolerInBetween) as invalid:
             raise SystemExit(str(invalid)) from None

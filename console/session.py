@@ -5,6 +5,7 @@ a cookie, so no other page can use one there.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Literal
@@ -15,6 +16,8 @@ from runtime.auth import Authenticator, Caller, TokenRefused
 ROOT = "/console"
 SESSION_COOKIE = "sira_session"
 THEME_COOKIE = "sira_theme"
+# Where oauth2-proxy and others put the token of the person whom they have signed in. It is verified like any other.
+ACCESS_TOKEN_HEADER = "x-forwarded-access-token"
 THEME_SECONDS = 365 * 24 * 3600
 
 Theme = Literal["system", "light", "dark"]
@@ -27,14 +30,21 @@ Headers = Mapping[str, str]
 
 
 def who(headers: Headers, authenticator: Authenticator) -> Caller | None:
-    """Return the person that the session cookie or an Authorization header names; None for anyone else.
+    """Return the person whom a header or the session cookie names; None for anyone else.
 
-    A proxy that signs people in sends the header. A product's service token opens no page.
+    A proxy that signs people in sends one of the headers, and renews its token: such a session does not end on its own.
+    A product's service token opens no page.
     """
+    forwarded = headers.get(ACCESS_TOKEN_HEADER)
+    proxied = (headers.get("authorization"), forwarded and f"Bearer {forwarded}")
+    for authorization in filter(None, proxied):
+        if caller := _person_or_none(authorization, authenticator):
+            return replace(caller, expires_at=None)
     token = cookies(headers).get(SESSION_COOKIE)
-    authorization = f"Bearer {token}" if token else headers.get("authorization")
-    if authorization is None:
-        return None
+    return _person_or_none(f"Bearer {token}", authenticator) if token else None
+
+
+def _person_or_none(authorization: str, authenticator: Authenticator) -> Caller | None:
     try:
         return person(authorization, authenticator)
     except TokenRefused:

@@ -1,44 +1,15 @@
 """Authentication: product services send a shared token, people send a JWT with a role."""
 
 import hmac
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
 
 import jwt
 
+from runtime.caller import MAX_EPOCH, AuthError, Caller, Role, TokenRefused
+from runtime.identity_provider import IdentityProvider, is_signed_with_a_public_key
 from runtime.settings import Settings
 
-_MAX_EPOCH = int(datetime.max.replace(tzinfo=UTC).timestamp())
-
-
-class Role(IntEnum):
-    """Roles of people; each role may do everything the lower ones may."""
-
-    viewer = 1
-    auditor = 2
-    ml_ops = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """An authenticated caller: `subject` is the actor in audit rows; `role` is None for a product service.
-
-    `expires_at` is the end of a person's token.
-    """
-
-    subject: str
-    role: Role | None
-    expires_at: datetime | None = field(default=None, compare=False)
-
-
-class AuthError(Exception):
-    """Base class of authentication errors."""
-
-
-class TokenRefused(AuthError):
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"{reason}; send `Authorization: Bearer <token>`")
+__all__ = ["AuthError", "Authenticator", "Caller", "Role", "ServiceTokens", "TokenRefused", "mint_token"]
 
 
 class ServiceTokens:
@@ -64,6 +35,7 @@ class Authenticator:
             previous.get_secret_value() if previous else None,
         )
         self._jwt_secret = settings.jwt_secret.get_secret_value()
+        self._provider = IdentityProvider(settings) if settings.oidc_jwks_file else None
 
     def identify(self, authorization: bytes | None) -> Caller:
         """Return the caller that an Authorization header names; raises TokenRefused with the reason."""
@@ -76,6 +48,9 @@ class Authenticator:
             raise TokenRefused("not a bearer token")
         if self.service_tokens.accept(b"Bearer " + token):
             return Caller(subject="service", role=None)
+        # Each kind of token has one kind of key, whatever its header says: ours is never tried with a public key.
+        if self._provider and is_signed_with_a_public_key(token):
+            return self._provider.identify(token)
         try:
             claims = jwt.decode(token, self._jwt_secret, algorithms=["HS256"], options={"require": ["exp", "sub"]})
         except jwt.ExpiredSignatureError:
@@ -86,7 +61,7 @@ class Authenticator:
         known = [role for role in Role if role.name in roles] if isinstance(roles, list) else []
         if not known:
             raise TokenRefused("token carries no role")
-        expires_at = datetime.fromtimestamp(min(int(claims["exp"]), _MAX_EPOCH), UTC)
+        expires_at = datetime.fromtimestamp(min(int(claims["exp"]), MAX_EPOCH), UTC)
         return Caller(str(claims["sub"]), max(known), expires_at)
 
     def mint(self, *, subject: str, role: Role, now: datetime, lifetime: timedelta) -> str:

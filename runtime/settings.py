@@ -9,6 +9,8 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runtime.caller import Role
+
 MIN_SECRET_BYTES = 32
 _SHARE = re.compile(
     r"(?:(?P<product>[a-z0-9][a-z0-9_.-]{0,63})/)?(?P<decision>allow|review|block)=(?P<share>\d*\.?\d+)"
@@ -98,7 +100,37 @@ class TokenSettings(_Environment):
     jwt_secret: SecretStr
 
 
-class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings):
+class SignInSettings(_Environment):
+    """The identity provider whose tokens name people too; off unless OIDC_JWKS_FILE is set (docs/security.md)."""
+
+    oidc_jwks_file: Path | None = None
+    oidc_issuer: str | None = None
+    oidc_audience: str | None = None
+    oidc_roles_claim: str = Field(default="roles", min_length=1)
+    oidc_roles: str = "viewer=viewer,auditor=auditor,ml_ops=ml_ops"
+    oidc_name_claim: str = Field(default="sub", min_length=1)
+
+    @property
+    def oidc_role_names(self) -> dict[str, Role]:
+        """Our roles by what the provider calls them, as OIDC_ROLES lists them."""
+        return _roles(self.oidc_roles)
+
+    @field_validator("oidc_roles")
+    @classmethod
+    def _names_roles(cls, value: str) -> str:
+        _roles(value)
+        return value
+
+    @model_validator(mode="after")
+    def _names_whom_to_trust(self) -> Self:
+        names = ("oidc_jwks_file", "oidc_issuer", "oidc_audience")
+        missing = [name.upper() for name in names if not getattr(self, name)]
+        if missing and len(missing) < len(names):
+            raise ValueError(f"{', '.join(missing)} must be set too: a token counts from one issuer, for one audience")
+        return self
+
+
+class Settings(DatabaseSettings, ArtifactSettings, CanarySettings, TokenSettings, SignInSettings):
     """All settings of the service and the controller. boto3 reads the AWS_* variables itself."""
 
     internal_service_token: SecretStr
@@ -164,6 +196,16 @@ def _shares(text: str) -> tuple[ReasonsShare, ...]:
             )
         found.append(ReasonsShare(matched["product"], matched["decision"], float(matched["share"])))
     return tuple(found)
+
+
+def _roles(text: str) -> dict[str, Role]:
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, role = part.rpartition("=")
+        if not name or role not in Role.__members__:
+            raise ValueError("must list the provider's names of our roles: fraud-analysts=viewer,fraud-ops=ml_ops")
+        found[name] = Role[role]
+    return found
 
 
 def _fault(error: object) -> str:
