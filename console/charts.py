@@ -11,7 +11,7 @@ _INSET = 2.0
 _LEFT, _TOP, _BOTTOM = 46, 6, 8
 
 Points = Sequence[float | None]
-Place = TypeVar("Place")
+Stretch = TypeVar("Stretch")
 
 
 def sparkline(values: Points, title: str, kind: str = "production") -> Markup:
@@ -52,9 +52,9 @@ def _runs(points: Sequence[tuple[float, float] | None]) -> list[list[tuple[float
     return [run if len(run) > 1 else [run[0], (run[0][0] + 1.0, run[0][1])] for run in _stretches(points)]
 
 
-def _stretches(places: Sequence[Place | None]) -> list[list[Place]]:
+def _stretches(places: Sequence[Stretch | None]) -> list[list[Stretch]]:
     """Return what lies between two gaps, in order."""
-    found: list[list[Place]] = [[]]
+    found: list[list[Stretch]] = [[]]
     for place in places:
         if place is None:
             found.append([])
