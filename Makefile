@@ -19,7 +19,7 @@ help: ## list the targets
 run: .venv/.run ## set up and serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL_PORT, SIRA_HOME, WORKERS)
 	@exec $(PY) -m lab.demo.run
 
-demo: .venv/.run ## run three canaries under live traffic: a good one, one that raises errors, one that becomes slow
+demo: .venv/.run ## run a backtest, then three canaries under live traffic: good, raising errors, becoming slow
 	@exec $(PY) -m lab.demo
 
 test: lint tools ## lint, then run every test: unit, integration, contract, acceptance

@@ -1,4 +1,4 @@
-"""`make demo`: three canaries in turn under live traffic, reported as they happen. Takes under three minutes."""
+"""`make demo`: a backtest, then three canaries in turn under live traffic, reported as they happen: four minutes."""
 
 import os
 import sys
@@ -13,6 +13,8 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
+from archive.errors import ArchiveError
+from lab.demo.backtesting import GATE, show_backtest
 from lab.demo.running import MakeRun, open_run
 from lab.demo.transactions import transactions
 from lab.demo.versions import DEMO_PRODUCT, EVENING_HOUR, REASON, DemoVersions, register_demo_versions
@@ -28,6 +30,7 @@ CONNECTIONS = 24
 PAYLOADS = 20_000
 MORNING_HOUR = 10.0
 PLAN = {"name": "demo", "steps": [{"percent": 10, "bake_seconds": 10}, {"percent": 50, "bake_seconds": 10}]}
+GOOD_PLAN = {**PLAN, "backtest": GATE}
 # What a day and thousands of requests show is shortened to seconds: smaller samples, larger negligible differences, and
 # no Alertmanager.
 LIMITS = {
@@ -71,7 +74,7 @@ class Demo:
 
 
 def show_rollouts(home: Path) -> None:
-    """Run the three rollouts and print a summary. Raises LabError."""
+    """Run the backtest and the three rollouts, and print a summary. Raises LabError."""
     with open_run(home, console.print) as run:
         console.print("Registering the models of this demo: production, a good one, one that raises, a slow one.")
         url, bucket = run.environment["DATABASE_URL"], run.environment["MODEL_BUCKET"]
@@ -89,6 +92,8 @@ def show_rollouts(home: Path) -> None:
                 change=_at(MORNING_HOUR),
             )
             _wait_until_served(run)
+            console.rule("0  A backtest")
+            show_backtest(run, console, versions.production, versions.good, label)
             with callers:
                 console.print(f"Live traffic: {RATE:.0f} payments per second.\n")
                 demo = Demo(run, connection, callers, versions)
@@ -99,7 +104,8 @@ def show_rollouts(home: Path) -> None:
 def _show_good(demo: Demo) -> Outcome:
     console.rule("1  A good canary")
     console.print("A better model gets 10 % of the traffic. It advances when the evidence allows it, and only then.")
-    return _roll_out(demo, "good", demo.versions.good)
+    console.print("The plan requires a passing backtest of it, without which the rollout would not start.")
+    return _roll_out(demo, "good", demo.versions.good, GOOD_PLAN)
 
 
 def _show_throwing(demo: Demo) -> Outcome:
@@ -107,7 +113,7 @@ def _show_throwing(demo: Demo) -> Outcome:
     console.print(
         "This one raises on every payment. Production answers instead; each process stops using it by itself."
     )
-    return _roll_out(demo, "throws", demo.versions.throws)
+    return _roll_out(demo, "throws", demo.versions.throws, PLAN)
 
 
 def _show_slow(demo: Demo) -> Outcome:
@@ -118,10 +124,12 @@ def _show_slow(demo: Demo) -> Outcome:
         console.print(f"  {_clock()}  the evening begins: the canary turns slow")
         demo.callers.change = _at(EVENING_HOUR + 3)
 
-    return _roll_out(demo, "turns slow", demo.versions.slow, later=begin_evening)
+    return _roll_out(demo, "turns slow", demo.versions.slow, {"steps": [{"percent": 10}]}, later=begin_evening)
 
 
-def _roll_out(demo: Demo, title: str, version: ModelVersion, later: Callable[[], None] | None = None) -> Outcome:
+def _roll_out(
+    demo: Demo, title: str, version: ModelVersion, plan: dict[str, Any], later: Callable[[], None] | None = None
+) -> Outcome:
     """Start a rollout and report until it ends; `later` is called after QUIET_SECONDS."""
     errors = demo.callers.ledger.failed
     operator = demo.run.operator()
@@ -129,7 +137,7 @@ def _roll_out(demo: Demo, title: str, version: ModelVersion, later: Callable[[],
         "product": DEMO_PRODUCT,
         "canary_percent": 10,
         "canary_model_id": version.model_id,
-        "plan": PLAN if later is None else {"steps": [{"percent": 10}]},
+        "plan": plan,
         "limits": LIMITS,
         "reason": REASON,
     }
@@ -230,5 +238,5 @@ def main() -> None:
         show_rollouts(Path(os.environ.get("SIRA_HOME", ".sira")).resolve())
     except KeyboardInterrupt:
         sys.exit(130)
-    except (LabError, RegistryError, psycopg.Error) as error:
+    except (LabError, RegistryError, ArchiveError, psycopg.Error) as error:
         sys.exit(f"make demo: {str(error).strip().splitlines()[0]}")

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from lab.demo.history import answered
 from lab.demo.recipes import Recipe
 from lab.demo.train import train
 from lab.demo.transactions import transactions
@@ -20,10 +20,8 @@ from registry.model_version import ModelVersion, Status
 from registry.registration import Declaration, register
 from registry.store import change_status
 from runtime.postgres import Connection
-from scoring.decision import decide
 from scoring.log.prediction import Prediction
 from tests.support.archived_log import ship_rows
-from tests.support.log_rows import prediction
 
 PRODUCT = "cards"
 RECIPES = (
@@ -82,23 +80,11 @@ def add_log(
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     start = today - timedelta(days=days)
     connection.execute("SELECT sira_make_partitions(%s, %s)", (start.date(), today.date()))
-    rows = []
-    for place, (payload, score) in enumerate(zip(payloads, scores, strict=True)):
-        at = start + timedelta(days=days * place / events)
-        rows.append(
-            prediction(
-                f"event-{place}",
-                product=PRODUCT,
-                created_at=at.timestamp(),
-                payload=msgspec.json.encode(payload, order="sorted").decode(),
-                model_id=production.model_id,
-                artifact_sha256=production.sha256,
-                score=score,
-                decision=decide(score, production.thresholds),
-                review_threshold=production.thresholds.review,
-                block_threshold=production.thresholds.block,
-            )
-        )
+    times = [(start + timedelta(days=days * place / events)).timestamp() for place in range(events)]
+    rows = [
+        answered(production, payload, score, f"event-{place}", at)
+        for place, (payload, score, at) in enumerate(zip(payloads, scores, times, strict=True))
+    ]
     ship_rows(connection, rows)
     return LoggedProduct(production, candidate, rows, payloads, payments.fraud)
 

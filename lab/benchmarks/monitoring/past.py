@@ -4,17 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lab.demo.history import answered
 from lab.load.callers import Payload
 from monitoring.guard import BUCKET_SECONDS, REFERENCE_DAYS
 from monitoring.store import QUERIES
 from registry.model_version import ModelVersion
 from runtime.postgres import Connection, connect
-from scoring.decision import decide
-from scoring.log.prediction import Prediction, copy_text, payload_sha256, prediction_id
+from scoring.log.prediction import Prediction, copy_text
 from scoring.log.store import prepare_shipping, ship
 
 # The guard reads the hour before, the same and the next; one more, so that a run may cross the full hour.
@@ -118,34 +117,4 @@ def _rows(version: ModelVersion, past: Past, start: datetime, rng: np.random.Gen
         times = (np.sort(rng.uniform(0.0, _HOUR_SECONDS, number)) + start.timestamp()).tolist()
         for n, (place, at) in enumerate(zip(places, times, strict=True)):
             event_id = f"past-{start:%d-%H}-{kind}-{n}"
-            yield _row(version, source.payloads[place], float(source.scores[place]), event_id, at)
-
-
-def _row(version: ModelVersion, payload: Payload, score: float, event_id: str, at: float) -> Prediction:
-    canonical = msgspec.json.encode(payload, order="sorted")
-    digest = payload_sha256(canonical)
-    return Prediction(
-        prediction_id=prediction_id(version.model_id, version.product, event_id, digest),
-        created_at=at,
-        product=version.product,
-        event_id=event_id,
-        routing_key=event_id,
-        payload=canonical.decode(),
-        payload_sha256=digest,
-        model_id=version.model_id,
-        model_version=version.version,
-        artifact_sha256=version.sha256,
-        runtime_version="past",
-        score=score,
-        decision=decide(score, version.thresholds),
-        review_threshold=version.thresholds.review,
-        block_threshold=version.thresholds.block,
-        variant="production",
-        arm="production",
-        rollout_id=None,
-        phase=None,
-        cached=False,
-        latency_seconds=0.002,
-        model_seconds=0.001,
-        outcome="ok",
-    )
+            yield answered(version, source.payloads[place], float(source.scores[place]), event_id, at)
