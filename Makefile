@@ -63,6 +63,9 @@ bench-reasons: .venv/.dev ## measure the cost of an exact explanation, with shap
 monitoring-cases: .venv/.dev ## break what a served product receives, and time its alarms: half an hour
 	@exec $(PY) -m lab.benchmarks.monitoring --docs
 
+bench-backtest: .venv/.dev ## measure the archive, backtests and training sets, with pandas beside them: ten minutes
+	@exec $(PY) -m lab.benchmarks backtest
+
 faults: .venv/.dev ## break real parts under load; count what was lost, duplicated or wrong
 	@exec $(PY) -m lab.faults
 

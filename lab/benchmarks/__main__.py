@@ -29,6 +29,7 @@ from lab.benchmarks import (
     sira,
     tables,
 )
+from lab.benchmarks.backtests import measure as backtests
 from lab.benchmarks.contender import LOAD_CORE
 from lab.benchmarks.profile import batch, request
 from lab.benchmarks.scale import catalogue
@@ -160,6 +161,31 @@ def reasons_command(quick: bool, rounds: int, as_json: bool) -> None:
         console.print(f"MISSED: {goal}")
     if not quick:
         documents.store("reasons", section)
+    raise SystemExit(1 if missed else 0)
+
+
+@main.command("backtest")
+@click.option("--quick", is_flag=True, help="Use smaller days, and keep the stored figures.")
+@click.option("--events", type=click.IntRange(min=1), help="Replay this many events once, instead: 20,000,000, say.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def backtest_command(quick: bool, events: int | None, as_json: bool) -> None:
+    """Measure the archive, backtests and training sets, with pandas and onnxruntime beside them.
+
+    \b
+    Example: python -m lab.benchmarks backtest --quick
+    """
+    workload = model.prepare(DATA)
+    words = f" --events {events}" if events else ""
+    conditions = machine.conditions(f"python -m lab.benchmarks backtest{words}")
+    missed = False
+    with _workspace_folder() as folder, console.status("preparing") as status:
+        workspace = Workspace(folder, workload, quick, 0, status.update)
+        for name, found in backtests.measure_many(workspace, events) if events else backtests.measure(workspace):
+            section = asdict(found) | conditions
+            print(json.dumps({name: section}, indent=1) if as_json else tables.finding(found), flush=True)
+            if not quick:
+                documents.store("backtest", report.kept(report.RESULTS).get("backtest", {}) | {name: section})
+            missed |= found.missed
     raise SystemExit(1 if missed else 0)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from lab.benchmarks.scale.finding import Row
+from lab.benchmarks.scale.finding import Row, slope
 
 DAY_SECONDS = 86_400
 PEAK = 3  # the busiest minute, as a multiple of the average
@@ -14,7 +14,10 @@ WORKERS_PER_POD, CORES_PER_POD = 2, 2  # k8s/deployment.yaml
 MIN_PODS = 2  # k8s/hpa.yaml
 SPOOL_BYTES = 2 << 30  # per worker, k8s/deployment.yaml
 RETENTION_DAYS = 400
+MONTH_DAYS, BACKTEST_DAYS = 30, 30
+S3_USD_PER_GB_MONTH = 0.023  # S3 Standard in us-east-1, the first 50 TB
 NEEDED = {"workers", "memory", "backlog"}  # the measurements of scale that measured() reads
+ARCHIVE_NEEDED = {"archive", "replay"}  # the measurements of backtest that archived() reads
 
 
 @dataclass(frozen=True)
@@ -70,3 +73,47 @@ def needed(per_day: float, found: Measured) -> list[Row]:
         ("the spools last without Postgres, minutes", spool_seconds / 60, "2 GiB per worker, at the peak"),
     )
     return [{"at a billion per day": name, "": figure, "from": source} for name, figure, source in quantities]
+
+
+@dataclass(frozen=True)
+class Archived:
+    """Bytes per event, and microseconds of processor time per event, of archiving and of a backtest."""
+
+    parquet_bytes: float
+    stored_bytes: float
+    archive_cpu_us: float
+    backtest_cpu_us: float
+
+
+def archived(backtest: Mapping[str, Any]) -> Archived:
+    """Read the stored results of the backtest command, which must include ARCHIVE_NEEDED."""
+    day = backtest["archive"]["rows"][-1]
+    one_process = [row for row in backtest["replay"]["rows"] if row[""] == "one process"]
+    return Archived(
+        parquet_bytes=day["Parquet bytes/event"],
+        stored_bytes=day["bytes/event, all files"],
+        archive_cpu_us=1e6 / day["rows/CPU s"],
+        backtest_cpu_us=1e6 * slope(one_process, "events", "CPU s"),
+    )
+
+
+def archive_needed(per_day: float, found: Archived) -> list[Row]:
+    """Return what the archive and backtests need, one row per quantity with its source; `per_day` > 0."""
+    day_gb = per_day * found.stored_bytes / 1e9
+    month_usd = MONTH_DAYS * day_gb * S3_USD_PER_GB_MONTH
+    kept_gb = RETENTION_DAYS * day_gb
+    core_hours = BACKTEST_DAYS * per_day * found.backtest_cpu_us / 1e6 / 3600
+    quantities = (
+        ("bytes of an event in Parquet", found.parquet_bytes, "measured, the demo's eleven fields"),
+        ("the same with index and manifest", found.stored_bytes, "measured"),
+        ("archived per day, GB", day_gb, ""),
+        (f"{MONTH_DAYS} days in S3, GB", MONTH_DAYS * day_gb, ""),
+        (f"{MONTH_DAYS} days in S3, USD per month", month_usd, f"assumed: {S3_USD_PER_GB_MONTH} USD per GB and month"),
+        (f"{RETENTION_DAYS} days in S3, TB", kept_gb / 1e3, "the default of RETENTION_DAYS"),
+        (f"{RETENTION_DAYS} days in S3, USD per month", kept_gb * S3_USD_PER_GB_MONTH, "the same price"),
+        ("core-hours to archive a day", per_day * found.archive_cpu_us / 1e6 / 3600, "measured, without Postgres"),
+        ("CPU time of an event in a backtest, µs", found.backtest_cpu_us, "measured, 300 trees"),
+        (f"core-hours of a backtest of {BACKTEST_DAYS} days", core_hours, ""),
+        ("cores for that backtest in one hour", ceil(core_hours / UTILISATION), f"each busy {UTILISATION:.0%}"),
+    )
+    return [{"a billion per day, archived": name, "": figure, "from": source} for name, figure, source in quantities]

@@ -1,12 +1,14 @@
 """Writes the stored results into the marked sections of the documents."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from lab.benchmarks import capacity, latency, report, tables
+from lab.benchmarks.backtests import measure as backtests
 from lab.benchmarks.canary.figures import Figure
 from lab.benchmarks.canary.figures import rows as figure_rows
 from lab.benchmarks.latency import LatencyRun
@@ -44,7 +46,8 @@ def write(results: Results) -> None:
         (PERFORMANCE, "profile", _profile),
         (PERFORMANCE, "batch_profile", _batch_profile),
         (PERFORMANCE, "reasons", _reasons),
-        (PERFORMANCE, "scale", _scale),
+        (PERFORMANCE, "backtest", partial(_findings, backtests.NAMES)),
+        (PERFORMANCE, "scale", partial(_findings, tuple(catalogue.MEASUREMENTS))),
         (MONITORING, "guard", _guard),
         (MONITORING, "monitoring", _monitoring),
     ]
@@ -53,6 +56,9 @@ def write(results: Results) -> None:
             tables.fill(path, name, text(results[name]))
     if "profile" in results and results.get("scale", {}).keys() >= capacity.NEEDED:
         tables.fill(SCALE, "capacity", tables.table(capacity.needed(BILLION, capacity.measured(results))))
+    if results.get("backtest", {}).keys() >= capacity.ARCHIVE_NEEDED:
+        archived = capacity.archived(results["backtest"])
+        tables.fill(SCALE, "archive", tables.table(capacity.archive_needed(BILLION, archived)))
 
 
 def write_judging(results: Results) -> None:
@@ -98,9 +104,9 @@ def _reasons(section: Results) -> str:
     return f"{tables.table(rows(found))}\n*Medians of {section['rounds']} rounds.* {_source(section)}"
 
 
-def _scale(section: Results) -> str:
+def _findings(names: Sequence[str], section: Results) -> str:
     parts = []
-    for name in catalogue.MEASUREMENTS:
+    for name in names:
         if name in section:
             parts.append(f"{tables.finding(msgspec.convert(section[name], Finding))}\n{_source(section[name])}")
     return "\n\n".join(parts)

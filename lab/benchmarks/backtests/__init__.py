@@ -1,0 +1,1 @@
+"""Archiving, replaying and exporting the log: `python -m lab.benchmarks backtest`."""
