@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from lab.benchmarks.scale import (
     backlog,
     batches,
+    cold_start,
     memory,
     prediction_log,
     products,
@@ -26,6 +27,7 @@ MEASUREMENTS: Mapping[str, Callable[[Workspace], Finding]] = {
     "versions": versions.measure,
     "prediction_log": prediction_log.measure,
     "batches": batches.measure,
+    "cold_start": cold_start.measure,
     "swaps": swaps.measure,
     "memory": memory.measure,
 }
