@@ -49,12 +49,15 @@ def days_of_events(
 def read_events(
     connection: Connection, bucket: ArchiveBucket, day: DayOfEvents, names: list[str], done: Callable[[int], None]
 ) -> Iterator[pa.Table]:
-    """Yield columns of the table sira_predictions, a batch at a time; `done` receives the rows of each."""
+    """Yield columns of the table sira_predictions, a batch at a time; `done` receives the rows of each.
+
+    A propensity is null where a part, or a database before migration 012, has none.
+    """
     folder = day.manifest.folder
     for part in day.manifest.parts:
         with bucket.local(folder, part) as path, pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_ROWS, columns=names):
-                yield pa.Table.from_batches([batch]).select(names)
+                yield _selected(pa.Table.from_batches([batch]), names)
                 done(batch.num_rows)
     columns = columns_of(connection, "log")
     for plan in day.waiting:
@@ -65,5 +68,11 @@ def read_events(
         )
         for rows in read_rows(connection, folder, plan.hours, columns):
             new = not_in(rows, columns.identity, known)
-            yield new.select(names)
+            yield _selected(new, names)
             done(new.num_rows)
+
+
+def _selected(table: pa.Table, names: list[str]) -> pa.Table:
+    if "propensity" in names and "propensity" not in table.column_names:
+        table = table.append_column("propensity", pa.nulls(table.num_rows, pa.float64()))
+    return table.select(names)

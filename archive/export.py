@@ -24,10 +24,9 @@ from registry.artifacts import open_backend
 from registry.artifacts.folder import rename_durably, temporary_file
 from runtime.postgres import Connection, connect
 
-_READ = ["prediction_id", "event_id", "created_at", "payload", "model_version", "score", "decision", "outcome"]
+_READ = ["prediction_id", "event_id", "created_at", "payload", "model_version", "score", "decision", "outcome",
+         "propensity"]  # fmt: skip
 _HEAD = ["event_id", "created_at", "prediction_id", "model_version", "score", "decision", "outcome"]
-# Until there is a control group, every event was decided by its score with certainty.
-PROPENSITY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +127,15 @@ def _with_labels(table: pa.Table, labels: dict[str, str]) -> pa.Table:
     head = [table[name] for name in _HEAD]
     rest = [name for name in table.column_names if name not in _READ]
     return pa.table(
-        [*head, found, pa.array([PROPENSITY] * table.num_rows, pa.float64()), *(table[name] for name in rest)],
+        [*head, found, _propensities(table), *(table[name] for name in rest)],
         names=[*_HEAD, "label", "propensity", *rest],
     )
+
+
+def _propensities(table: pa.Table) -> pa.ChunkedArray:
+    """Return the probability with which each event passed: 1 unless it was blocked, or a control group had a say."""
+    certain = pc.if_else(pc.equal(table["decision"], "block"), 0.0, 1.0)
+    return pc.coalesce(table["propensity"], certain)
 
 
 class _Seen:

@@ -23,14 +23,22 @@ def share(part: int, whole: int) -> Estimate:
     return weighted_share(part, whole, whole)
 
 
-def weighted_share(part: float, whole: float, squares: float) -> Estimate:
+def weighted_share(part: float, whole: float, squares: float, part_squares: float | None = None) -> Estimate:
     """Return part / whole with Wilson's interval, where both are sums of weights and `squares` that of their squares.
 
-    The interval is that of as many events as would tell the same without weights: whole^2 / squares (Kish, 1965).
+    The interval is that of as many events as would tell the same without weights. With `part_squares`, the squares of
+    the part's weights, their number is p (1 - p) / v, where v is the variance of the ratio by linearization (Hajek,
+    1971; Korn and Graubard, 1998). Without them, or where p is 0 or 1, it is whole^2 / squares (Kish, 1965), which is
+    too large where the part has the larger weights.
     """
     if not whole:
         return NOTHING
     events = whole * whole / squares
+    if part_squares is not None and 0 < part < whole:
+        # The sum of w^2 (y - p)^2, for y of 1 in the part and 0 outside.
+        share = part / whole
+        spread = part_squares * (1 - share) ** 2 + (squares - part_squares) * share**2
+        events = share * (1 - share) * whole * whole / spread
     p, z2 = part / whole, _Z * _Z / events
     middle = (p + z2 / 2) / (1 + z2)
     half = _Z / (1 + z2) * sqrt(p * (1 - p) / events + z2 / (4 * events))

@@ -46,6 +46,20 @@ CREATE TABLE IF NOT EXISTS sira_control_days (
 -- forbade it. Null: no control group had a say. Adding it reads and rewrites no row.
 ALTER TABLE sira_predictions ADD COLUMN IF NOT EXISTS propensity float8;
 
+-- Labelled events that passed stand for all that might have passed, and those that were blocked by chance for none. A
+-- label of an event that could not pass counts once: nothing stands for it.
+CREATE OR REPLACE VIEW v_cohort_events AS
+    SELECT p.prediction_id, p.day, p.created_at, p.product, p.event_id, p.model_id,
+           date_trunc('week', p.created_at AT TIME ZONE 'UTC')::date AS week,
+           sira_score_bin(p.score) AS score_bin, p.score, p.decision_model, p.decision,
+           CASE WHEN NOT p.propensity > 0 OR p.propensity IS NULL THEN 1
+                WHEN p.decision = 'block' THEN 0
+                ELSE 1 / p.propensity END AS weight,
+           CASE WHEN json_typeof(p.payload -> 'amount') = 'number' AND abs((p.payload ->> 'amount')::numeric) <= 1e11
+                THEN (p.payload ->> 'amount')::float8 END AS amount
+    FROM sira_predictions p
+    WHERE p.variant = 'production' AND p.score IS NOT NULL AND p.decision IS NOT NULL;
+
 CREATE OR REPLACE VIEW v_control_days AS
     SELECT product, day, would_block, eligible, let_through, would_block - eligible AS blind
     FROM sira_control_days ORDER BY product, day;

@@ -96,4 +96,4 @@ def reliability(sums: CohortSums) -> list[ReliabilityBin]:
 
 
 def _share(part: CohortTally, whole: CohortTally) -> Estimate:
-    return weighted_share(part.weight, whole.weight, whole.weight_squares)
+    return weighted_share(part.weight, whole.weight, whole.weight_squares, part.weight_squares)

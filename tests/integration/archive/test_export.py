@@ -16,6 +16,7 @@ import pytest
 from archive.bucket import ArchiveBucket
 from archive.retention import drop_archived_days
 from runtime.postgres import Connection
+from scoring.log.prediction import with_propensity
 from tests.conftest import S3
 from tests.support.archived_log import ROOT, add_labels, add_version, at, days_ago, rows_of, run, ship_rows
 
@@ -80,11 +81,34 @@ def test_a_row_has_fields_label_decision_score_and_propensity(
         "decision": "block",
         "outcome": "ok",
         "label": "fraud",
-        "propensity": 1.0,
+        "propensity": 0.0,
         "field_amount": 7.0,
         "field_country": "FR",
     }
     assert first["label"] is None
+
+
+def test_the_propensity_is_the_probability_with_which_an_event_passed(
+    connection: Connection, bucket: ArchiveBucket, export: Any
+) -> None:
+    plain = rows_of(days_ago(3), 3)
+    wanted = {"score": 0.95, "decision": "block"}
+    blocked, reviewed = rows_of(days_ago(2), 1, prefix="b", **wanted), rows_of(days_ago(2), 1, prefix="r", score=0.95)
+    ship_rows(connection, [*plain, *blocked, *(with_propensity(row, 0.02) for row in reviewed)])
+    run(connection, bucket)
+    late = [with_propensity(row, 0.0) for row in rows_of(LAST, 1, prefix="l", **wanted)]
+    ship_rows(connection, late)
+    found = {row["event_id"]: row["propensity"] for row in export()}
+    assert found == {"e0": 1.0, "e1": 1.0, "e2": 1.0, "b0": 0.0, "r0": 0.02, "l0": 0.0}
+
+
+def test_days_that_were_archived_before_propensities_are_exported_without(
+    connection: Connection, bucket: ArchiveBucket, export: Any
+) -> None:
+    connection.execute("ALTER TABLE sira_predictions DROP COLUMN propensity CASCADE")
+    ship_rows(connection, rows_of(days_ago(3), 2) + rows_of(LAST, 1, prefix="today"))
+    run(connection, bucket)
+    assert [row["propensity"] for row in export()] == [1.0] * 3
 
 
 def test_the_latest_label_of_an_event_counts(connection: Connection, export: Any) -> None:

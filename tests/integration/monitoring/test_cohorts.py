@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from canary.labels.weighting import label_weights
 from monitoring.cohorts import store
 from monitoring.cohorts.counter import CohortCounter
 from monitoring.cohorts.layout import AGE_DAYS, SCORE_EDGES, Cohort, CohortTally
 from registry.model_version import Status
 from runtime.postgres import Connection
-from scoring.log.prediction import Prediction
+from scoring.log.prediction import Prediction, with_propensity
 from tests.support.log_rows import prediction, ship_rows
 from tests.support.rollouts import add_version
 
@@ -128,3 +129,15 @@ def test_a_label_counts_after_its_event_and_before_it(
     log("later", 0.95)
     CohortCounter().look(connection)
     assert counts(connection) == {"any": 2, "fraud": 1, "legitimate": 1}
+
+
+@pytest.mark.parametrize("propensity", [None, 0.0, 0.05])
+@pytest.mark.parametrize("decision", ["block", "review"])
+def test_an_event_of_the_control_group_has_the_weight_that_the_code_gives_it(
+    connection: Connection, database_url: str, model_id: str, decision: str, propensity: float | None
+) -> None:
+    row = prediction("e", model_id=model_id, score=0.95, decision=decision)
+    ship_rows(database_url, [row if propensity is None else with_propensity(row, propensity)])
+    found = connection.execute("SELECT weight FROM v_cohort_events").fetchone()
+    known = np.array([np.nan if propensity is None else propensity])
+    assert found == (label_weights(np.array([decision == "block"]), known)[0],)
