@@ -148,6 +148,9 @@ log_newest_row = Gauge(
 )
 log_shipped = Counter("sira_log_shipped_total", "Rows shipped to Postgres.")
 log_ship_failures = Counter("sira_log_ship_failures_total", "Failed attempts to ship rows.")
+log_damaged = Counter(
+    "sira_log_damaged_total", "Answered rows that the spool's disk damaged before they were in Postgres."
+)
 log_refused = Counter("sira_log_refused_total", "Rows that Postgres refused; they are set aside in the spool.")
 reasons_seconds = Histogram(
     "sira_reasons_seconds",

@@ -123,7 +123,7 @@ class Deployment:
         """Count the rows that a service which has ended left in its spool."""
         rows = 0
         for file in orphans(service.spool):
-            rows += file.backlog().rows
+            rows += file.waiting_rows
             file.close()
         return rows
 

@@ -12,7 +12,7 @@ from lab.faults.scenario import Scenario, ScenarioRun, Unavailable
 from lab.faults.volume import Volume
 from lab.product import Service
 from lab.waiting import wait_until
-from scoring.log.spool import RESERVE_BYTES
+from scoring.log.segment_supply import RESERVE_BYTES
 
 CANARY_PERCENT = 20.0
 PER_SECOND = 400.0

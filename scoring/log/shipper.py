@@ -11,14 +11,15 @@ import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
+from scoring.log.frame import Group, Target
 from scoring.log.shipped_hours import ShippedHours
 from scoring.log.spool import Spool
-from scoring.log.spool_file import Batch, SpoolFile, Target, orphans
+from scoring.log.spool_file import SpoolFile, orphans
+from scoring.log.sqlite_spool import SqliteSpool, sqlite_spools
 from scoring.log.store import Shipment, prepare_shipping, ship, shipped_hours_exist
 
 log = logging.getLogger("sira.scoring.shipper")
 
-MAX_BATCHES = 400
 MAX_ROWS = 4_000
 # A transaction costs the same for one row as for hundreds, so rows are collected for a moment.
 PAUSE_SECONDS = 0.1
@@ -36,7 +37,6 @@ class Shipper:
         self._connection: Connection | None = None
         self._hours = ShippedHours(spool.file.path)
         self._reports_hours = False
-        self._shipped_through = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="shipper", daemon=True)
 
@@ -82,56 +82,65 @@ class Shipper:
 
     def _ship_own(self, *, drain: bool) -> bool:
         """Ship one round; return whether to ship the next at once: it was full, or `drain` has rows left."""
-        waiting = self._spool.file.batches(after_seq=self._shipped_through, limit=MAX_BATCHES)
-        batches = _first_rows(waiting)
-        if not batches:
+        reading = self._spool.file.read(MAX_ROWS)
+        if reading is None:
             return False
-        self._ship(self._spool.file, batches)
-        self._shipped_through = batches[-1].seq
-        self._spool.shipped(batches)
-        full = len(batches) < len(waiting) or len(waiting) == MAX_BATCHES
-        return full or (drain and self._spool.waiting_bytes > 0)
+        self._ship(reading.groups)
+        self._spool.shipped(reading)
+        return reading.more or (drain and self._spool.waiting_bytes > 0)
 
     def _ship_orphans(self) -> None:
         for file in orphans(self._directory):
             try:
-                while batches := _first_rows(file.batches(after_seq=0, limit=MAX_BATCHES)):
-                    self._ship(file, batches)
-                    file.delete(batches[-1].seq)
+                self._ship_all(file)
+                file.remove_shipped()
             finally:
                 file.close()
+        for old in sqlite_spools(self._directory):
+            try:
+                self._ship_all(old)
+                old.remove(kept_in=self._spool.file)
+            finally:
+                old.close()
 
-    def _ship(self, file: SpoolFile, batches: Sequence[Batch]) -> None:
+    def _ship_all(self, file: SpoolFile | SqliteSpool) -> None:
+        while reading := file.read(MAX_ROWS):
+            self._ship(reading.groups)
+            file.shipped(reading)
+
+    def _ship(self, groups: Sequence[Group]) -> None:
         connection = self._connect()
         lines: dict[Target, list[bytes]] = {}
-        for batch in batches:
-            lines.setdefault(batch.target, []).append(batch.body)
+        for group in groups:
+            for target, body in group.bodies.items():
+                lines.setdefault(target, []).append(body)
         try:
             with connection.transaction():
                 shipped = ship(connection, lines)
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             log.error("log_rows_refused", extra={"sqlstate": error.sqlstate})
-            for batch in batches:
-                for line in batch.body.splitlines(keepends=True):
-                    self._ship_alone(connection, file, batch.target, line)
+            for target, bodies in lines.items():
+                for body in bodies:
+                    for line in body.splitlines(keepends=True):
+                        self._ship_alone(connection, target, line)
             return
         self._count(shipped)
 
-    def _ship_alone(self, connection: Connection, file: SpoolFile, target: Target, line: bytes) -> None:
+    def _ship_alone(self, connection: Connection, target: Target, line: bytes) -> None:
         """Ship one row; quarantine it if Postgres will never accept it, so that it does not block the others."""
         try:
             with connection.transaction():
                 shipped = ship(connection, {target: [line]})
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             metrics.log_refused.inc()
-            file.quarantine(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
+            self._spool.file.quarantine(target, line, f"{type(error).__name__} {error.sqlstate}", time.time())
             return
         self._count(shipped)
 
     def _count(self, shipped: Shipment) -> None:
         metrics.log_shipped.inc(shipped.predictions)
         try:
-            self._hours.add(shipped.hours)
+            self._hours.add(shipped.hours, time.monotonic())
         except sqlite3.Error as error:  # too few are counted then, which raises no alarm
             log.warning("shipped_rows_not_counted", extra={"error": str(error)})
 
@@ -157,17 +166,5 @@ class Shipper:
         metrics.spool_rows.set(self._spool.waiting_rows)
         metrics.spool_bytes.set(self._spool.waiting_bytes)
         metrics.spool_limit_bytes.set(self._spool.limit_bytes)
-        oldest = self._spool.file.batches(after_seq=self._shipped_through, limit=1)
-        metrics.spool_oldest.set(max(0.0, time.time() - oldest[0].spooled_at) if oldest else 0.0)
-
-
-def _first_rows(batches: list[Batch]) -> list[Batch]:
-    """Return the leading batches of one transaction: at most MAX_ROWS rows, and at least one batch."""
-    taken: list[Batch] = []
-    rows = 0
-    for batch in batches:
-        rows += batch.rows
-        if taken and rows > MAX_ROWS:
-            break
-        taken.append(batch)
-    return taken
+        oldest_at = self._spool.file.oldest_at()
+        metrics.spool_oldest.set(0.0 if oldest_at is None else max(0.0, time.time() - oldest_at))

@@ -1,28 +1,28 @@
-"""The local log that answers wait for: batches, group-committed to SQLite (WAL, synchronous FULL).
+"""The local log that answers wait for: groups of batches, each written and synced by one system call.
 
-Each serving process claims a file of its own with a lock. A process that dies leaves its file behind; another process
-claims it and ships its rows. Measured on a virtual disk: a median of 0.24 ms for a commit of 18 kB.
+Each serving process claims a spool of its own with a lock. A process that dies leaves its segments behind; another
+process claims them and ships their rows.
 """
 
-import contextlib
 import os
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scoring.log.spool_file import Batch, SpoolFile, Target, open_database, paths, shrink
+from scoring.log import segment
+from scoring.log.frame import HEADER_BYTES, SLOTS, TARGETS, Point, Target, encode
+from scoring.log.segment import FIRST_FRAME, Segment, Title
+from scoring.log.segment_supply import SegmentSupply
+from scoring.log.spool_file import Reading, SpoolFile, paths
 
 RETRY_SECONDS = 1.0
-# Disk space kept free: deleting rows and checkpointing each worker's write-ahead log (4 MiB) need space too. A disk
-# that is filled completely would stay full although Postgres has every row.
-RESERVE_BYTES = 32 << 20
-# Bytes written between two checks of the free space: a small part of the reserve.
-SPACE_CHECK_BYTES = 1 << 20
-_INSERT = "INSERT INTO batches (spooled_at, target, rows, body) VALUES (?, ?, ?, ?)"
+# A segment is a small part of the limit, because two more than the waiting rows fill take space on the disk.
+MAX_SEGMENT_BYTES, MIN_SEGMENT_BYTES, SEGMENTS_PER_LIMIT = 8 << 20, 1 << 20, 128
+# More batches than this wait for the next write, so that a group stays small beside a segment.
+MAX_GROUP_BYTES = 1 << 20
 
 
 class SpoolError(Exception):
@@ -56,42 +56,44 @@ class _Append:
     body: bytes
     committed: Committed
 
-    def columns(self) -> tuple[float, Target, int, bytes]:
-        return self.spooled_at, self.target, self.rows, self.body
-
 
 class Spool:
     """This process's own spool. `append` returns at once; `committed` is called once the rows are on disk."""
 
-    def __init__(self, file: SpoolFile, *, limit_bytes: int) -> None:
+    def __init__(self, file: SpoolFile, *, limit_bytes: int, segment_bytes: int | None = None) -> None:
         self.file = file
         self.limit_bytes = limit_bytes
-        waiting = file.backlog()
         self._lock = threading.Lock()
-        self._bytes = waiting.bytes
-        self._rows = waiting.rows
-        self._delete_through = 0
+        start = file.left.end
+        # Totals since the spool was new, like those of a Point; they include batches that are not on disk yet.
+        self._bytes, self._rows = start.bytes, start.rows
         self._failure: SpoolError | None = None
         self._full = False
-        self._unchecked_bytes = SPACE_CHECK_BYTES
-        self._writer = open_database(file.path)
+        self._next = start
+        self._needed_bytes = 0
+        self._next_number = file.left.last_number + 1
+        self._current: Segment | None = None
+        self._fd = -1
+        size = segment_bytes or min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, limit_bytes // SEGMENTS_PER_LIMIT))
+        self._supply = SegmentSupply(file.path, size, file.left.spare)
+        file.release = self._supply.give_back
         self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="spool-writer", daemon=True)
         self._thread.start()
 
     @classmethod
-    def open(cls, directory: Path, *, limit_bytes: int) -> Self:
-        """Claim the first free spool file of the folder; files of dead processes come before new ones."""
+    def open(cls, directory: Path, *, limit_bytes: int, segment_bytes: int | None = None) -> Self:
+        """Claim the first free spool of the folder; those of dead processes come before new ones."""
         directory.mkdir(parents=True, exist_ok=True)
         for path in paths(directory):
             if file := SpoolFile.claim(path):
-                return cls(file, limit_bytes=limit_bytes)
+                return cls(file, limit_bytes=limit_bytes, segment_bytes=segment_bytes)
         raise AssertionError("unreachable: the paths never end")
 
     def append(self, target: Target, body: bytes, rows: int, now: float, committed: Committed) -> None:
         """Queue a batch. The writer's thread calls `committed` with None once it is durable, or with the error."""
         # Beyond the limit too: one line per rollout, which no caller waits for, and the controller needs.
-        if target != "trips" and self._bytes + len(body) > self.limit_bytes:
+        if target != "trips" and self.waiting_bytes + len(body) > self.limit_bytes:
             self._full = True
             committed(SpoolFull(self.limit_bytes))
             return
@@ -100,128 +102,145 @@ class Spool:
             self._rows += rows
         self._appends.put(_Append(now, target, rows, body, committed))
 
-    def shipped(self, batches: list[Batch]) -> None:
-        """Drop batches that Postgres has; the writer's next commit deletes them."""
-        with self._lock:
-            self._full = False
-            self._delete_through = batches[-1].seq
-            self._bytes -= sum(len(batch.body) for batch in batches)
-            self._rows -= sum(batch.rows for batch in batches)
+    def shipped(self, reading: Reading) -> None:
+        """Note that Postgres has the groups of a reading. Call it from the thread that reads."""
+        self.file.shipped(reading)
+        self._full = False
 
     @property
     def writable(self) -> bool:
-        """False while commits fail, or after the limit was reached until rows are shipped."""
-        return self._failure is None and not self._full and self._bytes < self.limit_bytes
+        """False while writes fail, or after the limit was reached until rows are shipped."""
+        return self._failure is None and not self._full and self.waiting_bytes < self.limit_bytes
 
     @property
     def waiting_rows(self) -> int:
-        return self._rows
+        shipped = self.file.shipped_through
+        return self._rows - (shipped.rows if shipped else 0)
 
     @property
     def waiting_bytes(self) -> int:
-        return self._bytes
+        shipped = self.file.shipped_through
+        return self._bytes - (shipped.bytes if shipped else 0)
 
     def close(self) -> None:
-        """Commit the queued batches, then release the file."""
+        """Write the queued batches, then release the spool."""
         self._appends.put(None)
         self._thread.join()
-        self._writer.close()
-        if self._delete_through:
-            self.file.delete(self._delete_through)
+        self._supply.close()
         self.file.close()
 
     def _write(self) -> None:
-        while (first := self._next()) is not None:
-            group = [first]
-            # Batches that arrived during the last commit share this one.
-            while not self._appends.empty():
-                item = self._appends.get_nowait()
-                if item is None:
-                    self._appends.put(None)
-                    break
-                group.append(item)
-            no_room = self._no_room_for(group)
-            self._failure = self._commit([] if no_room else group) or no_room
+        while (first := self._first()) is not None:
+            group = self._gather(first)
+            self._failure = self._commit(group)
             if self._failure:
                 with self._lock:
                     self._bytes -= sum(len(append.body) for append in group)
                     self._rows -= sum(append.rows for append in group)
             for append in group:
                 append.committed(self._failure)
+        if self._current is not None:
+            os.close(self._fd)
 
-    def _next(self) -> _Append | None:
-        """Return the next append; after a failed commit, probe the disk every second so that readiness returns."""
+    def _first(self) -> _Append | None:
+        """Return the next append; after a failed write, probe the disk every second so that readiness returns."""
         while self._failure:
             try:
                 return self._appends.get(timeout=RETRY_SECONDS)
             except queue.Empty:
-                self._failure = self._commit([]) or self._no_room()
+                self._failure = self._commit([])
         return self._appends.get()
 
-    def _no_room_for(self, group: Sequence[_Append]) -> SpoolError | None:
-        """Check free space every SPACE_CHECK_BYTES only, because each check costs a GIL hand-over."""
-        self._unchecked_bytes += sum(len(append.body) for append in group)
-        if self._unchecked_bytes < SPACE_CHECK_BYTES and self._failure is None:
-            return None
-        self._unchecked_bytes = 0
-        return self._no_room()
-
-    def _no_room(self) -> SpoolError | None:
-        """Return an error if less than the reserve is left, on the disk and in empty pages of the file together."""
-        needed_bytes = bytes_to_leave(self._bytes, refusing=self._failure is not None)
-        if _free_bytes(self.file.path) >= needed_bytes:
-            return None
-        try:
-            empty_bytes = _empty_bytes(self._writer)
-            if self._bytes < SPACE_CHECK_BYTES < empty_bytes:
-                # Return empty pages so that the files of other workers can use the space. If there is too little space
-                # to do so, this file can still reuse its pages.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    shrink(self._writer)
-                empty_bytes = _empty_bytes(self._writer)
-        except sqlite3.Error as error:
-            return SpoolUnwritable(str(error))
-        return (
-            None if _free_bytes(self.file.path) + empty_bytes >= needed_bytes else SpoolUnwritable("its disk is full")
-        )
+    def _gather(self, first: _Append) -> list[_Append]:
+        """Return the batch and those that arrived during the last write: they share this one."""
+        group, size = [first], len(first.body)
+        while size < MAX_GROUP_BYTES and not self._appends.empty():
+            append = self._appends.get_nowait()
+            if append is None:
+                self._appends.put(None)
+                break
+            group.append(append)
+            size += len(append.body)
+        return group
 
     def _commit(self, group: Sequence[_Append]) -> SpoolError | None:
-        db = self._writer
-        delete, self._delete_through = self._delete_through, 0
+        """Write and sync a group. One that failed is overwritten by the next, so that it does not come back."""
         try:
-            if len(group) == 1 and not delete:
-                # One statement, because each one costs the event loop another GIL hand-over.
-                db.execute(_INSERT, group[0].columns())
-                return None
-            db.execute("BEGIN IMMEDIATE")
-            for append in group:
-                db.execute(_INSERT, append.columns())
-            if delete:
-                db.execute("DELETE FROM batches WHERE seq <= ?", (delete,))
-            if not group:
-                db.execute("INSERT INTO probe VALUES (1, 1) ON CONFLICT (only) DO UPDATE SET n = n + 1")
-            db.execute("COMMIT")
-        except sqlite3.Error as error:
-            self._delete_through = max(self._delete_through, delete)
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            return SpoolUnwritable(str(error))
+            self._put(group)
+        except OSError as error:
+            return SpoolUnwritable(error.strerror or str(error))
         return None
 
+    def _put(self, group: Sequence[_Append]) -> None:
+        if len(group) == 1:
+            (only,) = group
+            rows, sizes, body = _alone(only)
+        else:
+            rows, sizes, body = _together(group)
+        size = HEADER_BYTES + len(body)
+        # After a failure, room for the largest refused group: the disk of a full spool must not seem well to a probe.
+        self._needed_bytes = max(size, self._needed_bytes)
+        current = self._room_for(self._needed_bytes)
+        spooled_at = group[0].spooled_at if group else 0.0
+        buffers = encode(current.number, self._next, spooled_at, rows, sizes, body)
+        offset, seq, rows_before, bytes_before = self._next
+        if os.pwritev(self._fd, buffers, offset) != size:
+            raise OSError("a write was cut short")
+        self._next = Point(offset + size, seq + 1, rows_before + sum(rows), bytes_before + len(body))
+        current.written = self._next
+        self._needed_bytes = 0
+        if offset < current.size // 2 <= self._next.offset:
+            self._supply.prepare()
 
-def bytes_to_leave(waiting_bytes: int, *, refusing: bool) -> int:
-    """Return the free space that is needed to accept rows: more to resume than to continue, while many rows wait.
+    def _room_for(self, size: int) -> Segment:
+        """Return the current segment, or the next one if the group does not fit. Raises OSError."""
+        current = self._current
+        if current is not None and self._next.offset + size <= current.size:
+            return current
+        path, number = self._next_path(FIRST_FRAME + size), self._next_number
+        self._next_number += 1
+        fd = segment.open_for_writing(path)
+        try:
+            segment.write_title(fd, Title(number, spare=False))
+        except OSError:
+            os.close(fd)
+            raise
+        start = self._next._replace(offset=FIRST_FRAME)
+        following = Segment(path, number, os.fstat(fd).st_size, start, start)
+        if current is not None:
+            os.close(self._fd)
+        self._fd, self._current, self._next = fd, following, start
+        self.file.segments.append(following)
+        return following
 
-    Otherwise the next check would find the disk full again.
-    """
-    return RESERVE_BYTES + (SPACE_CHECK_BYTES if refusing and waiting_bytes > SPACE_CHECK_BYTES else 0)
+    def _next_path(self, size: int) -> Path:
+        try:
+            return self._supply.take(size)
+        except OSError:
+            # On a full disk the only segment must be used again, or the spool would stay full with nothing in it.
+            current = self._current
+            if current is None or current.size < size or current.shipped != current.written:
+                raise
+            return current.path
 
 
-def _free_bytes(path: Path) -> int:
-    disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize
+Shape = tuple[Sequence[int], Sequence[int], bytes]
 
 
-def _empty_bytes(db: sqlite3.Connection) -> int:
-    pages, page_bytes = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size"))
-    return int(pages) * int(page_bytes)
+def _together(group: Sequence[_Append]) -> Shape:
+    """Return the rows and bytes of each target, and their text in the order of the targets."""
+    rows, sizes = [0] * SLOTS, [0] * SLOTS
+    bodies: list[list[bytes]] = [[] for _ in TARGETS]
+    for append in group:
+        slot = TARGETS.index(append.target)
+        rows[slot] += append.rows
+        sizes[slot] += len(append.body)
+        bodies[slot].append(append.body)
+    return rows, sizes, b"".join(body for one in bodies for body in one)
+
+
+def _alone(append: _Append) -> Shape:
+    slot = TARGETS.index(append.target)
+    rows, sizes = [0] * SLOTS, [0] * SLOTS
+    rows[slot], sizes[slot] = append.rows, len(append.body)
+    return rows, sizes, append.body

@@ -1,132 +1,198 @@
-"""One spool file: SQLite (WAL, synchronous FULL), claimed by a lock that is released when its process ends."""
+"""The spool of one process: a folder of segments, claimed by a lock that is released when the process ends.
 
-import fcntl
-import os
-import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, Self
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS batches (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, spooled_at REAL NOT NULL, target TEXT NOT NULL, rows INTEGER NOT NULL,
-    body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS refused (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, refused_at REAL NOT NULL, reason TEXT NOT NULL, target TEXT NOT NULL,
-    body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS probe (only INTEGER PRIMARY KEY CHECK (only = 1), n INTEGER NOT NULL);
+Reading, marking what was shipped, and setting rows aside; spool.py writes.
 """
 
-# `controlled` are predictions too, each with its propensity.
-Target = Literal["predictions", "controlled", "paired", "trips", "reasons"]
+import fcntl
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from runtime import metrics
+from scoring.log import segment, set_aside
+from scoring.log.frame import HEADER_BYTES, Group, Header, Point, Target, find, group_at, header_at
+from scoring.log.leftovers import look_through
+from scoring.log.segment import FIRST_FRAME, Segment
+from scoring.log.set_aside import RefusedRow
+
+log = logging.getLogger("sira.scoring.spool")
+
+READ_BYTES = 4 << 20
+PREFIX = "spool-"
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """`body` holds `rows` lines of COPY text for the table of `target`; `spooled_at` is in unix seconds."""
+class Reading:
+    """Groups in order, at least one; where they end; and whether more were waiting behind them."""
 
-    seq: int
-    spooled_at: float
-    target: Target
-    rows: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """The rows that wait to be shipped; `oldest_at` is in unix seconds, None without any."""
-
-    rows: int
-    bytes: int
-    oldest_at: float | None
+    groups: list[Group]
+    end: Point
+    more: bool
 
 
 class SpoolFile:
-    """A claimed spool file, which holds its lock until it is closed: reading and quarantine, not the hot path."""
+    """A claimed spool, which holds its lock until it is closed. One thread reads; another may append segments."""
 
     def __init__(self, path: Path, lock_fd: int) -> None:
         self.path = path
         self._lock_fd = lock_fd
-        self._db = open_database(path)
-        self._db.executescript(_SCHEMA)
+        self.left = look_through(path)
+        self.segments = deque(self.left.used)
+        self.release: Callable[[Segment], None] = lambda shipped: segment.remove(shipped.path)
+        self._fd: int | None = None  # of the oldest segment
 
     @classmethod
     def claim(cls, path: Path) -> Self | None:
-        """Return the file, or None if another live process holds it."""
-        lock_fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Return the spool in a folder, or None if another live process holds it."""
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock_fd)
             return None
-        # SQLite would create a file that everyone can read; its other files inherit this mode.
-        path.touch()
-        path.chmod(0o600)
         return cls(path, lock_fd)
 
-    def batches(self, *, after_seq: int, limit: int) -> list[Batch]:
-        """Return the oldest waiting batches in order."""
-        rows = self._db.execute(
-            "SELECT seq, spooled_at, target, rows, body FROM batches WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after_seq, limit),
-        )
-        return [Batch(*row) for row in rows]
+    @property
+    def shipped_through(self) -> Point | None:
+        """The place of the oldest row that waits; None if the spool was never written to."""
+        return self.segments[0].shipped if self.segments else None
 
-    def backlog(self) -> Backlog:
-        """Return the number, size and age of the waiting rows."""
-        rows, size, oldest = self._db.execute(
-            "SELECT coalesce(sum(rows), 0), coalesce(sum(length(body)), 0), min(spooled_at) FROM batches"
-        ).fetchone()
-        return Backlog(rows, size, oldest)
+    @property
+    def waiting_rows(self) -> int:
+        """The number of rows on disk that are not shipped."""
+        return self.segments[-1].written.rows - self.segments[0].shipped.rows if self.segments else 0
 
-    def delete(self, through_seq: int) -> None:
-        """Delete shipped batches."""
-        self._db.execute("DELETE FROM batches WHERE seq <= ?", (through_seq,))
+    def read(self, max_rows: int) -> Reading | None:
+        """Return the oldest groups: at most `max_rows` rows, but at least one group; None if nothing waits.
 
-    def quarantine(self, target: Target, body: bytes, reason: str, now: float) -> None:
-        """Store rows that Postgres will never accept in a table of their own, for a person to inspect."""
-        self._db.execute(
-            "INSERT INTO refused (refused_at, reason, target, body) VALUES (?, ?, ?, ?)", (now, reason, target, body)
-        )
+        Without `shipped`, the same groups are returned again. Damaged bytes are kept in a file, and skipped.
+        """
+        while self.segments:
+            # Before `written`: once there is a later segment, nothing is added to this one.
+            later = len(self.segments) > 1
+            oldest = self.segments[0]
+            if oldest.shipped.offset < oldest.written.offset:
+                if reading := self._read(oldest, max_rows):
+                    return reading
+            elif later:
+                self._leave(oldest)
+            else:
+                return None
+        return None
 
-    def refused(self) -> int:
-        """Return the number of quarantined rows."""
-        return int(self._db.execute("SELECT count(*) FROM refused").fetchone()[0])
+    def shipped(self, reading: Reading) -> None:
+        """Note that Postgres has the groups of a reading."""
+        self._shipped(self.segments[0], reading.end)
+
+    def oldest_at(self) -> float | None:
+        """Return when the oldest group that waits was spooled, in unix seconds."""
+        if not self.segments or self.segments[0].shipped.offset >= self.segments[0].written.offset:
+            return None
+        oldest = self.segments[0]
+        header = header_at(self._bytes(oldest, oldest.shipped.offset, HEADER_BYTES), 0, oldest.number)
+        return header.spooled_at if header else None
+
+    def quarantine(self, target: Target, line: bytes, reason: str, now: float) -> None:
+        """Keep a row that Postgres will never accept in a file of its own, for a person to inspect."""
+        set_aside.keep_refused(self.path, target, line, reason, now)
+
+    def refused(self) -> list[RefusedRow]:
+        """Return the rows that Postgres refused, oldest first."""
+        return set_aside.refused_rows(self.path)
+
+    def remove_shipped(self) -> None:
+        """Remove all segments if nothing waits in them."""
+        if self.waiting_rows == 0 and self.read(1) is None:
+            for one in (*self.segments, *self.left.spare):
+                segment.remove(one.path)
+            self.segments.clear()
 
     def close(self) -> None:
-        self._db.close()
+        self._close_segment()
         os.close(self._lock_fd)
 
+    def _read(self, oldest: Segment, max_rows: int) -> Reading | None:
+        """Return groups of the segment, or move `shipped` over a part that has none."""
+        start, end = oldest.shipped, oldest.written
+        data = self._bytes(oldest, start.offset, min(end.offset - start.offset, READ_BYTES))
+        header = header_at(data, 0, oldest.number, start.offset)
+        if header is not None and len(data) < header.end.offset - start.offset <= end.offset - start.offset:
+            data = self._bytes(oldest, start.offset, header.end.offset - start.offset)
+        groups: list[Group] = []
+        rows, place = 0, start
+        while place.offset < end.offset:
+            index = place.offset - start.offset
+            header = header_at(data, index, oldest.number, start.offset)
+            group = group_at(data, index, header) if header else None
+            if header is None or group is None or (groups and rows + group.rows > max_rows):
+                break
+            place = header.end
+            rows += group.rows
+            if group.rows:  # the writer's probes have none
+                groups.append(group)
+        if groups:
+            return Reading(groups, place, place.offset < end.offset)
+        if place == start:
+            place = self._set_aside(oldest, start, end)
+        self._shipped(oldest, place)
+        return None
 
-def open_database(path: Path) -> sqlite3.Connection:
-    """Return a connection whose commits are durable."""
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
-    # Some builds overwrite deleted rows with zeros, which doubles the writes that answers wait for.
-    db.execute("PRAGMA secure_delete = OFF")
-    # VACUUM writes a temporary copy, and /tmp may be read-only.
-    db.execute("PRAGMA temp_store = MEMORY")
-    return db
+    def _set_aside(self, damaged: Segment, start: Point, end: Point) -> Point:
+        """Keep a part that was acknowledged and is damaged; return where the next frame begins."""
+        data = self._bytes(damaged, start.offset, end.offset - start.offset)
+        following: Header | None = find(data, 1, damaged.number, start.offset, min_seq=start.seq + 1)
+        place = following.start if following else end
+        kept = set_aside.keep_damaged(
+            self.path, damaged.number, start.offset, data[: place.offset - start.offset].rstrip(b"\0")
+        )
+        rows = place.rows - start.rows
+        log.error("spool_damaged", extra={"file": str(kept), "groups": place.seq - start.seq, "rows": rows})
+        metrics.log_damaged.inc(max(1, rows))
+        return place
 
+    def _shipped(self, oldest: Segment, place: Point) -> None:
+        oldest.shipped = place
+        segment.write_mark(self._open(oldest), oldest.number, place)
 
-def shrink(db: sqlite3.Connection) -> None:
-    """Return empty pages and the write-ahead log to the disk. Rewrites everything that the file still holds."""
-    db.execute("VACUUM")
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _leave(self, done: Segment) -> None:
+        """Go on with the next segment, whose mark then says which group comes first."""
+        self._close_segment()
+        self.segments.popleft()
+        following = self.segments[0]
+        if following.shipped.offset == FIRST_FRAME:
+            self._shipped(following, following.shipped)
+        if following.path != done.path:
+            self.release(done)
+
+    def _bytes(self, oldest: Segment, offset: int, size: int) -> bytes:
+        return os.pread(self._open(oldest), size, offset)
+
+    def _open(self, oldest: Segment) -> int:
+        if self._fd is None:
+            self._fd = os.open(oldest.path, os.O_RDWR | os.O_CLOEXEC)
+        return self._fd
+
+    def _close_segment(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
 
 def paths(directory: Path) -> Iterator[Path]:
-    """Yield the paths of all possible spool files, without end."""
+    """Yield the folders of all possible spools, without end."""
     number = 0
     while True:
-        yield directory / f"spool-{number}.sqlite"
+        yield directory / f"{PREFIX}{number}"
         number += 1
 
 
 def orphans(directory: Path) -> Iterator[SpoolFile]:
-    """Claim and yield the spool files of dead processes, one at a time; the caller closes each."""
-    for path in sorted(directory.glob("spool-*.sqlite")):
-        if file := SpoolFile.claim(path):
+    """Claim and yield the spools of dead processes, one at a time; the caller closes each."""
+    for path in sorted(directory.glob(f"{PREFIX}*")):
+        if path.is_dir() and (file := SpoolFile.claim(path)):
             yield file

@@ -13,8 +13,8 @@ from psycopg.rows import dict_row
 
 from runtime.postgres import Connection
 from runtime.queries import load_queries
+from scoring.log.frame import Target
 from scoring.log.prediction import Prediction
-from scoring.log.spool_file import Target
 
 # Batches per copy.write(); each write also polls the socket.
 BATCHES_PER_WRITE = 32

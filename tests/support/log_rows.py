@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from runtime.postgres import connect
+from scoring.log.frame import Target
 from scoring.log.prediction import (
     ControlledPrediction,
     PairedPrediction,
@@ -15,7 +16,6 @@ from scoring.log.prediction import (
     prediction_id,
 )
 from scoring.log.spool import Spool, SpoolError
-from scoring.log.spool_file import Target
 from scoring.log.store import prepare_shipping, ship
 
 MODEL_ID = "6f9619ff-8b86-d011-b42d-00c04fc964ff"

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from canary.split import Split
 from scoring.event import parse_event
 from scoring.job import Answer
+from scoring.log.frame import Target
 from scoring.log.prediction import Prediction
 from scoring.log.spool import Spool
 from scoring.models.control_slots import ServedControlGroup
@@ -18,6 +19,7 @@ from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout, Snapsho
 from scoring.reasons.worker.queue import ReasonsQueue
 from scoring.scorer import Scorer
 from scoring.telemetry import Telemetry
+from tests.support.spooled import lines, waiting_groups
 
 T = TypeVar("T")
 ROLLOUT_ID = "11111111-2222-8333-8444-555555555555"
@@ -68,11 +70,11 @@ class Room:
         self.scorer.submit(parse_event(event), answer)
         return await asyncio.wait_for(answer, 20)
 
-    def logged(self, target: str = "predictions") -> list[SimpleNamespace]:
+    def logged(self, target: Target = "predictions") -> list[SimpleNamespace]:
         """Rows of the spool in order, each field as text, None for null."""
         from scoring.log.prediction import ControlledPrediction, FuseTripRow, PairedPrediction
 
-        kinds = {
+        kinds: dict[Target, type[Any]] = {
             "predictions": Prediction,
             "controlled": ControlledPrediction,
             "paired": PairedPrediction,
@@ -86,9 +88,7 @@ class Room:
                     for name, field in zip(names, line.decode().split("\t"), strict=True)
                 }
             )
-            for batch in self.spool.file.batches(after_seq=0, limit=100_000)
-            if batch.target == target
-            for line in batch.body.splitlines()
+            for line in lines(waiting_groups(self.spool.file), target)
         ]
 
 

@@ -37,7 +37,7 @@ def _row(workspace: Workspace, workers: int, cores: str) -> Row:
     settings = {"CACHE_MAX_ITEMS": str(CACHE_ITEMS // workers)}
     with serving(workspace.workload, folder, workers=workers, cores=cores, settings=settings) as deployment:
         found = Driver(DEFAULT_CONNECTIONS * workers).drive(deployment.running(), 3 if workspace.quick else 10)
-        started = len(list(deployment.service.spool.glob("spool-*.sqlite")))
+        started = len(list(deployment.service.spool.glob("spool-*")))
     if started != workers:
         raise MeasurementFailed(f"{workers} workers were requested, {started} have a spool")
     return {

@@ -142,15 +142,15 @@ def test_a_loss_of_an_hour_without_rows_is_refused(
 @pytest.fixture
 def counts(tmp_path: Path) -> Callable[[], ShippedHours]:
     def opened() -> ShippedHours:
-        return ShippedHours(tmp_path / "spool-0.sqlite")
+        return ShippedHours(tmp_path / "spool-0")
 
     return opened
 
 
 def test_counts_and_identity_survive_a_restart(counts: Callable[[], ShippedHours]) -> None:
     first = counts()
-    first.add({("cards", 3600): 2, ("wallets", 7200): 1})
-    first.add({("cards", 3600): 3})
+    first.add({("cards", 3600): 2, ("wallets", 7200): 1}, 10.0)
+    first.add({("cards", 3600): 3}, 10.1)
     first.close()
     again = counts()
     assert again.counts() == {("cards", 3600): 5, ("wallets", 7200): 1}
@@ -185,7 +185,7 @@ def test_a_report_never_makes_a_count_smaller(
 ) -> None:
     hour = int((NOW - timedelta(hours=2)).timestamp()) // 3600 * 3600
     hours = counts()
-    hours.add({("cards", hour): 5})
+    hours.add({("cards", hour): 5}, 0.0)
     hours.report(connection, 0.0)
     connection.execute("UPDATE sira_shipped_hours SET rows = 9")
     hours.report_all_next()
@@ -195,7 +195,7 @@ def test_a_report_never_makes_a_count_smaller(
 
 
 def test_the_counts_are_locked_with_the_spool(tmp_path: Path) -> None:
-    file = SpoolFile.claim(tmp_path / "spool-0.sqlite")
+    file = SpoolFile.claim(tmp_path / "spool-0")
     assert file is not None
-    assert SpoolFile.claim(tmp_path / "spool-0.sqlite") is None
+    assert SpoolFile.claim(tmp_path / "spool-0") is None
     file.close()

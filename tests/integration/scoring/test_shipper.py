@@ -1,5 +1,6 @@
 """From the spool to Postgres: every row once, with the evidence it adds to, whatever stands in between."""
 
+import fcntl
 import random
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from scoring.log.spool import Spool
 from scoring.log.store import find_prediction, prepare_shipping, ship
 from tests.support.database_away import away
 from tests.support.log_rows import append, new_id, paired, prediction, wait_until
+from tests.support.sqlite_spools import spool_in_sqlite
 from tests.support.table_model import table_model
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -365,9 +367,9 @@ def test_a_row_that_postgres_refuses_is_set_aside_and_the_others_go_on(worker: W
     append(worker.spool, [*bad[2:], *rows[6:]])
     assert wait_until(lambda: count(connection) == 9)
     assert wait_until(lambda: worker.spool.waiting_rows == 0)
-    assert worker.spool.file.refused() == 4
-    reasons = worker.spool.file._db.execute("SELECT reason FROM refused").fetchall()
-    assert {reason.split()[1] for (reason,) in reasons} == {"23514", "22P02", "22P04"}
+    refused = worker.spool.file.refused()
+    assert {row.reason.split()[1] for row in refused} == {"23514", "22P02", "22P04"}
+    assert [row.row.encode() for row in refused] == [copy_text([row]) for row in bad]
 
 
 def test_while_postgres_is_away_rows_wait_and_then_all_arrive_once(
@@ -413,7 +415,7 @@ def test_what_a_killed_process_left_is_shipped_by_the_next(
     try:
         assert wait_until(lambda: count(connection) == 100)
         assert wait_until(lambda: spool.waiting_rows == 0)
-        assert {path.name for path in folder.glob("spool-*.sqlite")} == {"spool-0.sqlite", "spool-1.sqlite"}
+        assert {path.parent.name for path in folder.glob("spool-*/*.segment")} == {"spool-0"}
     finally:
         shipper.stop(10)
         spool.close()
@@ -428,3 +430,72 @@ def test_stopping_ships_what_is_there_first(tmp_path: Path, database_url: str, c
     shipper.stop(20)
     spool.close()
     assert count(connection) == 9_001
+
+
+def test_a_restart_ships_what_is_new_and_reads_nothing_again(
+    tmp_path: Path, database_url: str, connection: Connection
+) -> None:
+    for life in range(3):
+        spool = Spool.open(tmp_path, limit_bytes=1 << 26)
+        assert spool.waiting_rows == 0
+        shipper = Shipper(spool, tmp_path, database_url)
+        append(spool, [prediction(f"life{life}-{n}") for n in range(5)])
+        shipper.start()
+        assert wait_until(lambda spool=spool: spool.waiting_rows == 0)  # type: ignore[misc]
+        shipper.stop(10)
+        spool.close()
+        assert count(connection) == 5 * (life + 1)
+
+
+def test_rows_that_are_read_again_are_in_the_log_once(
+    tmp_path: Path, database_url: str, connection: Connection, rollout_id: str
+) -> None:
+    """A power cut may lose the mark of what was shipped."""
+    rows = [prediction(f"e{n}", rollout_id=rollout_id, phase=0) for n in range(40)]
+    for number in range(2):
+        spool = Spool.open(tmp_path, limit_bytes=1 << 26)
+        if number == 0:
+            append(spool, rows)
+            (path,) = [path for path in spool.file.path.glob("*.segment") if b"e39" in path.read_bytes()]
+            unshipped = path.read_bytes()
+        assert spool.waiting_rows == 40
+        shipper = Shipper(spool, tmp_path, database_url)
+        shipper.start()
+        assert wait_until(lambda spool=spool: spool.waiting_rows == 0)  # type: ignore[misc]
+        shipper.stop(10)
+        spool.close()
+        path.write_bytes(unshipped)
+    assert count(connection) == 40
+    assert ask(connection, "SELECT sum(requests)::int FROM sira_canary_evidence") == [(40,)]
+    assert ask(connection, "SELECT sum(predictions)::int FROM sira_prediction_hours") == [(40,)]
+
+
+def test_the_rows_of_a_spool_in_sqlite_are_shipped_and_its_files_removed(
+    worker: Worker, tmp_path: Path, connection: Connection
+) -> None:
+    rows = [prediction(f"old{n}") for n in range(1_000)]
+    old = tmp_path / "spool" / "spool-0.sqlite"
+    refused = [("a defect", "predictions", b"bad\n")]
+    spool_in_sqlite(old, [copy_text(rows[first : first + 2]) for first in range(0, 1_000, 2)], refused)
+    append(worker.spool, [prediction("new")])
+    assert wait_until(lambda: count(connection) == 1_001, 30)
+    assert wait_until(lambda: not list(old.parent.glob("*.sqlite*")) or not old.exists())
+    assert [(row.reason, row.row) for row in worker.spool.file.refused()] == [("a defect", "bad\n")]
+
+
+def test_a_spool_in_sqlite_whose_process_lives_is_left_alone(
+    tmp_path: Path, database_url: str, connection: Connection
+) -> None:
+    old = tmp_path / "spool-0.sqlite"
+    spool_in_sqlite(old, [copy_text([prediction("old")])], [])
+    with old.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        spool = Spool.open(tmp_path, limit_bytes=1 << 26)
+        shipper = Shipper(spool, tmp_path, database_url)
+        shipper.start()
+        append(spool, [prediction("new")])
+        assert wait_until(lambda: count(connection) == 1)
+        shipper.stop(10)
+        spool.close()
+    assert old.exists()
+    assert count(connection) == 1

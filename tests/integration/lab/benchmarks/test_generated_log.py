@@ -10,8 +10,8 @@ from lab.benchmarks.scale.generated_log import ROLLOUT_DAYS, GeneratedLog, begin
 from lab.demo.transactions import transactions
 from lab.postgres import LocalPostgres
 from runtime.postgres import Connection, connect
+from scoring.log.frame import Target
 from scoring.log.prediction import PairedPrediction, Prediction
-from scoring.log.spool_file import Target
 from scoring.log.store import find_prediction, prepare_shipping, ship
 from tests.support.table_model import table_model, version_of
 

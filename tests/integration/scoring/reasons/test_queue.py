@@ -24,6 +24,7 @@ from scoring.reasons.worker.shares import Shares
 from tests.integration.scoring.reasons.conftest import Ask, Log
 from tests.support.log_rows import wait_until
 from tests.support.serving_room import Room, in_room
+from tests.support.spooled import lines, waiting_groups
 from tests.support.trained_models import Trained
 
 ALL = Shares(ReasonsShare(None, decision, 1.0) for decision in ("allow", "review", "block"))
@@ -119,9 +120,8 @@ def test_reviews_and_blocks_are_explained_and_allowed_events_are_not(
 
 
 def _lines(spool: Spool) -> Iterator[str]:
-    for batch in spool.file.batches(after_seq=0, limit=10_000):
-        if batch.target == "reasons":
-            yield from batch.body.decode().splitlines()
+    for line in lines(waiting_groups(spool.file), "reasons"):
+        yield line.decode()
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it(
