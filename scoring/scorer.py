@@ -22,9 +22,9 @@ from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, Scorin
 from scoring.event import Event
 from scoring.job import Answer, AnswerReceiver, Job
 from scoring.lanes import Lanes
+from scoring.log.frame import Target
 from scoring.log.prediction import FuseTripRow, Prediction, copy_text
 from scoring.log.spool import Spool, SpoolError
-from scoring.log.spool_file import Target
 from scoring.models.slots import ModelSlots, ProductSlot, ServedRollout
 from scoring.pairing import Pairing
 from scoring.reasons.description import FieldReason

@@ -17,6 +17,8 @@ from scoring.log.segment_supply import RESERVE_BYTES
 CANARY_PERCENT = 20.0
 PER_SECOND = 400.0
 SPOOL_VOLUME_BYTES = 64 << 20
+# Larger than the volume; segments are of 1 MiB then.
+SPOOL_LIMIT_BYTES = 128 << 20
 SPOOL_SPACE_BYTES = 3 << 20
 HOUR = 3600
 # Rows of the hour ahead come closer during three steps of the clock and the settling.
@@ -33,17 +35,24 @@ def fill_spool_by_outage(run: ScenarioRun) -> None:
 
 
 def fill_spool_disk(run: ScenarioRun) -> None:
-    """Another program fills the spool's disk, and frees it later."""
+    """Another program fills the spool's disk to the last byte, and frees it later; Postgres takes rows meanwhile."""
     with _spooling_to_volume(run) as (_, service, volume):
         volume.fill()
-        _expect_refusals_until(run, service, volume.empty)
+        before, seconds = run.answered(), run.length(full=60, quick=30)
+        run.wait(seconds, "the spool's disk is full, and the workers use their segments again and again")
+        run.expect_answers_continued(before, seconds, PER_SECOND)
+        run.expect_ready(service)
+        volume.empty()
+    run.expect_no_refusal()
 
 
 @contextmanager
 def _spooling_to_volume(run: ScenarioRun) -> Iterator[tuple[Deployment, Service, Volume]]:
     with Volume(run.folder / "volume", SPOOL_VOLUME_BYTES) as volume, run.deployment() as deployment:
         deployment.start_controller()
-        service = deployment.start_service(settings={"SPOOL_DIR": str(volume.path)})
+        service = deployment.start_service(
+            settings={"SPOOL_DIR": str(volume.path), "SPOOL_MAX_BYTES": str(SPOOL_LIMIT_BYTES)}
+        )
         deployment.start_canary(service, "2", CANARY_PERCENT)
         with run.load(deployment, service.port, per_second=PER_SECOND):
             run.wait(2.0, "load")
@@ -53,7 +62,7 @@ def _spooling_to_volume(run: ScenarioRun) -> Iterator[tuple[Deployment, Service,
 
 def _expect_refusals_until(run: ScenarioRun, service: Service, repair: Callable[[], None]) -> None:
     """Expect 503 and not ready while nothing can be written, and answers without a restart after `repair`."""
-    # One worker's file may still have free pages when the other's has none.
+    # One worker may still have room in its segments when the other has none.
     wait_until(service.none_ready, 120.0, "the spool's disk is full, and no worker is ready")
     run.wait(run.length(full=30, quick=5), "the spool's disk is full")
     run.expect(set(run.ledger.refused) == {503}, f"refusals are 503, not {dict(run.ledger.refused)}")

@@ -73,7 +73,7 @@ class Header:
 def encode(
     segment: int, at: Point, spooled_at: float, rows: Sequence[int], sizes: Sequence[int], body: bytes
 ) -> list[bytes]:
-    """Return the buffers of a frame. `rows`, `sizes`: of SLOTS numbers; `body`: the targets' COPY text in that order."""
+    """Return the buffers of a frame. `rows`, `sizes`: SLOTS numbers; `body`: COPY text in the order of the targets."""
     fields = _FIELDS.pack(_checksum(body), segment, at.seq, at.rows, at.bytes, spooled_at, *rows, *sizes)
     return [b"%s%s%s" % (_MAGIC, zlib.crc32(fields).to_bytes(4, "little"), fields), body]
 
@@ -95,14 +95,20 @@ def header_at(data: bytes, index: int, segment: int | None, base: int = 0) -> He
     return Header(start, spooled_at, tuple(by_slot[:SLOTS]), tuple(by_slot[SLOTS:]), checksum)
 
 
+def body_at(data: bytes, index: int, header: Header) -> bytes | None:
+    """Return the body whose header is at an index of `data`; None if it is incomplete or damaged."""
+    first, size = index + HEADER_BYTES, sum(header.sizes)
+    body = data[first : first + size]
+    return body if len(body) == size and _checksum(body) == header.checksum else None
+
+
 def group_at(data: bytes, index: int, header: Header) -> Group | None:
     """Return the group whose header is at an index of `data`; None if its body is incomplete or damaged.
 
     Raises UnknownTarget.
     """
-    first = index + HEADER_BYTES
-    body = data[first : first + sum(header.sizes)]
-    if len(body) < sum(header.sizes) or _checksum(body) != header.checksum:
+    body = body_at(data, index, header)
+    if body is None:
         return None
     if any(header.sizes[len(TARGETS) :]):
         raise UnknownTarget

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from scoring.log.frame import Header, Point, find, group_at, header_at
+from scoring.log.frame import Header, Point, body_at, find, header_at
 
 FIRST_FRAME = 4096
 SUFFIX = ".segment"
@@ -135,7 +135,7 @@ def scan(data: bytes, number: int) -> Scan:
         first, last = first or header, header
     if last is None:
         return Scan(None, None)
-    complete = group_at(data, last.start.offset, last) is not None
+    complete = body_at(data, last.start.offset, last) is not None
     return Scan(first, last.end if complete else last.start)
 
 

@@ -62,16 +62,16 @@ class ShippedHours:
         everything = now >= self._next_full_report
         if now < self._next_report and not everything:
             return
+        # First, so that a full disk, on which the next line fails, is not asked again at once.
+        self._next_report = now + REPORT_SECONDS
         if everything:
+            self._next_full_report = now + FULL_REPORT_SECONDS
             self._db.execute("DELETE FROM shipped_hours WHERE hour < ?", (time.time() - KEEP_SECONDS,))
         counts = self.counts()
         due = counts if everything else {key: counts[key] for key in self._changed if key in counts}
         if due:
             report_shipped(connection, self.spool_id, due)
         self._changed.clear()
-        self._next_report = now + REPORT_SECONDS
-        if everything:
-            self._next_full_report = now + FULL_REPORT_SECONDS
 
     def report_all_next(self) -> None:
         """Report every count next: the connection is new, and Postgres may have been restored from a backup."""

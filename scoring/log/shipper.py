@@ -75,7 +75,7 @@ class Shipper:
             self._publish()
             if stopping and not more:
                 self._disconnect()
-                self._hours.close()
+                self._close_hours()
                 return
             if not more:
                 self._stopping.wait(pause)
@@ -146,7 +146,16 @@ class Shipper:
 
     def _report_hours(self) -> None:
         if self._reports_hours and self._connection is not None:
-            self._hours.report(self._connection, time.monotonic())
+            try:
+                self._hours.report(self._connection, time.monotonic())
+            except sqlite3.Error as error:  # a full disk is no reason not to ship
+                log.warning("shipped_rows_not_reported", extra={"error": str(error)})
+
+    def _close_hours(self) -> None:
+        try:
+            self._hours.close()
+        except sqlite3.Error as error:
+            log.warning("shipped_rows_not_counted", extra={"error": str(error)})
 
     def _connect(self) -> Connection:
         if self._connection is None:

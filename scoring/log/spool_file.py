@@ -14,7 +14,7 @@ from typing import Self
 
 from runtime import metrics
 from scoring.log import segment, set_aside
-from scoring.log.frame import HEADER_BYTES, Group, Header, Point, Target, find, group_at, header_at
+from scoring.log.frame import HEADER_BYTES, Group, Header, Point, Target, UnknownTarget, find, group_at, header_at
 from scoring.log.leftovers import look_through
 from scoring.log.segment import FIRST_FRAME, Segment
 from scoring.log.set_aside import RefusedRow
@@ -70,7 +70,8 @@ class SpoolFile:
     def read(self, max_rows: int) -> Reading | None:
         """Return the oldest groups: at most `max_rows` rows, but at least one group; None if nothing waits.
 
-        Without `shipped`, the same groups are returned again. Damaged bytes are kept in a file, and skipped.
+        Without `shipped`, the same groups are returned again. Damaged bytes are kept in a file, and skipped. Raises
+        OSError, and UnknownTarget if a newer version wrote the oldest group.
         """
         while self.segments:
             # Before `written`: once there is a later segment, nothing is added to this one.
@@ -128,7 +129,12 @@ class SpoolFile:
         while place.offset < end.offset:
             index = place.offset - start.offset
             header = header_at(data, index, oldest.number, start.offset)
-            group = group_at(data, index, header) if header else None
+            try:
+                group = group_at(data, index, header) if header else None
+            except UnknownTarget:
+                if groups:
+                    break
+                raise
             if header is None or group is None or (groups and rows + group.rows > max_rows):
                 break
             place = header.end

@@ -250,7 +250,7 @@ def test_the_spool_stops_answers_before_the_kubelet_evicts_the_pod(inference: Ma
     values = {variable["name"]: variable.get("value", "") for variable in container["env"]}
     workers = int(values["BENTOML_CONFIG_OPTIONS"].removeprefix("services.sira_inference.workers="))
     limit_of_each = float(values["SPOOL_MAX_BYTES"])
-    # SQLite's pages and write-ahead log take room too.
+    # Headers of groups, and segments that are ready, take room too.
     assert workers * limit_of_each * 1.2 < volumes["spool"]
     assert sum(volumes.values()) <= quantity(container["resources"]["limits"]["ephemeral-storage"])
 
