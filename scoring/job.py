@@ -88,6 +88,7 @@ class Job(msgspec.Struct, eq=False):
         self.model, self.row, self.outcome = self.slot.production, self.production_row, outcome
 
     def _decide(self, score: float) -> Decision:
+        # scoring/columns relies on it: an event that the model allows is allowed.
         decision = self.model.decide(score)
         if decision != "block":
             return decision

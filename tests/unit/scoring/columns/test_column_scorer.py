@@ -6,15 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from edge.http_counters import HttpCounters
 from edge.infer import InferEndpoint
 from edge.infer_bodies import BatchToScore
-from runtime.reading import read
+from registry.artifacts.store import open_store
+from runtime.reading import InputInvalid, read
+from runtime.settings import ReasonsShare
 from scoring.batch_reply import AnswerOrError
 from scoring.event import parse_json
 from scoring.job import Answer
+from scoring.log.spool import Spool, SpoolFull
 from scoring.models.onnx_model import OnnxModel
+from scoring.reasons.explainers import Explainers
+from scoring.reasons.worker.queue import ReasonsQueue
+from scoring.reasons.worker.ready import ReadyExplainers
+from scoring.reasons.worker.shares import Shares
 from tests.support.serving_room import Room, in_room
 from tests.support.table_model import loaded, table_model
 from tests.unit.edge.test_infer import AUTHENTICATOR
@@ -130,3 +138,49 @@ def test_events_by_column_get_what_they_get_one_by_one(tmp_path: Path, serving: 
     )
     assert by_column == one_by_one
     assert ("canary" in models) == bool(one_by_one["rows"]["paired"])
+
+
+def outcomes_of(
+    folder: Path, events: list[dict[str, Any]], *, breaker: bool = False, **room: Any
+) -> list[AnswerOrError]:
+    production = loaded(folder, table_model(PRODUCTION))
+
+    async def send(room: Room) -> list[AnswerOrError]:
+        room.serve(production, breaker=breaker)
+        endpoint = InferEndpoint(room.scorer, AUTHENTICATOR, HttpCounters(), max_concurrency=1, timeout_seconds=5)
+        return await endpoint.batch_outcomes(json.dumps({"events": events}).encode())
+
+    return in_room(folder, send, **room)
+
+
+def test_a_full_spool_refuses_every_event_that_has_a_row(tmp_path: Path) -> None:
+    events = [event("allowed", 0), event("reviewed", 2), event("wrong", "text"), event("allowed too", 1)]
+    outcomes = outcomes_of(tmp_path, events, spool_max_bytes=1)
+    assert [type(outcome) for outcome in outcomes] == [SpoolFull, SpoolFull, InputInvalid, SpoolFull]
+
+
+@pytest.mark.parametrize(
+    ("decisions", "offered"), [(("review", "block"), 2), (("allow", "block"), 3), (("allow", "review", "block"), 4)]
+)
+def test_all_predictions_whose_reasons_are_wanted_are_offered(
+    tmp_path: Path, decisions: tuple[str, ...], offered: int
+) -> None:
+    def queue(spool: Spool) -> ReasonsQueue:
+        # Without a database nothing is explained: the queue counts what it was offered as dropped.
+        ready = ReadyExplainers(
+            Explainers(open_store(f"file://{tmp_path}")), "postgresql://127.0.0.1:1/none", lambda: ()
+        )
+        made = ReasonsQueue(ready, spool, Shares([ReasonsShare(None, decision, 1.0) for decision in decisions]))
+        made.start()
+        return made
+
+    before = dropped()
+    outcomes_of(tmp_path, [event(str(amount), amount) for amount in range(4)], reasons=queue)
+    assert dropped() - before == offered
+
+
+def dropped() -> float:
+    return sum(
+        REGISTRY.get_sample_value("sira_reasons_dropped_total", {"product": "cards", "reason": reason}) or 0.0
+        for reason in ("not_available", "stopped")
+    )

@@ -19,6 +19,14 @@ def test_a_share_is_drawn_by_the_id(share: float, low: bool, high: bool) -> None
     assert (shares.wanted("cards", "block", LOW), shares.wanted("cards", "block", HIGH)) == (low, high)
 
 
+@pytest.mark.parametrize(("share", "wanted"), [(0.0, False), (0.001, True), (1.0, True)])
+def test_a_decision_may_be_wanted_if_it_has_a_share(share: float, wanted: bool) -> None:
+    shares = Shares([ReasonsShare(None, "allow", share), ReasonsShare("loans", "allow", 0.0)])
+    assert shares.may_want("cards", "allow") == wanted
+    assert not shares.may_want("loans", "allow")
+    assert not shares.may_want("cards", "review")
+
+
 def test_a_products_own_share_comes_before_the_general_one_whatever_their_order() -> None:
     for shares in (
         [ReasonsShare(None, "block", 1.0), ReasonsShare("cards", "block", 0.0)],
