@@ -24,7 +24,7 @@ from registry.signature import Signature
 from scoring.decision import DECISIONS, decide_all
 
 # The columns of a batch; those of payload fields may follow, each named FIELD_PREFIX and the field's name.
-EVENT_COLUMNS = ("prediction_id", "created_at", "event_id", "payload", "model_id", "score", "decision")
+EVENT_COLUMNS = ("prediction_id", "created_at", "event_id", "payload", "model_id", "score", "decision", "propensity")
 FIELD_PREFIX = "field_"
 # Sums are passed on this often, so that a progress bar moves.
 _ROWS_PER_SUMS = 131_072
@@ -112,6 +112,7 @@ class _Replayer:
             score_before=batch["score"].to_numpy(),
             score_after=score_after,
             same_version=_equal(batch["model_id"], task.model_id),
+            propensity=_propensities(batch),
             by_production=_equal(batch["model_id"], task.production_model_id or ""),
             segments={name: fields.segment(name) for name in task.segments},
         )
@@ -159,6 +160,13 @@ def _plain(column: pa.Array) -> pa.Array:
 
 def _equal(column: pa.Array, text: str) -> Any:
     return pc.fill_null(pc.equal(_plain(column), text), False).to_numpy(zero_copy_only=False)
+
+
+def _propensities(batch: pa.RecordBatch) -> Any:
+    """Return NaN for events without one, and for all of a part from before there were control groups."""
+    if "propensity" not in batch.schema.names:
+        return np.full(batch.num_rows, np.nan)
+    return batch["propensity"].cast(pa.float64()).to_numpy(zero_copy_only=False)
 
 
 def _utc(at: datetime) -> str:

@@ -11,6 +11,7 @@ NOTICES = {
     "rollout_promoted": "Promoted. The canary is production now.",
     "rollout_stopped": "Stopped. Production answers everything.",
     "version_changed": "The status has changed. Every worker follows within about a second.",
+    "control_group_set": "The control group is set. Every worker follows within about a second.",
     "breaker_set": "The breaker is set. Every worker follows within about a second.",
     "backtest_started": "The backtest waits for a process of the controller. This page shows how far it is.",
     "link_used": "This sign-in link has been used or has expired. Each link works once; `make run` prints new ones.",

@@ -40,6 +40,7 @@ TOOLS = {
     "model": Tool("registry", "Register, list and promote model versions."),
     "backtest": Tool("backtest", "Replay the log with a version, and compare with what was decided."),
     "canary": Tool("canary", "Start, watch and change canaries; import labels."),
+    "control-group": Tool("monitoring", "Let a share of blocks pass, to know what they were.", ("control-group",)),
     "archive": Tool("archive", "Keep closed days of the log as Parquet; export training sets."),
     "migrate": Tool("migrations", "Bring the database's schema up to date."),
     "audit": Tool("registry", "Show and verify the audit log.", ("audit",)),

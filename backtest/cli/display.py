@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from backtest.figures.description import BacktestReport, Comparison, DecisionCount
+from backtest.figures.description import BacktestReport, Comparison, ControlGroupFigures, DecisionCount
 from backtest.tally.layout import AFTER
 from canary.intervals import Estimate
 from scoring.decision import DECISIONS
@@ -37,6 +37,8 @@ def report_parts(report: BacktestReport) -> Iterator[RenderableType]:
     )
     yield from _labelled(report)
     yield _blind_spot(report)
+    if report.control_group:
+        yield from _control_group(report.control_group)
     for field in dict.fromkeys(segment.field for segment in report.segments):
         yield _segment_table(report, field)
     if report.largest_flips:
@@ -85,6 +87,19 @@ def _blind_spot(report: BacktestReport) -> Text:
         f"lets {spot.unlabelled_that_candidate_passes:,} of them pass "
         f"(amount {_amount(spot.unlabelled_amount_that_candidate_passes)})"
     )
+
+
+def _control_group(figures: ControlGroupFigures) -> Iterator[RenderableType]:
+    yield Text(
+        f"Control group: {figures.passed:,} of {figures.eligible:,} events that would have been blocked passed, "
+        f"{figures.labelled:,} of them have a label; {figures.blind:,} other blocked events (amount "
+        f"{_amount(figures.blind_amount)}) remain unknown"
+    )
+    table = _table("block, weighted, 95 %", "logged model", "replayed")
+    for name in ("precision", "recall", "false_positive_rate"):
+        row = (_share(getattr(side, name)) for side in (figures.before, figures.after))
+        table.add_row(name.replace("_", " "), *row)
+    yield table
 
 
 def _segment_table(report: BacktestReport, field: str) -> Table:

@@ -110,6 +110,30 @@ class BlindSpot(msgspec.Struct, frozen=True):
     unlabelled_amount_that_candidate_passes: float
 
 
+class WeightedQuality(msgspec.Struct, frozen=True):
+    """How one side's blocks fared, with each labelled event weighted by 1 / propensity."""
+
+    precision: Estimate
+    recall: Estimate
+    false_positive_rate: Estimate
+
+
+class ControlGroupFigures(msgspec.Struct, frozen=True):
+    """`eligible`: events that might have passed although the logged model wanted to block them; `passed` did.
+
+    `labelled`: of those that passed, with a matured label. `blind`: blocked, could not pass, and no matured label: what
+    they were is still not known.
+    """
+
+    eligible: int
+    passed: int
+    labelled: int
+    before: WeightedQuality
+    after: WeightedQuality
+    blind: int
+    blind_amount: float
+
+
 class OwnLog(msgspec.Struct, frozen=True):
     """Events that this very version answered when it served: the replay must decide them the same."""
 
@@ -163,3 +187,4 @@ class BacktestReport(msgspec.Struct, frozen=True):
     sweep: list[SweepPoint]
     sweep_before: list[SweepPoint]
     largest_flips: list[ReplayedFlip]
+    control_group: ControlGroupFigures | None = None

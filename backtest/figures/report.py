@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from backtest.figures.cells import SIDES, Cells
+from backtest.figures.control_group import control_group_figures
 from backtest.figures.costs import CostTable
 from backtest.figures.description import (
     BacktestReport,
@@ -95,6 +96,7 @@ def make_report(span: BacktestSpan, sums: Sums, costs: CostTable | None) -> Back
         sweep=bins["after"].sweep(thresholds, costs),
         sweep_before=bins["before"].sweep(thresholds, costs),
         largest_flips=sums.flips,
+        control_group=control_group_figures(sums.arrays, unlabelled_are_legitimate=assumed),
     )
 
 

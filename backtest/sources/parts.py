@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from archive.bucket import ArchiveBucket
 from archive.manifest import Folder, Part
-from archive.source import Columns, read_rows
+from archive.source import Columns, columns_of, read_rows
 from backtest.replay import EVENT_COLUMNS
 from backtest.sources.labels import QUERIES
 from backtest.tally.layout import BATCH_ROWS
@@ -19,12 +19,8 @@ from runtime.postgres import Connection, connect
 
 # A day in Postgres is split, so that several processes can read it. Each reads the whole partition.
 _HOURS_PER_PART = 6
-_SCHEMA = pa.schema(
-    [
-        (name, {"created_at": pa.timestamp("us", "UTC"), "score": pa.float64()}.get(name, pa.string()))
-        for name in EVENT_COLUMNS
-    ]
-)
+_TYPES = {"created_at": pa.timestamp("us", "UTC"), "score": pa.float64(), "propensity": pa.float64()}
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in EVENT_COLUMNS])
 # Nearly every value differs: a dictionary of them would be as large as the column.
 _UNIQUE = {"prediction_id", "event_id", "payload"}
 
@@ -43,7 +39,10 @@ class PostgresDay:
         """Yield the day's rows through COPY; payload fields are in the text only."""
         folder = Folder("log", self.product, self.day)
         with connect(self.database_url, name="backtest", autocommit=True, statement_timeout_ms=0) as connection:
-            for table in read_rows(connection, folder, self.hours, Columns(_SCHEMA, ())):
+            present = columns_of(connection, "log").schema.names
+            # Before migration 012 there is no propensity.
+            schema = pa.schema([field for field in _SCHEMA if field.name in present])
+            for table in read_rows(connection, folder, self.hours, Columns(schema, ())):
                 yield from table.combine_chunks().to_batches()
 
 

@@ -11,6 +11,7 @@ from backtest.tally.layout import (
     AFTER,
     AMOUNT_UNIT,
     CELLS,
+    CONTROLLED,
     FRAUD,
     LABELS,
     LEGITIMATE,
@@ -30,7 +31,8 @@ _SAFE = 1 << 62
 class Replayed:
     """Arrays of n events. `before`, `after` and `label` are codes of the layout; `amount` is NaN where there is none.
 
-    `score_after` is NaN where the candidate has no score. `segments`: per field, codes and the text of each code.
+    `score_after` is NaN where the candidate has no score. `propensity`: of events that a model wanted to block while a
+    control group was on, NaN for others. `segments`: per field, codes and the text of each code.
     """
 
     before: Any
@@ -41,6 +43,7 @@ class Replayed:
     score_after: Any
     same_version: Any
     by_production: Any
+    propensity: Any
     segments: Mapping[str, tuple[Any, Sequence[str]]]
 
 
@@ -88,6 +91,7 @@ class Counter:
         self._cells["events"] += np.bincount(cells, minlength=CELLS)
         np.add.at(self._cells["amount"], cells, amounts)
         self._add_squares(batch, cells, amounts)
+        self._add_controlled(batch.propensity, cells, amounts)
         self._add_bins("before", batch.score_before, batch.label, amounts)
         scored = batch.after != NOT_SCORED
         self._add_bins("after", batch.score_after[scored], batch.label[scored], amounts[scored])
@@ -113,6 +117,17 @@ class Counter:
         # Python's whole numbers have no limit.
         for place, amount in zip(cells[wanted].tolist(), amounts[wanted].tolist(), strict=True):
             squares[place] += amount * amount
+
+    def _add_controlled(self, propensities: Any, cells: Any, amounts: Any) -> None:
+        """Count the events that might have passed, by their propensity: there are as many as shares were set."""
+        for propensity in np.unique(propensities[propensities > 0]).tolist():
+            chosen = propensities == propensity
+            added = {
+                f"{CONTROLLED}{propensity!r}": np.bincount(cells[chosen], minlength=CELLS),
+                f"amount {CONTROLLED}{propensity!r}": np.zeros(CELLS, np.int64),
+            }
+            np.add.at(added[f"amount {CONTROLLED}{propensity!r}"], cells[chosen], amounts[chosen])
+            self._sums.add(Sums(arrays={name: array.tolist() for name, array in added.items()}))
 
     def _add_segment(self, name: str, codes: Any, values: Sequence[str], cells: Any, amounts: Any) -> None:
         known = self._segments.setdefault(name, {})

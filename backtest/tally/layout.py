@@ -15,6 +15,8 @@ NOT_SCORED = len(DECISIONS)
 LABELS = ("fraud", "legitimate", "unlabelled", "not matured")
 FRAUD, LEGITIMATE, UNLABELLED, NOT_MATURED = range(4)
 CELLS = len(DECISIONS) * len(AFTER) * len(LABELS)
+# The counters of events that a control group might have let pass are named by this and their propensity.
+CONTROLLED = "controlled "
 # Amounts are counted in thousandths and scores in units of 2^-30, so that sums do not depend on an order.
 AMOUNT_UNIT = 1_000
 SCORE_UNIT = 1 << 30

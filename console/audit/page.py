@@ -14,7 +14,7 @@ from registry.audit import FIRST_PREVIOUS
 
 PATH = path_to("audit")
 # What a row may be about, by the beginning of its action.
-ACTIONS = ("model.", "canary.", "breaker.")
+ACTIONS = ("model.", "canary.", "breaker.", "control_group.")
 _FILTERS = ("actor", "subject", "action")
 
 

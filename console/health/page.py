@@ -4,6 +4,7 @@ from typing import Any
 
 from canary.rollout.operations import ProductNotFound
 from console.decisions.store import products
+from console.health.control_group import ask_control_group, set_control_group
 from console.overview.alarms import RUNBOOK
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
 from edge import breaker_routes, monitoring_routes
@@ -11,6 +12,7 @@ from edge.breaker_routes import BreakerToSet
 from edge.routes import Access, Call
 from monitoring.breaker import store as breaker_store
 from monitoring.breaker.rule import Breaker
+from monitoring.control_group.store import control_groups
 from monitoring.field_alarms import AlarmKind
 from runtime.reading import InputInvalid, read
 
@@ -27,6 +29,7 @@ def show(visit: Visit) -> Screen:
     with visit.console.resources.connect() as connection:
         known = products(connection)
         breakers = {breaker.product: breaker for breaker in breaker_store.breakers(connection)}
+        groups = {group.product: group for group in control_groups(connection)}
     chosen = visit.path.get("product") or (known[0] if known else None)
     found: Any = None
     if chosen is not None:
@@ -42,6 +45,7 @@ def show(visit: Visit) -> Screen:
         "found": found,
         "alarms": ALARMS,
         "breaker": breakers.get(chosen or ""),
+        "control": groups.get(chosen or ""),
         "runbook": f"{RUNBOOK}#sirabreakertripped",
     }
     return Screen("health/page.html.j2", "Production health", "health", values)
@@ -80,7 +84,10 @@ def _breaker_form(visit: Visit, more: dict[str, Any], status: int = 200) -> Scre
 
 
 _BREAKER = f"{PATH}/{{product}}/breaker"
+_CONTROL_GROUP = f"{PATH}/{{product}}/control-group"
 ROUTES = (
+    PageRoute("GET", _CONTROL_GROUP, Access.ML_OPS, ask_control_group),
+    PageRoute("POST", _CONTROL_GROUP, Access.ML_OPS, set_control_group),
     PageRoute("GET", _BREAKER, Access.ML_OPS, ask_breaker),
     PageRoute("POST", _BREAKER, Access.ML_OPS, set_breaker),
     PageRoute("GET", PATH, Access.VIEWER, show),

@@ -18,6 +18,7 @@ PAGES = [
     "/console/backtests/start",
     "/console/health",
     "/console/health/fraud_score/breaker",
+    "/console/health/fraud_score/control-group",
     "/console/audit",
 ]
 

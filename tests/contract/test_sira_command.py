@@ -65,6 +65,7 @@ def test_the_help_lists_the_processes_and_the_tools(sira: Sira) -> None:
         "model",
         "canary",
         "archive",
+        "control-group",
         "backtest",
         "audit",
         "token",

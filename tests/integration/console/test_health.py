@@ -8,6 +8,7 @@ from typing import Any
 from console.health.page import ALARMS
 from monitoring import profile_store
 from monitoring.breaker.store import breakers
+from monitoring.control_group.store import control_groups
 from monitoring.profile import FieldBaseline, FieldCounts
 from registry.audit import history
 from registry.model_version import Status
@@ -17,7 +18,7 @@ from tests.support.counting import counted
 from tests.support.rollouts import add_version
 
 # Stated in docs/console.md.
-MAX_STATEMENTS = 13
+MAX_STATEMENTS = 15
 
 
 def text(answered: Any) -> str:
@@ -85,6 +86,31 @@ def test_the_breaker_is_set_with_a_reason_and_audited_by_name(desk: Any, connect
     assert (row.actor, row.reason) == ("amina", "a new campaign")
     assert row.action.startswith("breaker.")
     assert "a new campaign" in text(desk.get("/console/audit?action=breaker."))
+
+
+def test_the_control_group_is_set_with_a_reason_and_shown_with_its_count_of_today(
+    desk: Any, connection: Connection
+) -> None:
+    add_version(connection, "cards", "1", Status.PRODUCTION)
+    assert "The control group is off." in text(desk.get("/console/health/cards"))
+    path = "/console/health/cards/control-group"
+    fields = {"enabled": "on", "share_percent": "1", "answer": "allow", "max_per_day": "30", "reason": "measure"}
+    assert "max amount: is missing" in text(desk.post(path, fields))
+    assert desk.post(path, {**fields, "max_amount": "much"}).status == 422
+    assert desk.post(path, {**fields, "max_amount": "50", "share_percent": "6"}).status == 422
+    assert desk.post(path, {**fields, "max_amount": "50", "reason": " "}).status == 422
+    assert desk.post(path, {**fields, "max_amount": "50"}, Role.auditor).status == 403
+    assert desk.get("/console/health/nothing/control-group").status == 404
+    assert control_groups(connection) == ()
+    assert desk.post(path, {**fields, "max_amount": "50"}).headers["location"].endswith("notice=control_group_set")
+    connection.execute("INSERT INTO sira_control_days VALUES ('cards', (now() AT TIME ZONE 'UTC')::date, 90, 80, 2)")
+    page = text(desk.get("/console/health/cards", Role.viewer))
+    assert "1.00 % of blocks are answered allow, at most 30 per day, each with amount up to 50" in page
+    assert "Today 2 of 90 passed; 10 could not." in page
+    row = history(connection, limit=1)[0]
+    assert (row.actor, row.action, row.reason) == ("amina", "control_group.set", "measure")
+    assert desk.post(path, {"reason": "done"}).status == 303
+    assert "The control group is off." in text(desk.get("/console/health/cards"))
 
 
 def test_every_alarm_leads_to_a_section_that_exists() -> None:

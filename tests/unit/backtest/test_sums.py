@@ -27,6 +27,7 @@ def events(count: int, **values: Any) -> Replayed:
         "score_after": np.full(count, 0.05),
         "same_version": np.zeros(count, bool),
         "by_production": np.zeros(count, bool),
+        "propensity": np.full(count, np.nan),
         "segments": {},
     }
     return Replayed(**{**arrays, **values})
