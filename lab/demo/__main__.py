@@ -1,4 +1,4 @@
-"""`make demo`: three canaries in turn under live traffic."""
+"""`make demo`: a backtest, then three canaries in turn under live traffic."""
 
 from lab.demo.rollouts import main
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
+from backtest.figures.description import Quality
 from lab.demo.history import answered
 from lab.demo.recipes import Recipe
 from lab.demo.train import train
@@ -98,3 +101,15 @@ def label(connection: Connection, logged: LoggedProduct, places: Sequence[int]) 
         for place in places:
             is_fraud = "fraud" if logged.fraud[place] else "legitimate"
             copy.write_row((PRODUCT, logged.rows[place].event_id, is_fraud, "tests", datetime.now(UTC)))
+
+
+def assert_quality_is_scikit_learns(
+    found: Quality, fraud: np.ndarray[Any, Any], positive: np.ndarray[Any, Any]
+) -> None:
+    """Compare a report's figures with scikit-learn's, of labels and decisions by event."""
+    tn, fp, fn, tp = confusion_matrix(fraud, positive).ravel()
+    counts = (found.true_negatives, found.false_positives, found.false_negatives, found.true_positives)
+    assert counts == (tn, fp, fn, tp), f"{counts} is not {(tn, fp, fn, tp)}"
+    assert found.precision.value == pytest.approx(precision_score(fraud, positive))
+    assert found.recall.value == pytest.approx(recall_score(fraud, positive))
+    assert found.false_positive_rate.value == pytest.approx(fp / (fp + tn))

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from sklearn.metrics import confusion_matrix, precision_score, recall_score
 
 from archive import closing
 from archive.bucket import ArchiveBucket
@@ -115,13 +114,8 @@ def test_quality_is_what_scikit_learn_computes(world: World) -> None:
     amounts = np.array([payload["amount"] for payload in logged.payloads])[labelled]
     for comparison in report.quality:
         positive = (after == "block") | ((after == "review") & (comparison.positive == "review or block"))
-        tn, fp, fn, tp = confusion_matrix(truth, positive).ravel()
         found = comparison.after
-        assert (found.true_negatives, found.false_positives) == (tn, fp)
-        assert (found.false_negatives, found.true_positives) == (fn, tp)
-        assert found.precision.value == pytest.approx(precision_score(truth, positive))
-        assert found.recall.value == pytest.approx(recall_score(truth, positive))
-        assert found.false_positive_rate.value == pytest.approx(fp / (fp + tn))
+        backtested.assert_quality_is_scikit_learns(found, truth, positive)
         assert found.amount_caught.value == pytest.approx(amounts[(truth == 1) & positive].sum(), rel=1e-6)
         assert found.amount_missed.value == pytest.approx(amounts[(truth == 1) & ~positive].sum(), rel=1e-6)
         assert found.amount_wrongly_declined.value == pytest.approx(amounts[(truth == 0) & positive].sum(), rel=1e-6)

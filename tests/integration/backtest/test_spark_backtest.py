@@ -36,6 +36,7 @@ def test_spark_gives_the_json_of_the_local_engine(connection: Connection, databa
     bucket = f"file://{tmp_path / 'bucket'}"
     logged = backtested.add_log(connection, bucket, EVENTS)
     backtested.label(connection, logged, range(0, EVENTS, 2))
+    now = datetime.now(UTC)  # labels of later do not count
     yesterday = str((NOW - timedelta(days=1)).date())
     request = BacktestToRun(
         logged.candidate.model_id,
@@ -48,7 +49,7 @@ def test_spark_gives_the_json_of_the_local_engine(connection: Connection, databa
 
     def work() -> AbstractContextManager[Prepared]:
         settings: dict[str, Any] = {"database_url": database_url, "model_bucket": bucket, "maturity_days": 30.0}
-        return prepared(connection, request, now=NOW, **settings)
+        return prepared(connection, request, now=now, **settings)
 
     def report(engine: Engine) -> bytes:
         with work() as ready:
@@ -57,4 +58,6 @@ def test_spark_gives_the_json_of_the_local_engine(connection: Connection, databa
     with work() as ready, pytest.raises(DaysNotArchived, match=yesterday):
         execute(ready, SparkEngine("local[2]"), lambda rows: None)
     closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW)
-    assert report(SparkEngine("local[2]")) == report(local_engine(2))
+    local = report(local_engine(2))
+    assert msgspec.json.decode(local)["labels"]["fraud"] > 0
+    assert report(SparkEngine("local[2]")) == local
