@@ -16,7 +16,7 @@ from registry.model_version import ModelVersion, Status
 from registry.registration import Declaration, register
 from registry.store import change_status
 
-_ROWS, _QUICK_ROWS = 150_000, 15_000
+_ROWS, _QUICK_ROWS = 100_000, 15_000
 _ACTOR = "benchmarks"
 
 
