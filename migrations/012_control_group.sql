@@ -60,6 +60,10 @@ CREATE OR REPLACE VIEW v_cohort_events AS
     FROM sira_predictions p
     WHERE p.variant = 'production' AND p.score IS NOT NULL AND p.decision IS NOT NULL;
 
+-- The matured legitimate events of a rollout by the same weights, for the report; `legitimate` counts each once.
+ALTER TABLE sira_canary_label_evidence ADD COLUMN IF NOT EXISTS legitimate_weight float8 NOT NULL DEFAULT 0;
+ALTER TABLE sira_canary_label_evidence ADD COLUMN IF NOT EXISTS legitimate_weight_squares float8 NOT NULL DEFAULT 0;
+
 CREATE OR REPLACE VIEW v_control_days AS
     SELECT product, day, would_block, eligible, let_through, would_block - eligible AS blind
     FROM sira_control_days ORDER BY product, day;

@@ -86,3 +86,37 @@ SELECT rollout_id::text,
        coalesce(sum(known_fraud) FILTER (WHERE canary_decision = 'allow' AND production_decision <> 'allow'), 0)::bigint,
        coalesce(sum(known_fraud) FILTER (WHERE canary_decision = 'allow' AND production_decision = 'allow'), 0)::bigint
 FROM sira_canary_label_evidence WHERE rollout_id = ANY(%(rollout_ids)s::uuid[]) GROUP BY rollout_id;
+
+-- name: counts_weights
+-- Return whether migration 012 has run.
+SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass('sira_canary_label_evidence')
+               AND attname = 'legitimate_weight_squares' AND NOT attisdropped);
+
+-- name: count_weights
+-- Weigh the matured legitimate events of one rollout's day, as canary/labels/weighting.py does. The rows are there:
+-- count_day runs before. Reads a table of scoring, for events that have the label.
+UPDATE sira_canary_label_evidence counted
+SET legitimate_weight = coalesce(found.weight, 0), legitimate_weight_squares = coalesce(found.weight_squares, 0)
+FROM sira_canary_label_evidence own LEFT JOIN (
+    SELECT canary_decision, production_decision, sum(weight) AS weight, sum(weight * weight) AS weight_squares
+    FROM (SELECT q.canary_decision, q.production_decision,
+                 CASE WHEN NOT p.propensity > 0 OR p.propensity IS NULL THEN 1
+                      WHEN p.decision = 'block' THEN 0
+                      ELSE 1 / p.propensity END AS weight
+          FROM sira_paired_predictions q
+          CROSS JOIN LATERAL (
+              SELECT label FROM sira_labels l WHERE (l.product, l.event_id) = (q.product, q.event_id)
+              ORDER BY labelled_at DESC, received_at DESC LIMIT 1) AS latest
+          LEFT JOIN sira_predictions p ON (p.prediction_id, p.day) = (q.prediction_id, q.day)
+          WHERE q.rollout_id = %(rollout_id)s::uuid AND q.day = %(day)s AND q.created_at < %(matured_before)s
+            AND latest.label = 'legitimate') AS weighed
+    GROUP BY 1, 2) AS found USING (canary_decision, production_decision)
+WHERE (own.rollout_id, own.event_day) = (%(rollout_id)s::uuid, %(day)s)
+  AND (counted.rollout_id, counted.event_day, counted.canary_decision, counted.production_decision)
+    = (own.rollout_id, own.event_day, own.canary_decision, own.production_decision);
+
+-- name: label_weights
+-- The weights of a rollout's matured legitimate events by decision pair, and their squares.
+SELECT canary_decision, production_decision, sum(legitimate_weight), sum(legitimate_weight_squares)
+FROM sira_canary_label_evidence WHERE rollout_id = %(rollout_id)s::uuid AND legitimate_weight > 0
+GROUP BY 1, 2 ORDER BY 1, 2;

@@ -32,6 +32,16 @@ class LabelOutcome:
     legitimate: int
 
 
+@dataclass(frozen=True, slots=True)
+class LabelWeight:
+    """Matured legitimate events by decision pair, each weighted by 1 / propensity (canary/labels/weighting.py)."""
+
+    canary_decision: str
+    production_decision: str
+    weight: float
+    squares: float
+
+
 def insert_labels(connection: Connection, labels: Sequence[Label], *, actor: str) -> int:
     """Insert labels and return how many were new; a repeated label changes nothing.
 
@@ -61,12 +71,14 @@ def count_labels(connection: Connection, *, maturity: timedelta) -> int:
     span = {"since": since, "now": now, "maturity": maturity}
     with connection.cursor(row_factory=class_row(DayToCount)) as cursor:
         days = cursor.execute(QUERIES["days_to_count"], span).fetchall()
-    known = _counts_known_frauds(connection)
+    known, weighs = _counts_known_frauds(connection), _counts_weights(connection)
     for day in days:
         values = {"rollout_id": day.rollout_id, "day": day.day, "matured_before": now - maturity}
         connection.execute(QUERIES["count_day"], values)
         if known:
             connection.execute(QUERIES["count_known_frauds"], values)
+        if weighs:
+            connection.execute(QUERIES["count_weights"], values)
     connection.execute(QUERIES["set_label_progress"], {"now": now})
     return len(days)
 
@@ -85,6 +97,19 @@ def known_frauds(connection: Connection, rollout_ids: Sequence[str]) -> dict[str
 def label_outcomes(connection: Connection, rollout_id: str) -> list[LabelOutcome]:
     with connection.cursor(row_factory=class_row(LabelOutcome)) as cursor:
         return cursor.execute(QUERIES["label_outcomes"], {"rollout_id": rollout_id}).fetchall()
+
+
+def label_weights_of(connection: Connection, rollout_id: str) -> list[LabelWeight]:
+    """Return the weights of a rollout's matured legitimate events; none before migration 012."""
+    if not _counts_weights(connection):
+        return []
+    rows = connection.execute(QUERIES["label_weights"], {"rollout_id": rollout_id}).fetchall()
+    return [LabelWeight(*row) for row in rows]
+
+
+def _counts_weights(connection: Connection) -> bool:
+    row = connection.execute(QUERIES["counts_weights"]).fetchone()
+    return bool(row and row[0])
 
 
 def _counts_known_frauds(connection: Connection) -> bool:

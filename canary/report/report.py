@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from psycopg.rows import class_row
 
-from canary.labels.store import LabelOutcome, label_outcomes
+from canary.intervals import Estimate, weighted_share
+from canary.labels.store import LabelOutcome, LabelWeight, label_outcomes, label_weights_of
 from canary.report.course import ARMS, QUERIES, ArmTotal, Latency, Scores, TimeSeries, rollout_course, share
 from canary.report.flips import MAX_EXPLAINED, FlippedPayload, FlipReasons
 from canary.rollout import store
@@ -52,11 +53,15 @@ class Decisions:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """Outcomes by decision pair, and the share of labelled legitimate events that each model blocks."""
+    """Outcomes by decision pair, and the share of labelled legitimate events that each model blocks.
+
+    `weighted`: the same share, with each event weighted by 1 / propensity; None without a control group.
+    """
 
     outcomes: tuple[LabelOutcome, ...]
     legitimate: int
     false_positive_rate: Mapping[str, float | None]
+    weighted: Mapping[str, Estimate] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,9 @@ def make_report(connection: Connection, rollout: StoredRollout) -> Report:
         course=course,
         decisions=paired_decisions(connection, rollout),
         scores=scores,
-        labels=_labels(label_outcomes(connection, rollout.rollout_id)),
+        labels=_labels(
+            label_outcomes(connection, rollout.rollout_id), label_weights_of(connection, rollout.rollout_id)
+        ),
         verdicts=tuple(_rows(connection, VerdictRun, "verdict_runs", rollout)),
         rollbacks=tuple(_rows(connection, Rollback, "rollbacks", rollout)),
     )
@@ -146,7 +153,21 @@ def paired_decisions(connection: Connection, rollout: StoredRollout) -> Decision
     return Decisions(row[0], row[1], by_kind, tuple(_rows(connection, FlippedEvent, "largest_flips", rollout)))
 
 
-def _labels(outcomes: Sequence[LabelOutcome]) -> Labels:
+def _labels(outcomes: Sequence[LabelOutcome], weights: Sequence[LabelWeight]) -> Labels:
     legitimate = sum(outcome.legitimate for outcome in outcomes)
     blocked = {arm: sum(o.legitimate for o in outcomes if getattr(o, f"{arm}_decision") == "block") for arm in ARMS}
-    return Labels(tuple(outcomes), legitimate, {arm: share(blocked[arm], legitimate) for arm in ARMS})
+    rates = {arm: share(blocked[arm], legitimate) for arm in ARMS}
+    return Labels(tuple(outcomes), legitimate, rates, _weighted(weights))
+
+
+def _weighted(weights: Sequence[LabelWeight]) -> dict[str, Estimate] | None:
+    """Return None where every event weighs 1: the unweighted rates say the same."""
+    whole, squares = sum(one.weight for one in weights), sum(one.squares for one in weights)
+    if squares == whole:
+        return None
+    found = {}
+    for arm in ARMS:
+        blocked = [one for one in weights if getattr(one, f"{arm}_decision") == "block"]
+        part, part_squares = sum(one.weight for one in blocked), sum(one.squares for one in blocked)
+        found[arm] = weighted_share(part, whole, squares, part_squares)
+    return found

@@ -51,7 +51,7 @@ ACCESS = {
     ),
     "canary/labels": Access(
         writes={"sira_labels", "sira_label_progress", "sira_canary_label_evidence"},
-        reads={"siramodel_registry", "sira_canary_config", "sira_paired_predictions"},
+        reads={"siramodel_registry", "sira_canary_config", "sira_paired_predictions", "sira_predictions"},
     ),
     "canary/report": Access(
         reads={

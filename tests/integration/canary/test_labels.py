@@ -6,9 +6,14 @@ import pytest
 from canary.controller.store import contexts
 from canary.judge.evidence import Paired
 from canary.labels.parsing import Label, LabelKind
-from canary.labels.store import count_labels, insert_labels, label_outcomes
-from runtime.postgres import Connection
+from canary.labels.store import count_labels, insert_labels, label_outcomes, label_weights_of
+from canary.report.report import make_report
+from canary.rollout.store import find_rollout
+from runtime.postgres import Connection, connect
 from runtime.reading import InputInvalid
+from scoring.log.prediction import copy_text, with_propensity
+from scoring.log.store import prepare_shipping, ship
+from tests.support.log_rows import lines_of, paired, prediction
 
 if TYPE_CHECKING:
     from tests.integration.canary.conftest import Canary
@@ -157,3 +162,54 @@ def test_a_canary_that_misses_as_many_or_whose_limits_have_no_recall_ratio_goes_
     assert canary.now().status == "running"
     named = {measurement.name for measurement in canary.verdict().measurements}
     assert ("recall_ratio" in named) == bool(limits.get("recall_ratio"))
+
+
+def test_with_a_control_group_what_passed_stands_for_what_might_have(
+    canary: "Canary", connection: Connection, database_url: str
+) -> None:
+    """Of 20 blocks one passes and is legitimate; one that was blocked has a label by chance, and one could not pass."""
+    rollout_id = forty_days_ago(canary)
+    at = (NOW - timedelta(days=35)).timestamp()
+
+    def log(event_id: str, decided: tuple[str, str], answer: str, propensity: float | None = None) -> None:
+        row = prediction(event_id, product="fraud_score", created_at=at, decision=answer, score=0.95)
+        controlled = row if propensity is None else with_propensity(row, propensity)
+        both = paired(row, rollout_id=rollout_id, phase=0, canary_decision=decided[0], production_decision=decided[1])
+        with connect(database_url, name="tests", autocommit=True) as shipping:
+            prepare_shipping(shipping)
+            with shipping.transaction():
+                ship(shipping, {**lines_of([controlled]), "paired": [copy_text([both])]})
+
+    log("allowed", ("allow", "allow"), "allow")
+    log("passed", ("allow", "block"), "review", 0.05)
+    log("blocked", ("allow", "block"), "block", 0.05)
+    log("too large", ("block", "block"), "block", 0.0)
+    insert_labels(
+        connection,
+        [label(event, "legitimate", 5) for event in ("allowed", "passed", "blocked", "too large")],
+        actor="tests",
+    )
+    count_labels(connection, maturity=MATURITY)
+    weights = label_weights_of(connection, rollout_id)
+    found = {(one.canary_decision, one.production_decision): (one.weight, one.squares) for one in weights}
+    assert found == {("allow", "allow"): (1, 1), ("allow", "block"): (20, 400), ("block", "block"): (1, 1)}
+    rollout = find_rollout(connection, rollout_id)
+    assert rollout is not None
+    labels = make_report(connection, rollout).labels
+    assert labels.false_positive_rate == {"production": 0.75, "canary": 0.25}
+    assert labels.weighted is not None
+    assert labels.weighted["production"].value == pytest.approx(21 / 22)
+    assert labels.weighted["canary"].value == pytest.approx(1 / 22)
+
+    insert_labels(connection, [label("passed", "fraud", 1)], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+    assert make_report(connection, rollout).labels.weighted is None
+
+
+def test_before_migration_012_labels_are_counted_without_weights(canary: "Canary", connection: Connection) -> None:
+    rollout_id = forty_days_ago(canary)
+    connection.execute("ALTER TABLE sira_canary_label_evidence DROP COLUMN legitimate_weight_squares")
+    pair(connection, rollout_id, "e", "block", "allow", days_ago=35)
+    insert_labels(connection, [label("e", "legitimate", 20)], actor="tests")
+    count_labels(connection, maturity=MATURITY)
+    assert label_weights_of(connection, rollout_id) == []
