@@ -28,6 +28,17 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND if fields else 0.0
 
 
+def descendants_seconds(pid: int) -> float:
+    """User and kernel time of all processes below one, those that have ended and been waited for included."""
+    above = parents()
+    below: set[int] = set()
+    level = {pid}
+    while level := {child for child, parent in above.items() if parent in level}:
+        below |= level
+    times = (_stat(child)[11:15] for child in below)
+    return sum(int(ticks) for four in times for ticks in four) / TICKS_PER_SECOND
+
+
 def thread_seconds(thread: int) -> tuple[float, float]:
     """User and kernel time of one thread, by its native id."""
     user, kernel = _stat(f"{thread}/task/{thread}")[11:13]  # /proc/<thread>/stat would sum the whole process

@@ -34,7 +34,7 @@ GROUP BY product, hour ORDER BY product, hour;
 
 -- name: last_hour
 -- Requests, errors and latency histograms of the production arm in the last hour, in cells of 30 s.
-SELECT product, bucket_start, requests, errors, latency FROM sira_production_errors
+SELECT product, bucket_start, requests, errors, latency::text FROM sira_production_errors
 WHERE bucket_start >= date_bin('30 s', %(now)s::timestamptz, 'epoch') - interval '1 hour'
 ORDER BY product, bucket_start;
 

@@ -136,18 +136,18 @@ def serving(
 
 
 @contextmanager
-def controlled(database_url: str, folder: Path, settings: Settings) -> Iterator[Client]:
+def controlled(database_url: str, folder: Path, settings: Settings, *, niceness: int = NICENESS) -> Iterator[Client]:
     """Start only a controller, over an existing database; yield a client with the role ml_ops."""
     with _product(folder, database_url, settings) as product:
-        yield _start_controller(product)
+        yield _start_controller(product, niceness)
 
 
 def _product(folder: Path, database_url: str, settings: Settings) -> Product:
     return Product.over(folder, database_url, settings=settings, stop_seconds=STOP_SECONDS)
 
 
-def _start_controller(product: Product) -> Client:
-    controller = product.start_controller(cores=str(LOAD_CORE), niceness=NICENESS)
+def _start_controller(product: Product, niceness: int = NICENESS) -> Client:
+    controller = product.start_controller(cores=str(LOAD_CORE), niceness=niceness)
     controller.await_alive()
     return product.operator(controller)
 

@@ -51,10 +51,18 @@ class GeneratedLog:
 
     def some_predictions(self, count: int, days: int) -> Iterator[str]:
         """Yield ids of rows spread over the last `days`; an id follows from its event, see the query."""
+        for event_id in self.some_events(count, days):
+            yield str(UUID(hashlib.md5(event_id.encode()).hexdigest()))
+
+    def some_events(self, count: int, days: int) -> Iterator[str]:
+        """Yield event ids of rows spread over the last `days`; the routing key of each is the same."""
         for number in range(count):
             day = self.last_day - timedelta(days=number % days)
-            event_id = f"{day:%Y%m%d}-{number * 7919 % self.rows_per_day:09d}"
-            yield str(UUID(hashlib.md5(event_id.encode()).hexdigest()))
+            yield f"{day:%Y%m%d}-{number * 7919 % self.rows_per_day:09d}"
+
+    def add_last_hour(self) -> None:
+        """Add what the last hour would have left of live traffic: the log itself ends with yesterday."""
+        self.connection.execute(QUERIES["add_last_hour"], {"rows_per_hour": self.rows_per_day // 24})
 
     def _add_day(self, day: date) -> None:
         values = {"day": day, "rows": self.rows_per_day, "products": len(PRODUCTS), "payloads": PAYLOADS}

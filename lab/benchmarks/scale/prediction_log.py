@@ -28,7 +28,7 @@ RETAINED_DAYS = 400
 
 
 def measure(workspace: Workspace) -> Finding:
-    _check_disk(workspace)
+    check_disk(workspace)
     rows = []
     with workspace.database(durable=False) as database:
         first = first_version(database.connection, workspace.folder, workspace.workload.model_path, PRODUCT)
@@ -56,7 +56,8 @@ def measure(workspace: Workspace) -> Finding:
     )
 
 
-def _check_disk(workspace: Workspace) -> None:
+def check_disk(workspace: Workspace) -> None:
+    """Raise MeasurementFailed if the log would not fit on the disk."""
     needed, free = workspace.rows * BYTES_PER_ROW + SPARE_BYTES, shutil.disk_usage(workspace.folder).free
     if free < needed:
         raise MeasurementFailed(

@@ -117,6 +117,27 @@ FROM (
     ) AS drawn
 ) AS scored;
 
+-- name: add_last_hour
+-- Add the last hour's requests, errors and latency histograms of every product, per half minute and half.
+INSERT INTO sira_production_errors (product, bucket_start, half, requests, errors, latency)
+SELECT product, date_bin('30 s', clock_timestamp(), 'epoch') - cell * interval '30 s', half,
+       %(rows_per_hour)s / 240, %(rows_per_hour)s / 240 / 500,
+       (SELECT jsonb_object_agg(bin::text, 1 + bin) FROM generate_series(10, 69) AS bin)
+FROM log_products CROSS JOIN generate_series(1, 120) AS cell CROSS JOIN generate_series(0, 1) AS half
+ON CONFLICT DO NOTHING;
+
+-- name: log_statements
+-- Write every statement into the server's log, with the name of its connection.
+ALTER SYSTEM SET log_statement = 'all';
+
+-- name: name_connections
+-- See log_statements.
+ALTER SYSTEM SET log_line_prefix = '%a ';
+
+-- name: reload_settings
+-- Let the server read its settings again.
+SELECT pg_reload_conf();
+
 -- name: add_hours_of_day
 -- Add the hourly sums of a day, as shipping does.
 INSERT INTO sira_prediction_hours (hour, product, model_id, variant, decision, outcome, predictions, cached, latency)
