@@ -167,7 +167,7 @@ def test_a_canary_that_misses_as_many_or_whose_limits_have_no_recall_ratio_goes_
 def test_with_a_control_group_what_passed_stands_for_what_might_have(
     canary: "Canary", connection: Connection, database_url: str
 ) -> None:
-    """Of 20 blocks one passes and is legitimate; one that was blocked has a label by chance, and one could not pass."""
+    """Let one of 20 blocks pass; another has a label by chance, and a third could not pass."""
     rollout_id = forty_days_ago(canary)
     at = (NOW - timedelta(days=35)).timestamp()
 
