@@ -193,6 +193,7 @@ def backtest_command(quick: bool, events: int | None, as_json: bool) -> None:
 def tables_command() -> None:
     """Write the stored figures into README.md and docs/; every full run does so too."""
     documents.write(report.kept(report.RESULTS))
+    documents.write_judging(report.kept(documents.JUDGE_RESULTS))
 
 
 @main.command()

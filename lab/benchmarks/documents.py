@@ -25,6 +25,7 @@ from lab.benchmarks.side_by_side import Outcome
 ROOT = Path(__file__).parents[2]
 PERFORMANCE, SCALE, README = ROOT / "docs/performance.md", ROOT / "docs/scale.md", ROOT / "README.md"
 MONITORING, JUDGING = ROOT / "docs/monitoring.md", ROOT / "docs/judging.md"
+JUDGE_RESULTS = Path(__file__).parent / "canary/results.json"
 BILLION = 1e9
 CASE_NAMES = tuple(case.name for case in CASES)
 

@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 from math import isfinite
-from pathlib import Path
 
 import click
 from rich import box
@@ -17,8 +16,6 @@ from rich.table import Table
 
 from lab.benchmarks import documents
 from lab.benchmarks.canary.figures import CASES, FULL, QUICK, Baseline, Figure, Size, run_baselines
-
-RESULTS = Path(__file__).with_name("results.json")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,7 +43,7 @@ def main(quick: bool, as_json: bool) -> None:
     else:
         _print(figures, baselines, time.monotonic() - began)
     if not quick:
-        RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        documents.JUDGE_RESULTS.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         documents.write_judging(content)
     sys.exit(0 if all(figure.reached for figure in figures) else 1)
 

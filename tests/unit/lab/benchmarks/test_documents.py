@@ -1,13 +1,11 @@
 """The figures of the documents are those that were measured."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lab.benchmarks import capacity, documents, tables
-from lab.benchmarks.canary.__main__ import RESULTS as CANARY_RESULTS
 from lab.benchmarks.capacity import Measured
 from lab.benchmarks.report import RESULTS, Goal, kept
 from lab.benchmarks.scale.finding import Finding, growth, slope, transposed
@@ -29,7 +27,7 @@ def test_the_documents_show_the_stored_results() -> None:
     before = {path: path.read_text() for path in pages}
     try:
         documents.write(kept(RESULTS))
-        documents.write_judging(json.loads(CANARY_RESULTS.read_text()))
+        documents.write_judging(kept(documents.JUDGE_RESULTS))
         assert {path: path.read_text() for path in before} == before
     finally:
         for path, text in before.items():
