@@ -1,4 +1,7 @@
-"""The profile of a batch of a thousand events, composed from its threads and its steps; microseconds per event."""
+"""The profile of a batch of a thousand events, composed from its threads and its steps; microseconds per event.
+
+Of several rounds, the one with the least processor time counts: beside other work, caches are cold and cores shared.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,8 @@ from lab.benchmarks.scale import batches
 from lab.benchmarks.scale.finding import Row
 from lab.benchmarks.scale.workspace import Workspace
 
+ROUNDS = 7
+
 
 @dataclass(frozen=True)
 class BatchProfile:
@@ -23,7 +28,7 @@ class BatchProfile:
 
 
 def measure(workspace: Workspace) -> BatchProfile:
-    seconds = 3.0 if workspace.quick else 10.0
+    seconds = 1.0 if workspace.quick else 3.0
     workspace.report("batches under load")
     threads, per_second = _spent(workspace, seconds)
     workspace.report("batches step by step")
@@ -49,14 +54,17 @@ def _spent(workspace: Workspace, seconds: float) -> tuple[dict[str, Times], floa
     names = workspace.folder / "threads.json"
     command = ("-m", "lab.benchmarks.profile.worker", "{port}", "asgi", str(names))
     bodies = batches.bodies(workspace, MAX_EVENTS)
+    rounds = []
     with serving(workspace.workload, workspace.folder, command=command) as deployment:
         batches.drive(deployment, bodies, seconds)  # warm-up: the first seconds of a process are slower
-        deployment.process.quiesce()
         ids = json.loads(names.read_text())
-        before = counted(deployment, ids)
-        answered = batches.drive(deployment, bodies, seconds)
-        deployment.process.quiesce()
-        after = counted(deployment, ids)
-    events = after.answers - before.answers
-    threads = {name: per_request(before.cpu[name], after.cpu[name], events) for name in THREADS}
-    return threads, answered * MAX_EVENTS / seconds
+        for _ in range(ROUNDS):
+            deployment.process.quiesce()
+            before = counted(deployment, ids)
+            answered = batches.drive(deployment, bodies, seconds)
+            deployment.process.quiesce()
+            after = counted(deployment, ids)
+            events = after.answers - before.answers
+            spent = {name: per_request(before.cpu[name], after.cpu[name], events) for name in THREADS}
+            rounds.append((spent, answered * MAX_EVENTS / seconds))
+    return min(rounds, key=lambda one: sum(map(sum, one[0].values())))

@@ -122,7 +122,7 @@ class _Batches:
             for batch in batches:
                 call(batch)
 
-        return Step(name, microseconds(run) / self._events)
+        return Step(name, microseconds(run, min) / self._events)
 
 
 def _envelopes(body: bytes) -> list[Envelope]:
