@@ -75,7 +75,7 @@ def _y(value: float, top: float) -> float:
     return _INSET + (SPARK_HEIGHT - 2 * _INSET) * (1.0 - value / top)
 
 
-class Point(NamedTuple):
+class Moment(NamedTuple):
     """A value at a place between 0 and 1; None leaves a gap.
 
     `low`, `high`: its band, where it has one; a band with one end only is open to the other side.
@@ -88,7 +88,7 @@ class Point(NamedTuple):
 
 
 def course_chart(
-    points: Sequence[Point],
+    points: Sequence[Moment],
     limit: float | None,
     limit_text: str,
     title: str,

@@ -13,7 +13,7 @@ from runtime.auth import Caller, Role
 from runtime.postgres import Connection, connect
 from scoring.reasons.explainers import DEFAULT_ROWS, Explainers
 
-Group = Literal["Scoring", "Open Inference", "Models", "Canary", "Monitoring", "Health"]
+RouteGroup = Literal["Scoring", "Open Inference", "Models", "Canary", "Monitoring", "Health"]
 
 
 class Access(Enum):
@@ -127,7 +127,7 @@ class Route:
     path: str
     access: Access
     handle: Callable[[Call], Reply]
-    group: Group
+    group: RouteGroup
     summary: str
     gives: Mapping[int, Any]
     takes: Any = None

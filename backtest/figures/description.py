@@ -52,7 +52,7 @@ class Comparison(msgspec.Struct, frozen=True):
     recall_ratio: float | None
 
 
-class Segment(msgspec.Struct, frozen=True):
+class SegmentReport(msgspec.Struct, frozen=True):
     """One value of a field. Shares are of its events; recall and false positives are those of blocking."""
 
     field: str
@@ -181,7 +181,7 @@ class BacktestReport(msgspec.Struct, frozen=True):
     quality: list[Comparison]
     blind_spot: BlindSpot
     cost: CostComparison | None
-    segments: list[Segment]
+    segments: list[SegmentReport]
     scores: ScoreBins
     calibration: list[CalibrationBin]
     sweep: list[SweepPoint]

@@ -15,7 +15,7 @@ from backtest.figures.description import (
     DecisionCount,
     LabelledEvents,
     OwnLog,
-    Segment,
+    SegmentReport,
     TestedVersion,
 )
 from backtest.figures.sweep import Bins, score_bins
@@ -151,7 +151,7 @@ def _cost(cells: Cells, costs: CostTable | None) -> CostComparison | None:
     return CostComparison(before, after, costs)
 
 
-def _segments(segments: Mapping[str, Mapping[str, Sequence[int]]], assumed: bool) -> list[Segment]:
+def _segments(segments: Mapping[str, Mapping[str, Sequence[int]]], assumed: bool) -> list[SegmentReport]:
     found = []
     for field, values in segments.items():
         of_field = [_segment(field, value, numbers, assumed) for value, numbers in values.items()]
@@ -159,14 +159,14 @@ def _segments(segments: Mapping[str, Mapping[str, Sequence[int]]], assumed: bool
     return found
 
 
-def _segment(field: str, value: str, numbers: Sequence[int], assumed: bool) -> Segment:
+def _segment(field: str, value: str, numbers: Sequence[int], assumed: bool) -> SegmentReport:
     cells = Cells(numbers[:CELLS], numbers[CELLS:], None, unlabelled_are_legitimate=assumed)
     scored = cells.events.sum(axis=2)[:, :NOT_SCORED]
     total = int(scored.sum())
     logged, replayed = scored.sum(axis=1), scored.sum(axis=0)
     quality = cells.comparison("block")
     fraud = cells.labelled(cells.events, FRAUD)
-    return Segment(
+    return SegmentReport(
         field=field,
         value=value,
         events=int(cells.events.sum()),

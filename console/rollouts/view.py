@@ -10,7 +10,7 @@ from markupsafe import Markup
 from canary.judge.measurement import Measurement, confidence, interval_text
 from canary.plan import Step
 from canary.rollout.store import StoredRollout
-from console.charts import Point, course_chart, meter, verdict_strip
+from console.charts import Moment, course_chart, meter, verdict_strip
 from console.rollouts.store import JudgedMoment
 from console.words import NOTHING, duration, number
 
@@ -175,7 +175,9 @@ def runs(course: Sequence[JudgedMoment]) -> list[tuple[JudgedMoment, JudgedMomen
 def _tile(latest: Measurement, course: Sequence[JudgedMoment]) -> Tile:
     by_moment = [next((m for m in moment.measurements if m.name == latest.name), None) for moment in course]
     places = _places(course)
-    values = [Point(x, m.value, m.low, m.high) if m else Point(x, None) for x, m in zip(places, by_moment, strict=True)]
+    values = [
+        Moment(x, m.value, m.low, m.high) if m else Moment(x, None) for x, m in zip(places, by_moment, strict=True)
+    ]
     title = TITLES.get(latest.name, latest.name)
     pairs = zip(places[1:], course, course[1:], strict=False)
     changes = [place for place, before, after in pairs if before.phase != after.phase]

@@ -12,7 +12,7 @@ from canary.judge.measurement import Measurement
 from canary.limits import DEFAULT_LIMITS
 from canary.plan import Plan, Step
 from canary.rollout.store import StoredRollout
-from console.charts import Point, course_chart, meter, verdict_strip
+from console.charts import Moment, course_chart, meter, verdict_strip
 from console.rollouts import view
 from console.rollouts.store import JudgedMoment
 
@@ -147,7 +147,7 @@ def test_the_strip_of_a_moment_or_of_none_is_drawn(course: list[JudgedMoment]) -
 
 
 def test_the_limit_is_drawn_at_its_own_height_beside_the_values() -> None:
-    svg = ElementTree.fromstring(course_chart([Point(0, 0.0), Point(1, 2.0)], 2.0, "2 ×", "t"))
+    svg = ElementTree.fromstring(course_chart([Moment(0, 0.0), Moment(1, 2.0)], 2.0, "2 ×", "t"))
     line = next(one for one in svg if one.attrib["class"] == "limit")
     curve = next(one for one in svg if one.attrib["class"] == "line canary")
     assert line.attrib["y1"] == line.attrib["y2"] == curve.attrib["points"].split(",")[-1]
@@ -165,24 +165,24 @@ def test_a_band_reaches_from_its_low_to_its_high_and_to_the_edge_where_it_is_ope
     low: float | None, high: float | None, bottom: float, top: float
 ) -> None:
     """The largest value is 2, so that the plot ends at 2.3."""
-    svg = ElementTree.fromstring(course_chart([Point(0, 2.0, low, high), Point(1, 2.0, low, high)], 1.0, "1", "t"))
+    svg = ElementTree.fromstring(course_chart([Moment(0, 2.0, low, high), Moment(1, 2.0, low, high)], 1.0, "1", "t"))
     (band,) = [one for one in svg if one.get("class") == "band"]
     expected = [88 - 82 * value / 2.3 for value in (bottom, bottom, top, top)]
     assert heights(band.attrib["points"]) == pytest.approx(expected, abs=0.06)
 
 
 def test_a_moment_without_bounds_parts_the_band() -> None:
-    points = [Point(0, 1.0, 0.5), Point(0.2, 1.0, 0.5), Point(0.5, 1.0), Point(1, 1.0, 0.5)]
+    points = [Moment(0, 1.0, 0.5), Moment(0.2, 1.0, 0.5), Moment(0.5, 1.0), Moment(1, 1.0, 0.5)]
     svg = ElementTree.fromstring(course_chart(points, 1.0, "1", "t"))
     assert [len(one.attrib["points"].split()) for one in svg if one.get("class") == "band"] == [4, 4]
 
 
 def test_a_course_with_bounds_only_is_drawn() -> None:
-    assert "no value yet" not in course_chart([Point(0, None, None, 1.2)], 1.3, "1.3", "t")
+    assert "no value yet" not in course_chart([Moment(0, None, None, 1.2)], 1.3, "1.3", "t")
 
 
 def test_a_course_without_a_value_says_so() -> None:
-    assert "no value yet" in course_chart([Point(0, None)], 1.0, "1", "t")
+    assert "no value yet" in course_chart([Moment(0, None)], 1.0, "1", "t")
     assert "no value yet" in course_chart([], None, "", "t")
 
 
