@@ -207,7 +207,10 @@ class Spool:
             raise
         start = self._next._replace(offset=FIRST_FRAME)
         following = Segment(path, number, os.fstat(fd).st_size, start, start)
-        if current is not None:
+        if current is None:
+            # Two from the start: on a disk that others fill, they are used in turn while Postgres takes rows.
+            self._supply.prepare()
+        else:
             os.close(self._fd)
         self._fd, self._current, self._next = fd, following, start
         self.file.segments.append(following)

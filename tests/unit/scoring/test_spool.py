@@ -223,9 +223,6 @@ def test_a_full_disk_is_reported_and_the_spool_recovers_by_itself(spool: Spool) 
             error = append(spool, b"x" * (SEGMENT - FIRST_FRAME - HEADER_BYTES)).get(timeout=5)
         assert isinstance(error, SpoolUnwritable)
         assert not spool.writable
-        kept = spool.waiting_rows
-        assert isinstance(append(spool).get(timeout=5), SpoolUnwritable), "until there is room for what was refused"
-        assert spool.waiting_rows == kept
     assert wait_until(lambda: spool.writable), "the writer's own probe finds the disk well again"
     assert is_durable(append(spool))
     assert lines(drained(spool.file))[-1] == b"row"
@@ -250,10 +247,28 @@ def test_a_reserve_of_the_disk_is_never_taken(spool: Spool, monkeypatch: pytest.
         assert isinstance(outcomes[-1], SpoolUnwritable)
         assert "disk is full" in str(outcomes[-1])
         assert not spool.writable
+        waiting = spool.waiting_rows
+        assert isinstance(append(spool).get(timeout=5), SpoolUnwritable), "until there is room for what was refused"
+        assert spool.waiting_rows == waiting
         kept = ship_all(spool)
         assert len(kept) == 1 + outcomes.count(None)
         assert wait_until(lambda: spool.writable), "segments that were shipped are used again, with no new space"
     assert RESERVE_BYTES == 32 << 20
+
+
+def test_a_disk_that_others_fill_stops_nothing_while_rows_are_shipped(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_durable(append(spool))
+    assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
+    monkeypatch.setattr("scoring.log.segment_supply.RESERVE_BYTES", 1 << 62)
+    for number in range(100):
+        assert is_durable(append(spool, b"%d\n" % number + b"x" * 3000))
+        while spool.waiting_rows > 3:  # some rows always wait
+            reading = spool.file.read(1)
+            assert reading is not None
+            spool.shipped(reading)
+    assert len(segments(spool)) == 2
 
 
 # ---------------------------------------------------------------- other processes
