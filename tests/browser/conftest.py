@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,6 +53,13 @@ def visitor(browser: Browser, served: StartedRun) -> Iterator[Callable[..., Pers
 
     The test fails if a page of theirs logs an error or asks another host.
     """
+    with visitors(browser, served) as arrive:
+        yield arrive
+
+
+@contextmanager
+def visitors(browser: Browser, served: StartedRun) -> Iterator[Callable[..., Person]]:
+    """Yield what `visitor` does, for as long as the block lasts."""
     people: list[Person] = []
 
     def arrive(role: Role | None = None, **options: Any) -> Person:

@@ -1,11 +1,14 @@
 """What holds for every page: people who cannot see well can use it, at any width, in light and in dark."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import pytest
+from playwright.sync_api import Browser, Page
 
+from lab.demo.running import StartedRun
 from runtime.auth import Role
+from tests.browser.conftest import Person, visitors
 from tests.support.accessibility import serious_faults
 
 PAGES = [
@@ -23,11 +26,38 @@ PAGES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def someone(browser: Browser, served: StartedRun) -> Iterator[Person]:
+    """One person for the whole module: signing in and a window of one's own take longer than the checks."""
+    with visitors(browser, served) as arrive:
+        yield arrive(Role.ml_ops)
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def opened(someone: Person, request: pytest.FixtureRequest) -> Page:
+    """Each page, loaded once for all tests: none of them changes it but by the window's size, colours and focus."""
+    return someone.open(request.param)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_serious(visitor: Callable[..., Any], path: str, scheme: str) -> None:
-    page = visitor(Role.ml_ops, color_scheme=scheme).open(path)
-    assert serious_faults(page) == []
+def test_axe_finds_nothing_serious(opened: Page, scheme: Literal["light", "dark"]) -> None:
+    opened.emulate_media(color_scheme=scheme)
+    # Buttons fade from one scheme to the other: between them, their contrast is nobody's.
+    opened.evaluate("Promise.all(document.getAnimations().map(one => one.finished)).then(() => null)")
+    assert serious_faults(opened) == []
+
+
+@pytest.mark.parametrize("width", [360, 768, 2560])
+def test_no_page_scrolls_sideways(opened: Page, width: int) -> None:
+    opened.set_viewport_size({"width": width, "height": 900})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_first_tab_skips_to_the_content(opened: Page) -> None:
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.textContent") == "Skip to the content"
+    opened.keyboard.press("Enter")
+    assert opened.evaluate("document.activeElement.id") == "content"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -35,19 +65,3 @@ def test_axe_finds_nothing_serious_on_the_sign_in_page(visitor: Callable[..., An
     page = visitor(color_scheme=scheme).open("/console/sign-in")
     page.get_by_text("What each role may do").click()
     assert serious_faults(page) == []
-
-
-@pytest.mark.parametrize("width", [360, 768, 2560])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_scrolls_sideways(visitor: Callable[..., Any], path: str, width: int) -> None:
-    page = visitor(Role.ml_ops, viewport={"width": width, "height": 900}).open(path)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("path", PAGES)
-def test_the_first_tab_skips_to_the_content(visitor: Callable[..., Any], path: str) -> None:
-    page = visitor(Role.ml_ops).open(path)
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
-    page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "content"
