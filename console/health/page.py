@@ -4,6 +4,7 @@ from typing import Any
 
 from canary.rollout.operations import ProductNotFound
 from console.decisions.store import products
+from console.health.charts import maturation_chart, reliability_diagram
 from console.health.control_group import ask_control_group, set_control_group
 from console.overview.alarms import RUNBOOK
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
@@ -12,11 +13,14 @@ from edge.breaker_routes import BreakerToSet
 from edge.routes import Access, Call
 from monitoring.breaker import store as breaker_store
 from monitoring.breaker.rule import Breaker
+from monitoring.cohorts.performance import Performance
 from monitoring.control_group.store import control_groups
 from monitoring.field_alarms import AlarmKind
 from runtime.reading import InputInvalid, read
 
 PATH = path_to("health")
+# How to read the figures of cohorts.
+GUIDE = f"{RUNBOOK.removesuffix('operations.md')}monitoring.md#performance"
 # What each alarm means, and the section of docs/operations.md that says what to do.
 ALARMS: dict[AlarmKind, tuple[str, str]] = {
     "missing": ("missing far more often than usual", f"{RUNBOOK}#sirafieldmissing"),
@@ -47,8 +51,18 @@ def show(visit: Visit) -> Screen:
         "breaker": breakers.get(chosen or ""),
         "control": groups.get(chosen or ""),
         "runbook": f"{RUNBOOK}#sirabreakertripped",
+        **_cohort_values(None if found is None else found.performance),
     }
     return Screen("health/page.html.j2", "Production health", "health", values)
+
+
+def _cohort_values(performance: Performance | None) -> dict[str, Any]:
+    return {
+        "performance": performance,
+        "reliability_chart": reliability_diagram(performance.reliability if performance else ()),
+        "maturation_chart": maturation_chart(performance.maturation if performance else ()),
+        "guide": GUIDE,
+    }
 
 
 def ask_breaker(visit: Visit) -> Screen:

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, Page
 
 from lab.demo.running import StartedRun
 from runtime.auth import Role
+from runtime.postgres import connect
 from tests.browser.conftest import Person, visitors
 from tests.support.accessibility import serious_faults
 
@@ -37,6 +38,31 @@ def someone(browser: Browser, served: StartedRun) -> Iterator[Person]:
 def opened(someone: Person, request: pytest.FixtureRequest) -> Page:
     """Each page, loaded once for all tests: none of them changes it but by the window's size, colours and focus."""
     return someone.open(request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cohort(served: StartedRun) -> None:
+    """Store a matured week with labels, so that the page of health shows every chart."""
+    with connect(served.environment["DATABASE_URL"], name="tests", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO sira_cohort_sums SELECT product, (date_trunc('week', now()) - interval '8 weeks')::date,"
+            " model_id, bin, 'allow', 'allow', label, n, n, n, n * 0.05 * (bin - 11), n * (0.05 * (bin - 11)) ^ 2, n, n"
+            " FROM siramodel_registry, generate_series(13, 20) AS bin, (VALUES ('any', 90), ('fraud', 9),"
+            " ('legitimate', 50)) AS counted (label, n) WHERE product = 'fraud_score' AND status = 'production'"
+        )
+        connection.execute(
+            "INSERT INTO sira_cohort_label_ages SELECT product, (date_trunc('week', now()) - interval '8 weeks')::date,"
+            " model_id, 'fraud', age, 9 FROM siramodel_registry, generate_series(0, 7) AS age"
+            " WHERE product = 'fraud_score' AND status = 'production'"
+        )
+
+
+def test_the_page_of_health_draws_cohorts_without_a_script(visitor: Callable[..., Any]) -> None:
+    page = visitor(Role.viewer, java_script_enabled=False).open("/console/health/fraud_score")
+    assert page.get_by_role("heading", name="Performance by cohort").is_visible()
+    for chart in ("Reliability diagram", "Maturation curve"):
+        assert page.get_by_role("img", name=chart).is_visible()
+    assert page.get_by_text("no value yet").count() == 0
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,6 +1,6 @@
 """The page of production's health over a real database."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from console.health.page import ALARMS
 from monitoring import profile_store
 from monitoring.breaker.store import breakers
+from monitoring.cohorts.counter import CohortCounter
 from monitoring.control_group.store import control_groups
 from monitoring.profile import FieldBaseline, FieldCounts
 from registry.audit import history
@@ -15,6 +16,7 @@ from registry.model_version import Status
 from runtime.auth import Role
 from runtime.postgres import Connection
 from tests.support.counting import counted
+from tests.support.log_rows import prediction, ship_rows
 from tests.support.rollouts import add_version
 
 # Stated in docs/console.md.
@@ -126,3 +128,42 @@ def test_the_page_costs_a_fixed_number_of_statements(desk: Any, connection: Conn
     with counted(desk.resources) as statements:
         assert desk.get("/console/health/cards").status == 200
     assert len(statements) <= MAX_STATEMENTS
+
+
+def test_before_a_week_is_counted_the_page_says_when_it_will_be(desk: Any, connection: Connection) -> None:
+    add_version(connection, "cards", "1", Status.PRODUCTION)
+    assert "No week of this product has been counted yet" in text(desk.get("/console/health/cards"))
+
+
+def test_a_matured_week_is_shown_with_what_was_caught_and_what_was_estimated(
+    desk: Any, connection: Connection, database_url: str
+) -> None:
+    version = add_version(connection, "cards", "1", Status.PRODUCTION)
+    old = datetime.now(UTC) - timedelta(days=40)
+    connection.execute("SELECT sira_make_partitions(%s::date, %s::date)", (old, old))
+    scores = {
+        "caught": (0.95, "block", "fraud"),
+        "missed": (0.2, "allow", "fraud"),
+        "wrong": (0.92, "block", "legitimate"),
+    }
+    ship_rows(
+        database_url,
+        [
+            prediction(event, model_id=version.model_id, score=score, decision=decision, created_at=old.timestamp())
+            for event, (score, decision, _) in scores.items()
+        ],
+    )
+    for event, (_, _, label) in scores.items():
+        connection.execute(
+            "INSERT INTO sira_labels (product, event_id, label, source, labelled_at)"
+            " VALUES ('cards', %s, %s, 'review', %s)",
+            (event, label, old + timedelta(days=5)),
+        )
+    assert CohortCounter().look(connection)
+    page = desk.get("/console/health/cards", Role.viewer).body.decode()
+    assert "matured" in page
+    assert page.count(">50.0 %") >= 4  # precision and recall at both thresholds
+    assert "raw scores" in page
+    assert 'aria-label="Reliability diagram: share of fraud over score, 2 bins"' in page
+    assert '<th scope="row">7 days</th><td class="n">100.0 %</td>' in page
+    assert '<th scope="row">3 days</th><td class="n">0.0 %</td>' in page
