@@ -77,7 +77,9 @@ def needed(per_day: float, found: Measured) -> list[Row]:
 
 @dataclass(frozen=True)
 class Archived:
-    """Bytes per event, and microseconds of processor time per event, of archiving and of a backtest."""
+    """Bytes per event, and the microseconds of processor time that each further event adds to archiving
+    and to a backtest.
+    """
 
     parquet_bytes: float
     stored_bytes: float
@@ -87,12 +89,13 @@ class Archived:
 
 def archived(backtest: Mapping[str, Any]) -> Archived:
     """Read the stored results of the backtest command, which must include ARCHIVE_NEEDED."""
-    day = backtest["archive"]["rows"][-1]
+    days = [row | {"CPU s": row["rows"] / row["rows/CPU s"]} for row in backtest["archive"]["rows"]]
+    day = days[-1]
     one_process = [row for row in backtest["replay"]["rows"] if row[""] == "one process"]
     return Archived(
         parquet_bytes=day["Parquet bytes/event"],
         stored_bytes=day["bytes/event, all files"],
-        archive_cpu_us=1e6 / day["rows/CPU s"],
+        archive_cpu_us=1e6 * slope(days, "rows", "CPU s"),
         backtest_cpu_us=1e6 * slope(one_process, "events", "CPU s"),
     )
 
@@ -111,7 +114,11 @@ def archive_needed(per_day: float, found: Archived) -> list[Row]:
         (f"{MONTH_DAYS} days in S3, USD per month", month_usd, f"assumed: {S3_USD_PER_GB_MONTH} USD per GB and month"),
         (f"{RETENTION_DAYS} days in S3, TB", kept_gb / 1e3, "the default of RETENTION_DAYS"),
         (f"{RETENTION_DAYS} days in S3, USD per month", kept_gb * S3_USD_PER_GB_MONTH, "the same price"),
-        ("core-hours to archive a day", per_day * found.archive_cpu_us / 1e6 / 3600, "measured, without Postgres"),
+        (
+            "core-hours to archive a day",
+            per_day * found.archive_cpu_us / 1e6 / 3600,
+            "measured, without Postgres and the start",
+        ),
         ("CPU time of an event in a backtest, µs", found.backtest_cpu_us, "measured, 300 trees"),
         (f"core-hours of a backtest of {BACKTEST_DAYS} days", core_hours, ""),
         ("cores for that backtest in one hour", ceil(core_hours / UTILISATION), f"each busy {UTILISATION:.0%}"),
