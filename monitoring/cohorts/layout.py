@@ -86,12 +86,12 @@ def total(sums: CohortSums, chosen: Callable[[CohortPlace], bool]) -> CohortTall
     return found
 
 
-def merged(cohorts: Iterable[Cohort]) -> dict[CohortPlace, CohortTally]:
+def merged(several: Iterable[CohortSums]) -> dict[CohortPlace, CohortTally]:
     """Return the sums of all cohorts together."""
     found: dict[CohortPlace, CohortTally] = {}
-    for cohort in cohorts:
-        for place, tally in cohort.sums.items():
-            found[place] = found.get(place, CohortTally()).plus(tally)
+    for sums in several:
+        for place, tally in sums.items():
+            found[place] = found[place].plus(tally) if place in found else tally
     return found
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 import msgspec
 
 from canary.intervals import Estimate
-from monitoring.cohorts.estimate import CalibrationKind, EstimatedQuality, calibrate, estimated_quality
+from monitoring.cohorts.estimate import Calibration, CalibrationKind, EstimatedQuality, calibrate, estimated_quality
 from monitoring.cohorts.figures import (
     ObservedQuality,
     ReliabilityBin,
@@ -15,7 +15,7 @@ from monitoring.cohorts.figures import (
     observed_quality,
     reliability,
 )
-from monitoring.cohorts.layout import Cohort, known, merged
+from monitoring.cohorts.layout import Cohort, CohortSums, known, merged
 from monitoring.cohorts.maturation import MaturationPoint, known_share, maturation
 
 _DAY = timedelta(days=1)
@@ -64,13 +64,15 @@ class Performance(msgspec.Struct, frozen=True):
 def performance(cohorts: Sequence[Cohort], model_id: str, now: datetime, maturity_days: float) -> Performance:
     """Return the figures of a product's cohorts; `model_id` is the production version."""
     curve = maturation([(age_days(cohort.week, now), cohort.label_ages) for cohort in cohorts])
-    matured = [cohort for cohort in cohorts if age_days(cohort.week, now) >= maturity_days]
-    return Performance(
-        maturity_days,
-        [_described(cohort, matured, curve, now, maturity_days) for cohort in cohorts],
-        reliability(merged(cohort for cohort in matured if cohort.model_id == model_id)),
-        curve,
-    )
+    matured: dict[str, CohortSums] = {}  # of the weeks before, by version
+    described = []
+    for cohort in sorted(cohorts, key=lambda one: one.week):
+        # Only earlier weeks calibrate: a cohort's own labels would make its estimate agree with them.
+        earlier = matured.get(cohort.model_id, {})
+        described.append(_described(cohort, calibrate(earlier), curve, now, maturity_days))
+        if described[-1].matured:
+            matured[cohort.model_id] = merged((earlier, cohort.sums))
+    return Performance(maturity_days, described[::-1], reliability(matured.get(model_id, {})), curve)
 
 
 def age_days(week: date, now: datetime) -> float:
@@ -79,10 +81,12 @@ def age_days(week: date, now: datetime) -> float:
 
 
 def _described(
-    cohort: Cohort, matured: Sequence[Cohort], curve: Sequence[MaturationPoint], now: datetime, maturity_days: float
+    cohort: Cohort,
+    calibration: Calibration | None,
+    curve: Sequence[MaturationPoint],
+    now: datetime,
+    maturity_days: float,
 ) -> CohortPerformance:
-    # Only earlier weeks calibrate: a cohort's own labels would make its estimate agree with them.
-    calibration = calibrate(merged(c for c in matured if c.model_id == cohort.model_id and c.week < cohort.week))
     age = age_days(cohort.week, now)
     review, block = (
         QualityAtThreshold(observed_quality(cohort.sums, at), estimated_quality(cohort.sums, at, calibration))

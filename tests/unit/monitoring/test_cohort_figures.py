@@ -8,7 +8,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, precision_score,
 from canary.intervals import NOTHING, share
 from monitoring.cohorts.figures import alert_rate, brier_score, observed_quality, reliability
 from monitoring.cohorts.layout import THRESHOLDS, CohortPlace, CohortTally, CohortThreshold, merged
-from tests.support.cohorts import BLOCK, REVIEW, cohort, sums_of
+from tests.support.cohorts import BLOCK, REVIEW, sums_of
 
 RNG = np.random.default_rng(29)
 N = 4_000
@@ -84,7 +84,7 @@ def test_the_reliability_diagram_is_scikit_learns_calibration_curve() -> None:
 
 
 def test_cohorts_merge_to_the_figures_of_all_their_events() -> None:
-    halves = [cohort(sums_of(SCORES[part], FRAUDS[part])) for part in (slice(1_000), slice(1_000, None))]
+    halves = [sums_of(SCORES[part], FRAUDS[part]) for part in (slice(1_000), slice(1_000, None))]
     whole = observed_quality(sums_of(SCORES, FRAUDS), "block")
     assert observed_quality(merged(halves), "block").recall == whole.recall
     assert brier_score(merged(halves)) == pytest.approx(brier_score(sums_of(SCORES, FRAUDS)))
