@@ -150,7 +150,7 @@ def test_rows_with_a_propensity_are_logged_once_and_counted_by_day(connection: C
 
 
 def test_before_the_migration_rows_are_kept_without_their_propensity(connection: Connection) -> None:
-    connection.execute("ALTER TABLE sira_predictions DROP COLUMN propensity")
+    connection.execute("ALTER TABLE sira_predictions DROP COLUMN propensity CASCADE")
     connection.execute("DROP TABLE sira_control_days CASCADE")
     prepare_shipping(connection)
     ship_all(connection)

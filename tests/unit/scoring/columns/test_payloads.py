@@ -93,6 +93,7 @@ def exact(read: dict[int, tuple[Row, bytes]]) -> str:
 @settings(max_examples=600, deadline=None)
 @given(st.sampled_from([TYPED, UNTYPED]), st.lists(PAYLOADS, min_size=1, max_size=5))
 @example(TYPED, ['{"zone":-0.0,"country":"FR","\\u00e4ge 😀":null}', '{"zone":1,"zone":2,"country":"b","country":"a"}'])
+@example(TYPED, ['{"zone":{},"zone":0,"country":"FR"}'])
 def test_a_batch_read_by_column_is_what_its_events_are_one_by_one(inputs: ModelInputs, payloads: list[str]) -> None:
     body = f'{{"events":[{",".join(event_text(payload) for payload in payloads)}]}}'.encode("utf-8", "surrogatepass")
     wanted = one_by_one(inputs, payloads)
@@ -103,8 +104,15 @@ def test_a_batch_read_by_column_is_what_its_events_are_one_by_one(inputs: ModelI
     found = dict(zip(read.positions, zip(read.rows, read.texts, strict=True), strict=True))
     if wanted is None:
         assert len(found) < len(payloads)  # so that the body is read again, and refused
-    else:
-        assert exact(found) == exact(wanted)
+        return
+    # Not taken, and so read event by event: an object or a list under a name that is given again afterwards.
+    left = {place for place in wanted.keys() - found.keys() if repeats_a_name(payloads[place])}
+    assert exact(found) == exact({place: one for place, one in wanted.items() if place not in left})
+
+
+def repeats_a_name(payload: str) -> bool:
+    names = [name for name, _ in json.loads(payload, object_pairs_hook=list)]
+    return len(set(names)) < len(names)
 
 
 def read_by(inputs: ModelInputs, *payloads: Any) -> list[int]:
