@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -28,7 +29,11 @@ from tests.support.identity_provider import (
 
 MakeAuthenticator = Callable[..., Authenticator]
 OURS = {"jwt_secret": "j" * 40, "internal_service_token": "s" * 40}
-NOW = datetime.now(UTC)
+
+
+def in_minutes(minutes: int) -> datetime:
+    """Counted from when a test runs: this file is read long before."""
+    return datetime.now(UTC) + timedelta(minutes=minutes)
 
 
 def settings_with(**more: object) -> Settings:
@@ -54,12 +59,14 @@ def identify(authenticator: Authenticator, signed: str) -> Caller:
     return authenticator.identify(f"Bearer {signed}".encode())
 
 
-@pytest.mark.parametrize("signed", [token(), token(EC_KEY, "two", "ES256")])
-def test_a_token_of_either_kind_of_key_names_its_subject_and_role(provider: MakeAuthenticator, signed: str) -> None:
-    found = identify(provider(), signed)
+@pytest.mark.parametrize("signing", [(RSA_KEY, "one", "RS256"), (EC_KEY, "two", "ES256")])
+def test_a_token_of_either_kind_of_key_names_its_subject_and_role(
+    provider: MakeAuthenticator, signing: tuple[Any, str, str]
+) -> None:
+    found = identify(provider(), token(*signing))
     assert found == Caller("f3a9", Role.ml_ops)
     assert found.expires_at is not None
-    assert timedelta(minutes=4) < found.expires_at - NOW < timedelta(minutes=6)
+    assert in_minutes(4) < found.expires_at < in_minutes(6)
 
 
 def test_roles_and_the_name_are_where_the_settings_say_and_called_what_they_say(provider: MakeAuthenticator) -> None:
@@ -112,9 +119,9 @@ REFUSED = {
     "for another service": (lambda: token(aud="payments"), "not valid"),
     "for nobody in particular": (lambda: token(aud=None), "not valid"),
     "from nobody in particular": (lambda: token(iss=None), "not valid"),
-    "expired": (lambda: token(exp=NOW - timedelta(minutes=1)), "has expired"),
+    "expired": (lambda: token(exp=in_minutes(-1)), "has expired"),
     "without an end": (lambda: token(exp=None), "not valid"),
-    "not valid yet": (lambda: token(nbf=NOW + timedelta(minutes=5)), "not valid"),
+    "not valid yet": (lambda: token(nbf=in_minutes(5)), "not valid"),
     "without a role of ours": (lambda: token(roles=["cashier"]), "no role"),
     "without roles": (lambda: token(roles=None), "no role"),
     "without a name": (lambda: token(sub=None), "not valid"),
@@ -131,7 +138,7 @@ def test_any_other_token_is_refused_with_a_reason(provider: MakeAuthenticator, c
 
 def test_our_own_tokens_count_beside_the_providers(provider: MakeAuthenticator) -> None:
     authenticator = provider()
-    minted = authenticator.mint(subject="ben", role=Role.auditor, now=NOW, lifetime=timedelta(hours=1))
+    minted = authenticator.mint(subject="ben", role=Role.auditor, now=in_minutes(0), lifetime=timedelta(hours=1))
     assert identify(authenticator, minted) == Caller("ben", Role.auditor)
     assert identify(authenticator, "s" * 40) == Caller("service", None)
 
@@ -180,7 +187,7 @@ def test_a_key_for_encryption_verifies_nothing(provider: MakeAuthenticator, tmp_
 
 def test_a_token_of_a_secret_in_the_key_set_is_not_taken(provider: MakeAuthenticator, tmp_path: Path) -> None:
     write_keys(tmp_path / "jwks.json", SECRET_KEY, public_jwk(EC_KEY, kid="two"))
-    forged = jwt.encode({"sub": "x", "iss": ISSUER, "aud": AUDIENCE, "exp": NOW + timedelta(1), "roles": ["ml_ops"]},
+    forged = jwt.encode({"sub": "x", "iss": ISSUER, "aud": AUDIENCE, "exp": in_minutes(60), "roles": ["ml_ops"]},
                         b"k" * 40, algorithm="HS256", headers={"kid": "one"})  # fmt: skip
     with pytest.raises(TokenRefused, match="not valid"):
         identify(provider(), forged)
