@@ -52,15 +52,15 @@ HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 EXPECTED = {(method, path): dict(zip(HEAD, cells, strict=True)) for method, path, *cells in ROWS}
 
 NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 def person(role: Role) -> str:
-    return mint_token(JWT_SECRET, subject="amina", role=role, now=NOW, lifetime=HOUR)
+    return mint_token(JWT_SECRET, subject="amina", role=role, now=NOW, lifetime=DAY)
 
 
 def signed(secret: str = JWT_SECRET, **changes: object) -> str:
-    return jwt.encode({"sub": "amina", "roles": ["ml_ops"], "exp": NOW + HOUR, **changes}, secret, algorithm="HS256")
+    return jwt.encode({"sub": "amina", "roles": ["ml_ops"], "exp": NOW + DAY, **changes}, secret, algorithm="HS256")
 
 
 def with_alg_none() -> str:
@@ -74,7 +74,7 @@ CALLERS: dict[str, tuple[str, str | None]] = {
     "a wrong token": ("unknown", "Bearer " + "x" * 40),
     "the token without its scheme": ("unknown", SERVICE_TOKEN),
     "the token as Basic": ("unknown", f"Basic {base64.b64encode(f'x:{SERVICE_TOKEN}'.encode()).decode()}"),
-    "expired": ("unknown", f"Bearer {signed(exp=NOW - HOUR)}"),
+    "expired": ("unknown", f"Bearer {signed(exp=NOW - DAY)}"),
     "alg none": ("unknown", f"Bearer {with_alg_none()}"),
     "wrong key": ("unknown", f"Bearer {signed('k' * 40)}"),
     "the service token as key": ("unknown", f"Bearer {signed(SERVICE_TOKEN)}"),

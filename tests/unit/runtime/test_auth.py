@@ -14,7 +14,7 @@ from runtime.settings import Settings
 
 SECRET, CURRENT, PREVIOUS = "j" * 40, "s" * 40, "p" * 40
 NOW = datetime.now(UTC)
-HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def authenticator() -> Authenticator:
 
 
 def claims(**changes: object) -> dict[str, object]:
-    known = {"sub": "amina", "roles": ["ml_ops"], "exp": NOW + HOUR}
+    known = {"sub": "amina", "roles": ["ml_ops"], "exp": NOW + DAY}
     return {name: value for name, value in {**known, **changes}.items() if value is not None}
 
 
@@ -57,7 +57,7 @@ def test_the_service_token_and_the_one_before_it_are_a_service(authenticator: Au
 
 @pytest.mark.parametrize("role", Role)
 def test_a_minted_token_carries_its_subject_and_role(authenticator: Authenticator, role: Role) -> None:
-    token = mint_token(SECRET, subject="amina", role=role, now=NOW, lifetime=HOUR)
+    token = mint_token(SECRET, subject="amina", role=role, now=NOW, lifetime=DAY)
     assert authenticator.identify(f"Bearer {token}".encode()) == Caller("amina", role)
 
 
@@ -75,13 +75,13 @@ REFUSED: dict[str, tuple[Callable[[], bytes | None], str]] = {
     "a wrong service token": (lambda: b"Bearer " + b"x" * 40, "token is not valid"),
     "a service token cut short": (lambda: b"Bearer " + CURRENT[:-1].encode(), "token is not valid"),
     "a service token with more": (lambda: b"Bearer " + CURRENT.encode() + b"s", "token is not valid"),
-    "an expired token": (lambda: signed(exp=NOW - HOUR), "token has expired"),
+    "an expired token": (lambda: signed(exp=NOW - DAY), "token has expired"),
     "another key": (lambda: signed(secret="k" * 40), "token is not valid"),
     "another algorithm": (lambda: signed(secret=SECRET * 2, algorithm="HS512"), "token is not valid"),
     "alg none": (lambda: unsigned("none"), "token is not valid"),
     "alg None": (lambda: unsigned("None"), "token is not valid"),
     "no signature": (lambda: unsigned("HS256"), "token is not valid"),
-    "not yet valid": (lambda: signed(nbf=NOW + HOUR), "token is not valid"),
+    "not yet valid": (lambda: signed(nbf=NOW + DAY), "token is not valid"),
     "without exp": (lambda: signed(exp=None), "token is not valid"),
     "without sub": (lambda: signed(sub=None), "token is not valid"),
     "a sub that is not text": (lambda: signed(sub=7), "token is not valid"),
