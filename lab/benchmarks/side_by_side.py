@@ -89,7 +89,8 @@ def run(
                 failed[contender.name] = str(failure)
         rounds: dict[str, list[Round]] = {contender.name: [] for contender in contenders}
         for number in range(plan.rounds):
-            for name, running in up.items():
+            # Every other round backwards, so that none is always measured right after the same neighbour.
+            for name, running in list(up.items())[:: -1 if number % 2 else 1]:
                 if name not in failed:
                     report(f"round {number + 1} of {plan.rounds}: {name}")
                     rounds[name].append(one_round(running, plan.seconds, sent[name]))

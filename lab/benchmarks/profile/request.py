@@ -57,6 +57,7 @@ def line(spent: Spent, http: Times, found: Sequence[Step]) -> list[Row]:
         ),
         Step("spool: commits to disk, user and kernel", sum(spent.threads["spool-writer"])),
         Step("shipper: spool to Postgres, user and kernel", sum(spent.threads["shipper"])),
+        Step("reasons of reviews and blocks, user and kernel", sum(spent.threads["reasons"])),
         Step("**together**", spent.total),
     ]
     return [{"one request": part.name, "µs": part.microseconds} for part in parts]

@@ -17,7 +17,7 @@ from lab.process import Process
 from lab.procfs import thread_seconds
 
 READY_SECONDS = 60.0
-THREADS = ("MainThread", "spool-writer", "shipper")  # the first is the event loop
+THREADS = ("MainThread", "spool-writer", "shipper", "reasons")  # the first is the event loop
 Times = tuple[float, float]  # user, kernel
 
 

@@ -14,8 +14,8 @@ from scoring.reasons.shapley.tables import build_tables
 # Tables of more than this are not built: the leaves with the largest go into the closed form instead.
 MAX_TABLE_BYTES = 128 << 20
 # Events worked on at a time, so that what one step leaves for the next stays in the processor's cache.
-_EVENTS = 32
-_PAIRS = 4_096
+_EVENTS = 128
+_PAIRS = 2_048
 # Fewer events than this are faster one by one.
 _MIN_TOGETHER = 8
 

@@ -43,9 +43,9 @@ class WaitingPredictions:
                 self._dropped(queue.popleft())
         queue.append(item)
 
-    def products(self) -> list[str]:
-        """Return the products of which something waits."""
-        return [product for product, queue in self._queues.items() if queue]
+    def counts(self) -> dict[str, int]:
+        """Return how many predictions wait, for the products of which any does."""
+        return {product: len(queue) for product, queue in self._queues.items() if queue}
 
     def oldest(self, product: str) -> WaitingPrediction | None:
         """Return a product's oldest prediction without taking it."""

@@ -1,6 +1,7 @@
 """Reasons without being asked: after the answer, through the spool, bounded, and counted when they are missing."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from scoring.log.shipper import Shipper
 from scoring.log.spool import Spool
 from scoring.models.onnx_model import OnnxModel
 from scoring.reasons.explainers import Explainers
-from scoring.reasons.worker.queue import ReasonsQueue
+from scoring.reasons.worker.queue import PAUSE_SECONDS, ReasonsQueue
 from scoring.reasons.worker.ready import ReadyExplainers
 from scoring.reasons.worker.shares import Shares
 from tests.integration.scoring.reasons.conftest import Ask, Log
@@ -122,6 +123,24 @@ def test_reviews_and_blocks_are_explained_and_allowed_events_are_not(
 def _lines(spool: Spool) -> Iterator[str]:
     for line in lines(waiting_groups(spool.file), "reasons"):
         yield line.decode()
+
+
+def test_what_arrives_between_two_pauses_is_explained_together(
+    make: Make, model: OnnxModel, trained: Trained, log: Log, tmp_path: Path
+) -> None:
+    rows, spool = log(model.version, 300), Spool.open(tmp_path / "kept", limit_bytes=1 << 26)
+    queue = make(into=spool)
+    queue.ready.open(model.version)
+    started = time.monotonic()
+    queue.start()
+    for row, payload in zip(rows, trained.payloads, strict=False):
+        queue.offer(model.version, model.feed.row(payload), row)
+        time.sleep(0.002)
+    assert wait_until(lambda: spool.waiting_rows == 300)
+    groups = [group for group in waiting_groups(spool.file) if "reasons" in group.bodies]
+    assert len(groups) <= (time.monotonic() - started) / PAUSE_SECONDS + 1
+    queue.stop(10)
+    spool.close()
 
 
 def test_a_full_queue_drops_the_oldest_and_counts_it(

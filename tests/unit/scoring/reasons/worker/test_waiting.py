@@ -21,10 +21,11 @@ def test_the_oldest_are_taken_first_and_the_rest_later() -> None:
     waiting = WaitingPredictions(10, lambda item: None)
     for number in range(5):
         waiting.add(item(number))
+    assert waiting.counts() == {"cards": 5}
     assert numbers(waiting.take("cards", 3)) == [0, 1, 2]
     assert numbers(waiting.take("cards", 3)) == [3, 4]
     assert waiting.take("cards", 3) == []
-    assert waiting.products() == []
+    assert waiting.counts() == {}
 
 
 def test_a_full_queue_drops_its_oldest() -> None:
@@ -53,7 +54,7 @@ def test_with_more_products_than_room_each_has_one() -> None:
     for number in range(3):
         for product in ("a", "b", "c"):
             waiting.add(item(number, product))
-    taken = {product: numbers(waiting.take(product, 9)) for product in waiting.products()}
+    taken = {product: numbers(waiting.take(product, 9)) for product in waiting.counts()}
     assert taken == {"a": [2], "b": [2], "c": [2]}
 
 
