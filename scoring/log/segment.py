@@ -4,6 +4,7 @@ It begins with its title and a mark of what has been shipped of it, each in a di
 spare segment was shipped; it gets a new, larger number before it is used again.
 """
 
+import errno
 import os
 import struct
 import zlib
@@ -20,6 +21,9 @@ _TITLE = struct.Struct("<Q?")
 _MARK_AT = 512
 _MARK = struct.Struct("<QQQQQ")  # number, then a Point
 _ZEROS = bytes(1 << 20)
+BLOCK_BYTES = 4096
+# What file systems return for a block that the disk cannot read, or whose own checksum is wrong.
+_UNREADABLE = (errno.EIO, errno.ENODATA, errno.EBADMSG)
 
 
 @dataclass(slots=True)
@@ -43,10 +47,19 @@ class Title:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """The first header that was found in a segment, if any, and where its acknowledged frames end."""
+    """The first and the last header that were found in a segment, if any, and where its acknowledged frames end."""
 
     first: Header | None
+    last: Header | None
     end: Point | None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes of a segment. `unreadable`: offsets of the blocks that the disk cannot read; their bytes are zeros."""
+
+    data: bytes
+    unreadable: tuple[int, ...]
 
 
 def create(path: Path, size: int) -> None:
@@ -71,6 +84,34 @@ def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read(fd: int, offset: int, size: int) -> Content:
+    """Read up to the end of the file. One unreadable block must not stop the shipping of those behind it."""
+    parts: list[bytes] = []
+    unreadable: list[int] = []
+    end = offset + size
+    while offset < end:
+        try:
+            part = os.pread(fd, end - offset, offset)  # ends before an unreadable block
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            unreadable.append(offset)
+            part = bytes(min(BLOCK_BYTES - offset % BLOCK_BYTES, end - offset))
+        if not part:
+            break
+        parts.append(part)
+        offset += len(part)
+    return Content(b"".join(parts), tuple(unreadable))
+
+
+def read_all(path: Path) -> Content:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read(fd, 0, os.fstat(fd).st_size)
     finally:
         os.close(fd)
 
@@ -134,9 +175,9 @@ def scan(data: bytes, number: int) -> Scan:
     for header in _headers(data, number):
         first, last = first or header, header
     if last is None:
-        return Scan(None, None)
+        return Scan(None, None, None)
     complete = body_at(data, last.start.offset, last) is not None
-    return Scan(first, last.end if complete else last.start)
+    return Scan(first, last, last.end if complete else last.start)
 
 
 def _headers(data: bytes, number: int) -> Iterator[Header]:

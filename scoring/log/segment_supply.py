@@ -30,7 +30,6 @@ class SegmentSupply:
         self._segment_bytes = segment_bytes
         self._changed = threading.Condition()
         self._ready: Path | None = None
-        self._wanted_bytes = 0
         self._failure: OSError | None = None
         self._jobs: queue.SimpleQueue[int | Segment | None] = queue.SimpleQueue()
         for spare in spares:
@@ -66,8 +65,11 @@ class SegmentSupply:
         self._thread.join()
 
     def _is_ready(self, size: int) -> bool:
-        ready = self._ready
-        return ready is not None and ready.stat().st_size >= size
+        """Return whether a segment is ready that has the size and was not removed by someone else."""
+        try:
+            return self._ready is not None and self._ready.stat().st_size >= size
+        except OSError:
+            return False
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -88,6 +90,9 @@ class SegmentSupply:
     def _create(self, size: int) -> None:
         if self._is_ready(size):
             return
+        with self._changed:
+            if self._ready is not None and not self._ready.exists():
+                self._ready = None  # or the new file, which gets the same name, would be taken before it is complete
         try:
             disk = os.statvfs(self._folder)
             if disk.f_bavail * disk.f_frsize < size + RESERVE_BYTES:
@@ -107,4 +112,5 @@ class SegmentSupply:
             replaced, self._ready = self._ready, path
             self._changed.notify_all()
         if replaced is not None:
-            segment.remove(replaced)
+            with contextlib.suppress(OSError):  # this thread must not end: each new segment comes from it
+                segment.remove(replaced)

@@ -1,6 +1,8 @@
 """What cannot be shipped is kept beside the segments for a person to inspect: refused rows, and damaged bytes."""
 
+import itertools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -9,6 +11,7 @@ from scoring.log.frame import Target
 from scoring.log.segment import sync_folder
 
 REFUSED = "refused.jsonl"
+_DAMAGED = "damaged-"
 
 
 class RefusedRow(msgspec.Struct, frozen=True):
@@ -48,7 +51,7 @@ def refused_rows(folder: Path) -> list[RefusedRow]:
 
 def keep_damaged(folder: Path, segment: int, offset: int, content: bytes) -> Path:
     """Keep the damaged part of a segment durably; return its file. Safe to repeat."""
-    path = folder / f"damaged-{segment}-{offset}"
+    path = folder / f"{_DAMAGED}{segment}-{offset}"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         _write(fd, content)
@@ -56,6 +59,22 @@ def keep_damaged(folder: Path, segment: int, offset: int, content: bytes) -> Pat
         os.close(fd)
     sync_folder(folder)
     return path
+
+
+def keep_file(segment: Path) -> Path:
+    """Keep all of a segment whose number is unknown, under another name."""
+    names = (segment.with_name(f"{_DAMAGED}file-{number}") for number in itertools.count())
+    kept = segment.rename(next(name for name in names if not name.exists()))
+    sync_folder(kept.parent)
+    return kept
+
+
+def damaged_segments(folder: Path) -> Iterator[int]:
+    """Yield the numbers of the segments of which damaged parts are kept."""
+    for path in folder.glob(f"{_DAMAGED}*"):
+        number = path.name.split("-")[1]
+        if number.isdigit():
+            yield int(number)
 
 
 def _write(fd: int, content: bytes) -> None:

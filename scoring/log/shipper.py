@@ -1,17 +1,18 @@
 """Ships the log from the spool to Postgres: within a second, in order, safe to repeat."""
 
+import contextlib
 import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 
 from runtime import metrics
 from runtime.postgres import Connection, connect
-from scoring.log.frame import Group, Target
+from scoring.log.frame import Group, Target, UnknownTarget
 from scoring.log.shipped_hours import ShippedHours
 from scoring.log.spool import Spool
 from scoring.log.spool_file import SpoolFile, orphans
@@ -90,18 +91,15 @@ class Shipper:
         return reading.more or (drain and self._spool.waiting_bytes > 0)
 
     def _ship_orphans(self) -> None:
+        """Ship each spool that no process holds; one that cannot be read does not hold up the others."""
         for file in orphans(self._directory):
-            try:
+            with _reported(file.path), contextlib.closing(file):
                 self._ship_all(file)
                 file.remove_shipped()
-            finally:
-                file.close()
         for old in sqlite_spools(self._directory):
-            try:
+            with _reported(old.path), contextlib.closing(old):
                 self._ship_all(old)
                 old.remove(kept_in=self._spool.file)
-            finally:
-                old.close()
 
     def _ship_all(self, file: SpoolFile | SqliteSpool) -> None:
         while reading := file.read(MAX_ROWS):
@@ -175,5 +173,19 @@ class Shipper:
         metrics.spool_rows.set(self._spool.waiting_rows)
         metrics.spool_bytes.set(self._spool.waiting_bytes)
         metrics.spool_limit_bytes.set(self._spool.limit_bytes)
-        oldest_at = self._spool.file.oldest_at()
+        try:
+            oldest_at = self._spool.file.oldest_at()
+        except OSError as error:  # such as no descriptor left: this thread must not end
+            log.warning("oldest_row_not_read", extra={"error": str(error)})
+            return
         metrics.spool_oldest.set(0.0 if oldest_at is None else max(0.0, time.time() - oldest_at))
+
+
+@contextlib.contextmanager
+def _reported(spool: Path) -> Iterator[None]:
+    """Log that a spool of a dead process cannot be read, and go on. Errors of Postgres concern all spools: raised."""
+    try:
+        yield
+    except (OSError, UnknownTarget, sqlite3.Error):
+        metrics.log_ship_failures.inc()
+        log.exception("spool_not_shipped", extra={"spool": spool.name})

@@ -94,7 +94,7 @@ class Spool:
         """Queue a batch. The writer's thread calls `committed` with None once it is durable, or with the error."""
         # Beyond the limit too: one line per rollout, which no caller waits for, and the controller needs.
         if target != "trips" and self.waiting_bytes + len(body) > self.limit_bytes:
-            self._full = True
+            self._full = self.waiting_bytes > 0
             committed(SpoolFull(self.limit_bytes))
             return
         with self._lock:
@@ -109,8 +109,12 @@ class Spool:
 
     @property
     def writable(self) -> bool:
-        """False while writes fail, or after the limit was reached until rows are shipped."""
-        return self._failure is None and not self._full and self.waiting_bytes < self.limit_bytes
+        """False while writes fail, or after the limit was reached until rows are shipped.
+
+        If none wait, none will be shipped: a batch that is larger than the limit must not make it False for good.
+        """
+        waiting = self.waiting_bytes
+        return self._failure is None and not (self._full and waiting) and waiting < self.limit_bytes
 
     @property
     def waiting_rows(self) -> int:

@@ -48,14 +48,20 @@ class SpoolFile:
     @classmethod
     def claim(cls, path: Path) -> Self | None:
         """Return the spool in a folder, or None if another live process holds it."""
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            segment.sync_folder(path.parent)
         lock_fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(lock_fd)
             return None
-        return cls(path, lock_fd)
+        try:
+            return cls(path, lock_fd)
+        except BaseException:
+            os.close(lock_fd)  # or no process could claim it until this one ends
+            raise
 
     @property
     def shipped_through(self) -> Point | None:
@@ -170,13 +176,15 @@ class SpoolFile:
         self._close_segment()
         self.segments.popleft()
         following = self.segments[0]
-        if following.shipped.offset == FIRST_FRAME:
-            self._shipped(following, following.shipped)
-        if following.path != done.path:
-            self.release(done)
+        try:
+            if following.shipped.offset == FIRST_FRAME:
+                self._shipped(following, following.shipped)
+        finally:
+            if following.path != done.path:
+                self.release(done)
 
     def _bytes(self, oldest: Segment, offset: int, size: int) -> bytes:
-        return os.pread(self._open(oldest), size, offset)
+        return segment.read(self._open(oldest), offset, size).data
 
     def _open(self, oldest: Segment) -> int:
         if self._fd is None:
@@ -198,7 +206,15 @@ def paths(directory: Path) -> Iterator[Path]:
 
 
 def orphans(directory: Path) -> Iterator[SpoolFile]:
-    """Claim and yield the spools of dead processes, one at a time; the caller closes each."""
+    """Claim and yield the spools of dead processes, one at a time; the caller closes each.
+
+    One that cannot be opened does not hide those after it.
+    """
     for path in sorted(directory.glob(f"{PREFIX}*")):
-        if path.is_dir() and (file := SpoolFile.claim(path)):
+        try:
+            file = SpoolFile.claim(path) if path.is_dir() else None
+        except OSError:
+            log.exception("spool_not_opened", extra={"folder": path.name})
+            continue
+        if file is not None:
             yield file

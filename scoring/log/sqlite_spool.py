@@ -17,7 +17,7 @@ class SqliteSpool:
     """A claimed file; its lock is released when it is closed."""
 
     def __init__(self, path: Path, lock_fd: int) -> None:
-        self._path = path
+        self.path = path
         self._lock_fd = lock_fd
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
 
@@ -57,7 +57,7 @@ class SqliteSpool:
         for row in self._select("SELECT target, body, reason, refused_at FROM refused ORDER BY seq"):
             kept_in.quarantine(*row)
         self._db.close()
-        for path in self._path.parent.glob(f"{self._path.name}*"):
+        for path in self.path.parent.glob(f"{self.path.name}*"):
             path.unlink()
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from psycopg import sql
 from canary.judge.evidence import latency_bin, score_bin
 from lab.postgres import LocalPostgres
 from registry.model_version import ModelVersion, Status
+from runtime import metrics
 from runtime.postgres import Connection, connect
 from scoring.log.prediction import FuseTripRow, Outcome, Prediction, copy_text
 from scoring.log.shipper import Shipper
@@ -499,3 +500,42 @@ def test_a_spool_in_sqlite_whose_process_lives_is_left_alone(
         spool.close()
     assert old.exists()
     assert count(connection) == 1
+
+
+def test_the_shipper_goes_on_after_a_time_in_which_it_could_not_open_a_file(
+    tmp_path: Path, database_url: str, connection: Connection
+) -> None:
+    spool = Spool.open(tmp_path, limit_bytes=1 << 26)
+    append(spool, [prediction("kept")])
+    (path,) = [path for path in spool.file.path.glob("*.segment") if b"kept" in path.read_bytes()]
+    path.rename(tmp_path / "away")
+    shipper = Shipper(spool, tmp_path, database_url)
+    failures = metrics.log_ship_failures._value
+    before = failures.get()
+    shipper.start()
+    try:
+        assert wait_until(lambda: failures.get() > before)
+        (tmp_path / "away").rename(path)
+        assert wait_until(lambda: count(connection) == 1, 20)
+    finally:
+        shipper.stop(10)
+        spool.close()
+
+
+def test_a_dead_process_s_spool_that_cannot_be_read_does_not_hold_up_the_others(
+    tmp_path: Path, database_url: str, connection: Connection
+) -> None:
+    (tmp_path / "spool-1").mkdir(parents=True)
+    (tmp_path / "spool-1" / "0.segment").mkdir()
+    (tmp_path / "spool-2.sqlite").write_bytes(b"not a database" * 100)
+    spool_in_sqlite(tmp_path / "spool-3.sqlite", [copy_text([prediction("old")])], [])
+    spool = Spool.open(tmp_path, limit_bytes=1 << 26)
+    shipper = Shipper(spool, tmp_path, database_url)
+    shipper.start()
+    try:
+        assert wait_until(lambda: count(connection) == 1, 15)
+        assert wait_until(lambda: not (tmp_path / "spool-3.sqlite").exists())
+        assert (tmp_path / "spool-2.sqlite").exists()
+    finally:
+        shipper.stop(10)
+        spool.close()

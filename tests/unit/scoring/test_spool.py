@@ -213,6 +213,11 @@ def test_a_spool_too_full_for_the_next_row_says_so(spool: Spool) -> None:
     assert spool.writable
 
 
+def test_a_batch_larger_than_the_limit_is_refused_and_does_not_end_readiness(spool: Spool) -> None:
+    assert isinstance(append(spool, b"x" * (LIMIT + 1)).get(timeout=5), SpoolFull)
+    assert spool.writable, "nothing waits, so nothing would be shipped that could end it"
+
+
 # ---------------------------------------------------------------- a full disk
 
 
@@ -269,6 +274,16 @@ def test_a_disk_that_others_fill_stops_nothing_while_rows_are_shipped(
             assert reading is not None
             spool.shipped(reading)
     assert len(segments(spool)) == 2
+
+
+def test_a_spare_segment_that_someone_removed_is_replaced(spool: Spool) -> None:
+    assert is_durable(append(spool))
+    assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
+    (spare,) = [path for path in segments(spool) if b"row" not in path.read_bytes()]
+    spare.unlink()
+    for _ in range(10):
+        assert is_durable(append(spool, b"x" * (SEGMENT // 4)))
+    assert len(ship_all(spool)) == 11
 
 
 # ---------------------------------------------------------------- other processes
