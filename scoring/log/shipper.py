@@ -94,17 +94,23 @@ class Shipper:
         """Ship each spool that no process holds; one that cannot be read does not hold up the others."""
         for file in orphans(self._directory):
             with _reported(file.path), contextlib.closing(file):
-                self._ship_all(file)
-                file.remove_shipped()
+                if self._ship_all(file):
+                    file.remove_shipped()
         for old in sqlite_spools(self._directory):
             with _reported(old.path), contextlib.closing(old):
-                self._ship_all(old)
-                old.remove(kept_in=self._spool.file)
+                if self._ship_all(old):
+                    old.remove(kept_in=self._spool.file)
 
-    def _ship_all(self, file: SpoolFile | SqliteSpool) -> None:
+    def _ship_all(self, file: SpoolFile | SqliteSpool) -> bool:
+        """Ship a spool in turn with the own one, whose rows must not wait for it; return False on a stop."""
         while reading := file.read(MAX_ROWS):
             self._ship(reading.groups)
             file.shipped(reading)
+            if self._stopping.is_set():
+                return False
+            self._ship_own(drain=False)
+            self._publish()
+        return True
 
     def _ship(self, groups: Sequence[Group]) -> None:
         connection = self._connect()

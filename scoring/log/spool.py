@@ -75,6 +75,7 @@ class Spool:
         self._current: Segment | None = None
         self._fd = -1
         size = segment_bytes or min(MAX_SEGMENT_BYTES, max(MIN_SEGMENT_BYTES, limit_bytes // SEGMENTS_PER_LIMIT))
+        self._room_bytes = size - FIRST_FRAME
         self._supply = SegmentSupply(file.path, size, file.left.spare)
         file.release = self._supply.give_back
         self._appends: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
@@ -158,7 +159,7 @@ class Spool:
     def _gather(self, first: _Append) -> list[_Append]:
         """Return the batch and those that arrived during the last write: they share this one."""
         group, size = [first], len(first.body)
-        while size < MAX_GROUP_BYTES and not self._appends.empty():
+        while size < min(MAX_GROUP_BYTES, self._room_bytes // 2) and not self._appends.empty():
             append = self._appends.get_nowait()
             if append is None:
                 self._appends.put(None)
@@ -183,8 +184,9 @@ class Spool:
             rows, sizes, body = _together(group)
         size = HEADER_BYTES + len(body)
         # After a failure, room for the largest refused group: the disk of a full spool must not seem well to a probe.
+        # If it was larger than a segment, only groups like it are refused: others may have the room they need.
         self._needed_bytes = max(size, self._needed_bytes)
-        current = self._room_for(self._needed_bytes)
+        current = self._room_for(max(size, min(self._needed_bytes, self._room_bytes)))
         spooled_at = group[0].spooled_at if group else 0.0
         buffers = encode(current.number, self._next, spooled_at, rows, sizes, body)
         offset, seq, rows_before, bytes_before = self._next

@@ -539,3 +539,24 @@ def test_a_dead_process_s_spool_that_cannot_be_read_does_not_hold_up_the_others(
     finally:
         shipper.stop(10)
         spool.close()
+
+
+def test_own_rows_do_not_wait_until_a_large_spool_of_a_dead_process_is_shipped(
+    tmp_path: Path, database_url: str, connection: Connection
+) -> None:
+    own, dead = (Spool.open(tmp_path, limit_bytes=1 << 26) for _ in range(2))
+    for first in range(0, 48_000, 4_000):
+        append(dead, [prediction(f"left{n}") for n in range(first, first + 4_000)])
+    dead.close()
+    shipper = Shipper(own, tmp_path, database_url)
+    shipper.start()
+    try:
+        assert wait_until(lambda: count(connection) >= 4_000, 20)
+        append(own, [prediction("own")])
+        found = "SELECT 1 FROM sira_predictions WHERE event_id = 'own'"
+        assert wait_until(lambda: bool(ask(connection, found)), 20)
+        assert count(connection) < 48_001
+        assert wait_until(lambda: count(connection) == 48_001, 60)
+    finally:
+        shipper.stop(10)
+        own.close()

@@ -276,6 +276,18 @@ def test_a_disk_that_others_fill_stops_nothing_while_rows_are_shipped(
     assert len(segments(spool)) == 2
 
 
+def test_a_batch_too_large_for_a_full_disk_does_not_stop_those_that_fit(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_durable(append(spool))
+    assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
+    monkeypatch.setattr("scoring.log.segment_supply.RESERVE_BYTES", 1 << 62)
+    assert isinstance(append(spool, b"x" * SEGMENT).get(timeout=5), SpoolUnwritable)
+    for _ in range(20):
+        assert is_durable(append(spool, b"y" * 10_000))
+        assert len(ship_all(spool)) >= 1
+
+
 def test_a_spare_segment_that_someone_removed_is_replaced(spool: Spool) -> None:
     assert is_durable(append(spool))
     assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
