@@ -48,6 +48,8 @@ from scoring.reasons.importance import ImportanceJob
 log = logging.getLogger("sira.controller")
 
 DRAIN_SECONDS = 5
+# Of its pages and its API: as many as people and a page that renews itself use at the same time.
+KEPT_CONNECTIONS = 4
 # Failed ticks before a fault is reported.
 LATE_TICKS = 4
 
@@ -155,6 +157,7 @@ def _app(settings: Settings, controller: Controller) -> ASGIApp:
         settings.reasons_background_rows,
         settings.model_bucket if settings.archive else None,
         settings.label_maturity_days,
+        KEPT_CONNECTIONS,
     )
     authenticator = Authenticator(settings)
 

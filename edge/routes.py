@@ -1,6 +1,7 @@
 """What a route is: a path, who may call it, the bodies it takes and gives, and a function from Call to Reply."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from edge.kept_connections import KeptConnections
 from registry.artifacts import ArtifactStore
 from runtime.auth import Caller, Role
-from runtime.postgres import Connection, connect
+from runtime.postgres import Connection
 from scoring.reasons.explainers import DEFAULT_ROWS, Explainers
 
 RouteGroup = Literal["Scoring", "Open Inference", "Models", "Canary", "Monitoring", "Health"]
@@ -48,7 +50,10 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """The stores and settings that control routes work on. `archive_bucket`: None if the log is not archived."""
+    """The stores and settings that control routes work on.
+
+    `archive_bucket`: None if the log is not archived. `kept_connections`: how many stay open between calls, at most.
+    """
 
     database_url: str
     artifacts: ArtifactStore
@@ -59,14 +64,17 @@ class Resources:
     background_rows: int = DEFAULT_ROWS
     archive_bucket: str | None = None
     label_maturity_days: float = 30.0
+    kept_connections: int = 0
     explainers: Explainers = field(init=False)
+    connections: KeptConnections = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "explainers", Explainers(self.artifacts, rows=self.background_rows))
+        object.__setattr__(self, "connections", KeptConnections(self.database_url, self.kept_connections))
 
-    def connect(self, *, autocommit: bool = False) -> Connection:
+    def connect(self, *, autocommit: bool = False) -> AbstractContextManager[Connection]:
         """Return a connection for one call: `with ... as connection:` commits at its end, or rolls back on an error."""
-        return connect(self.database_url, name="control", autocommit=autocommit)
+        return self.connections.lend(autocommit=autocommit)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class PoolerInBetween(Exception):
     def __init__(self) -> None:
         super().__init__(
             "DATABASE_URL leads through a pooler that drops settings of a session, such as PgBouncer in transaction"
-            " mode: connect to Postgres itself. Each worker holds three connections, each controller two"
+            " mode: connect to Postgres itself. Each worker holds three connections, each controller two to six"
         )
 
 

@@ -17,8 +17,8 @@ class CountingResources(Resources):
 
     statements: list[str] = field(default_factory=list)
 
-    def connect(self, *, autocommit: bool = False) -> Connection:
-        connection = Resources.connect(self, autocommit=autocommit)
+    @contextmanager
+    def connect(self, *, autocommit: bool = False) -> Iterator[Connection]:
         statements = self.statements
 
         class CountingCursor(psycopg.Cursor[Any]):
@@ -26,8 +26,9 @@ class CountingResources(Resources):
                 statements.append(str(query))
                 return super().execute(query, *arguments, **options)
 
-        connection.cursor_factory = CountingCursor
-        return connection
+        with Resources.connect(self, autocommit=autocommit) as connection:
+            connection.cursor_factory = CountingCursor
+            yield connection
 
 
 @contextmanager
