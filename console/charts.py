@@ -1,9 +1,10 @@
 """Charts as inline SVG without a style or a script of their own, so that they pass the strictest CSP. Pure."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 SPARK_WIDTH, SPARK_HEIGHT = 160, 36
 COURSE_WIDTH, COURSE_HEIGHT = 340, 96
@@ -19,14 +20,15 @@ def sparkline(values: Points, title: str, kind: str = "production") -> Markup:
     top = max((value for value in values if value is not None), default=0.0) or 1.0
     points = [None if y is None else (_x(i, len(values)), _y(y, top)) for i, y in enumerate(values)]
     runs = _runs(points)
+    texts = [_text(run) for run in runs]
     base = SPARK_HEIGHT - _INSET
     areas = Markup("").join(
         Markup('<polygon class="area {}" points="{:.1f},{:.1f} {} {:.1f},{:.1f}"/>').format(
-            kind, run[0][0], base, _text(run), run[-1][0], base
+            kind, run[0][0], base, text, run[-1][0], base
         )
-        for run in runs
+        for run, text in zip(runs, texts, strict=True)
     )
-    lines = Markup("").join(Markup('<polyline class="line {}" points="{}"/>').format(kind, _text(run)) for run in runs)
+    lines = Markup("").join(Markup('<polyline class="line {}" points="{}"/>').format(kind, text) for text in texts)
     return Markup(
         '<svg class="spark" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
     ).format(SPARK_WIDTH, SPARK_HEIGHT, title, areas, lines)
@@ -64,7 +66,7 @@ def _stretches(places: Sequence[Stretch | None]) -> list[list[Stretch]]:
 
 
 def _text(run: Sequence[tuple[float, float]]) -> str:
-    return " ".join(f"{x:.1f},{y:.1f}" for x, y in run)
+    return " ".join([f"{x:.1f},{y:.1f}" for x, y in run])
 
 
 def _x(index: int, count: int) -> float:
@@ -164,23 +166,19 @@ def meter(share: float, title: str, kind: str) -> Markup:
 
 def verdict_strip(moments: Sequence[tuple[float, str]]) -> Markup:
     """Draw verdicts over time as one coloured strip: (place, verdict), in order."""
+    counted = Counter(verdict for _, verdict in moments)
+    kinds = {verdict: escape(verdict) for verdict in counted}
     parts = []
     before = 0.0
     for place, verdict in moments:
-        width = max(0.4, 100 * (place - before))
-        parts.append(
-            Markup('<rect class="{}" x="{:.2f}" y="0" width="{:.2f}" height="10"/>').format(
-                verdict, min(100 * before, 99.6), width
-            )
-        )
+        x, width = min(100 * before, 99.6), max(0.4, 100 * (place - before))
+        parts.append(f'<rect class="{kinds[verdict]}" x="{x:.2f}" y="0" width="{width:.2f}" height="10"/>')
         before = place
-    counts = ", ".join(
-        f"{sum(one == verdict for _, one in moments)} {verdict}" for verdict in dict.fromkeys(v for _, v in moments)
-    )
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in counted.items())
     return Markup(
         '<svg class="verdicts" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="Verdicts: {}">'
         "{}</svg>"
-    ).format(counts or "none", Markup("").join(parts))
+    ).format(counts or "none", Markup("".join(parts)))
 
 
 def score_scale(score: float | None, review: float, block: float) -> Markup:

@@ -7,9 +7,24 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from canary.controller.sources import Sources
+from canary.report.report import SealedPairs
+from console.kept import KeptFacts
+from console.overview.traffic import MAX_KEPT_CELLS, KeptSlowness
+from console.rollouts.course import MAX_KEPT_VERDICTS, KeptVerdicts
 from console.session import ROOT, Headers
 from edge.routes import Access, Resources
 from runtime.auth import Authenticator, Caller
+
+MAX_KEPT_ROLLOUTS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What pages need not read again: verdicts, the sealed pairs of rollouts, and the p95 of cells of traffic."""
+
+    verdicts: KeptVerdicts = field(default_factory=lambda: KeptFacts(MAX_KEPT_VERDICTS))
+    pairs: KeptFacts[str, SealedPairs] = field(default_factory=lambda: KeptFacts(MAX_KEPT_ROLLOUTS))
+    slowness: KeptSlowness = field(default_factory=lambda: KeptFacts(MAX_KEPT_CELLS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +34,7 @@ class Console:
     resources: Resources
     sources: Sources
     authenticator: Authenticator
+    kept: Kept = field(default_factory=Kept)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,11 @@ CROSS JOIN LATERAL jsonb_each(scores) AS bin
 GROUP BY 1, 2;
 
 -- name: paired_totals
--- How many events both models scored, and on how many they decided differently.
+-- How many events both models scored in a span of buckets, and on how many they decided differently.
 SELECT coalesce(sum(n11 + n10 + n01 + n00), 0)::bigint AS events, coalesce(sum(decision_flips), 0)::bigint AS flips
-FROM sira_canary_paired_evidence WHERE rollout_id = %(rollout_id)s::uuid;
+FROM sira_canary_paired_evidence
+WHERE rollout_id = %(rollout_id)s::uuid AND bucket_start >= coalesce(%(first)s::timestamptz, '-infinity')
+  AND bucket_start < coalesce(%(until)s::timestamptz, 'infinity');
 
 -- name: flips
 -- Events that the two models decide differently, by decision pair, with their amounts.

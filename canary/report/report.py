@@ -52,6 +52,15 @@ class Decisions:
 
 
 @dataclass(frozen=True, slots=True)
+class SealedPairs:
+    """What both models scored, and decided differently, in the buckets before `through`: they never change."""
+
+    through: datetime
+    events: int = 0
+    flips: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Labels:
     """Outcomes by decision pair, and the share of labelled legitimate events that each model blocks.
 
@@ -119,7 +128,7 @@ def make_report(connection: Connection, rollout: StoredRollout) -> Report:
         totals=totals,
         latency=latency,
         course=course,
-        decisions=paired_decisions(connection, rollout),
+        decisions=paired_decisions(connection, rollout, sealed_pairs(connection, rollout)),
         scores=scores,
         labels=_labels(
             label_outcomes(connection, rollout.rollout_id), label_weights_of(connection, rollout.rollout_id)
@@ -145,12 +154,30 @@ def _rows(connection: Connection, kind: type[Any], query: str, rollout: StoredRo
         return cursor.execute(QUERIES[query], values).fetchall()
 
 
-def paired_decisions(connection: Connection, rollout: StoredRollout) -> Decisions:
+def sealed_pairs(connection: Connection, rollout: StoredRollout, known: SealedPairs | None = None) -> SealedPairs:
+    """Return the sums over the sealed buckets; of those that `known` has, nothing is read again."""
+    through = rollout.sealed_through
+    if known is None:
+        return SealedPairs(through, *_paired_totals(connection, rollout, None, through))
+    events, flips = _paired_totals(connection, rollout, known.through, through)
+    return SealedPairs(max(known.through, through), known.events + events, known.flips + flips)
+
+
+def paired_decisions(connection: Connection, rollout: StoredRollout, sealed: SealedPairs) -> Decisions:
     """Return what both models decided, with the flips and the largest amounts among them."""
-    row = connection.execute(QUERIES["paired_totals"], {"rollout_id": rollout.rollout_id}).fetchone()
-    assert row is not None
+    events, flips = _paired_totals(connection, rollout, sealed.through, None)
     by_kind = tuple(_rows(connection, Flip, "flips", rollout))
-    return Decisions(row[0], row[1], by_kind, tuple(_rows(connection, FlippedEvent, "largest_flips", rollout)))
+    largest = tuple(_rows(connection, FlippedEvent, "largest_flips", rollout))
+    return Decisions(sealed.events + events, sealed.flips + flips, by_kind, largest)
+
+
+def _paired_totals(
+    connection: Connection, rollout: StoredRollout, first: datetime | None, until: datetime | None
+) -> tuple[int, int]:
+    values = {"rollout_id": rollout.rollout_id, "first": first, "until": until}
+    row = connection.execute(QUERIES["paired_totals"], values).fetchone()
+    assert row is not None
+    return row[0], row[1]
 
 
 def _labels(outcomes: Sequence[LabelOutcome], weights: Sequence[LabelWeight]) -> Labels:

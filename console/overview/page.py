@@ -1,26 +1,20 @@
 """The overview: one card per product, with what is wrong on top."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from math import isfinite
 
 from markupsafe import Markup
 
-from canary.judge.evidence import latency_edge
 from canary.rollout import store as rollout_store
 from console.charts import sparkline, stacked_bar
 from console.overview.alarms import alarms
-from console.overview.store import CELL, Facts, HourOfDecisions, ProductRow, RolloutRow, TrafficCell, read_facts
+from console.overview.store import Facts, HourOfDecisions, ProductRow, RolloutRow, read_facts
+from console.overview.traffic import CELL, RECENT_CELLS, ProductTraffic
 from console.pages import PageRoute, Screen, Visit, path_to
 from console.words import milliseconds, rate, share
 from edge.routes import Access
 
-P95 = 0.95
-# The newest cell may still be filled by shippers: it is drawn when it is complete.
-CELLS = 120
-RECENT_CELLS = 10
 SPOOL, WORKERS = "sum(sira_log_spool_rows)", "sum(sira_workers_ready)"
 
 
@@ -61,7 +55,7 @@ class ProductCard:
 def show(visit: Visit) -> Screen:
     with visit.console.resources.connect() as connection:
         rollout_store.read_one_moment(connection)
-        facts = read_facts(connection, visit.now)
+        facts = read_facts(connection, visit.now, visit.console.kept.slowness)
     answers = visit.console.sources.ask((SPOOL, WORKERS) if visit.console.resources.prometheus_url else ())
     firing = [(alert.name, alert.product) for alert in answers.critical_alerts or ()]
     values = {
@@ -79,29 +73,18 @@ def show(visit: Visit) -> Screen:
 
 def _card(row: ProductRow, facts: Facts, now: datetime) -> ProductCard:
     rollout = next((one for one in facts.rollouts if one.product == row.product), None)
-    cells = _course(facts.traffic.get(row.product, ()), now)
-    return ProductCard(row, rollout, _sentence(rollout), _figures(row.product, cells), _day(facts, row.product))
+    figures = _figures(row.product, facts.traffic.get(row.product, ProductTraffic()), now)
+    return ProductCard(row, rollout, _sentence(rollout), figures, _day(facts, row.product))
 
 
-def _course(cells: Sequence[TrafficCell], now: datetime) -> list[TrafficCell]:
-    """Return the last hour in complete cells of 30 s, those without traffic included."""
-    by_start: Mapping[float, TrafficCell] = {cell.start.timestamp(): cell for cell in cells}
-    seconds = CELL.total_seconds()
-    last = now.timestamp() // seconds * seconds - seconds
-    starts = [last - seconds * (CELLS - 1 - i) for i in range(CELLS)]
-    return [by_start.get(start) or TrafficCell(datetime.fromtimestamp(start, now.tzinfo)) for start in starts]
-
-
-def _figures(product: str, cells: Sequence[TrafficCell]) -> list[Figure]:
+def _figures(product: str, traffic: ProductTraffic, now: datetime) -> list[Figure]:
     """Return the figures of the last minutes with their course over the hour."""
+    cells = traffic.course(now)
     recent = cells[-RECENT_CELLS:]
     requests, errors = sum(cell.requests for cell in recent), sum(cell.errors for cell in recent)
-    latency: Counter[int] = Counter()
-    for cell in recent:
-        latency.update(cell.latency)
     rates = [cell.requests / CELL.total_seconds() for cell in cells]
     failures = [cell.errors / cell.requests if cell.requests else None for cell in cells]
-    slow = [quantile(cell.latency, P95) for cell in cells]
+    slow = [cell.p95 for cell in cells]
     return [
         Figure(
             "requests/s",
@@ -113,21 +96,10 @@ def _figures(product: str, cells: Sequence[TrafficCell]) -> list[Figure]:
         ),
         Figure(
             "p95 scoring",
-            milliseconds(quantile(latency, P95)),
+            milliseconds(traffic.p95),
             sparkline(slow, f"{product}: p95 of model scoring over the last hour"),
         ),
     ]
-
-
-def quantile(histogram: Mapping[int, int], portion: float) -> float | None:
-    """Return the upper edge of the bin that holds a quantile, in seconds; None without samples and above 10 s."""
-    total, running = sum(histogram.values()), 0
-    for name in sorted(histogram):
-        running += histogram[name]
-        if running >= portion * total:
-            edge = latency_edge(name)
-            return edge if isfinite(edge) else None
-    return None
 
 
 def _day(facts: Facts, product: str) -> DayOfDecisions:

@@ -1,4 +1,4 @@
--- The overview's figures: one block per function of console/overview/store.py. Each is one query for all products.
+-- The overview's figures: for console/overview/store.py and traffic.py. Each is one query for all products.
 
 -- name: products
 -- Each product with its production version; versions that serve nothing are counted only.
@@ -33,10 +33,18 @@ WHERE hour > date_trunc('hour', %(now)s::timestamptz, 'UTC') - interval '24 hour
 GROUP BY product, hour ORDER BY product, hour;
 
 -- name: last_hour
--- Requests, errors and latency histograms of the production arm in the last hour, in cells of 30 s.
-SELECT product, bucket_start, requests, errors, latency::text FROM sira_production_errors
+-- Requests and errors of the production arm in the complete cells of 30 s of the last hour.
+SELECT product, bucket_start, sum(requests)::bigint AS requests, sum(errors)::bigint AS errors
+FROM sira_production_errors
 WHERE bucket_start >= date_bin('30 s', %(now)s::timestamptz, 'epoch') - interval '1 hour'
-ORDER BY product, bucket_start;
+  AND bucket_start < date_bin('30 s', %(now)s::timestamptz, 'epoch')
+GROUP BY product, bucket_start;
+
+-- name: cell_latency
+-- The latency histograms of some cells, one row per half.
+SELECT product, bucket_start, latency::text FROM sira_production_errors
+JOIN unnest(%(products)s::text[], %(starts)s::timestamptz[]) AS cells (product, bucket_start)
+    USING (product, bucket_start);
 
 -- name: canary_last_hour
 -- Requests and errors of the canary arm of live rollouts in the last hour, per 30 s.

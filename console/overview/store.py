@@ -1,25 +1,19 @@
 """What the overview reads. The caller owns the transaction; the number of queries does not grow with the products."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import msgspec
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
+from console.overview.traffic import KeptSlowness, ProductTraffic, read_traffic
 from monitoring import store as monitoring_store
 from monitoring.breaker import store as breaker_store
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
-
-# Reads the bins as numbers at once: an hour of five products has 72,000 of them.
-_HISTOGRAM = msgspec.json.Decoder(dict[int, int])
-
-CELL = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +62,6 @@ class HourOfDecisions:
     failed: int
 
 
-@dataclass(slots=True)
-class TrafficCell:
-    """30 seconds of traffic from `start`; `latency`: bin -> count, of production's model scoring."""
-
-    start: datetime
-    requests: int = 0
-    errors: int = 0
-    latency: dict[int, int] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One moment of the database, as the overview needs it. `guards`: decisions whose share has jumped, by product.
@@ -88,13 +72,13 @@ class Facts:
     products: tuple[ProductRow, ...]
     rollouts: tuple[RolloutRow, ...]
     decisions: Mapping[str, Sequence[HourOfDecisions]]
-    traffic: Mapping[str, Sequence[TrafficCell]]
+    traffic: Mapping[str, ProductTraffic]
     guards: Mapping[str, tuple[str, ...]]
     judged_at: datetime | None
     tripped: tuple[str, ...] = ()
 
 
-def read_facts(connection: Connection, now: datetime) -> Facts:
+def read_facts(connection: Connection, now: datetime, slowness: KeptSlowness) -> Facts:
     values = {"now": now}
     with connection.cursor(row_factory=class_row(ProductRow)) as products:
         found = products.execute(QUERIES["products"]).fetchall()
@@ -109,32 +93,11 @@ def read_facts(connection: Connection, now: datetime) -> Facts:
         tuple(found),
         tuple(running),
         hours,
-        _traffic(connection, values),
+        read_traffic(connection, now, slowness),
         _guards(connection),
         lease and lease[0],
         tuple(breaker.product for breaker in breaker_store.breakers(connection) if breaker.tripped_at),
     )
-
-
-def _traffic(connection: Connection, values: Mapping[str, Any]) -> dict[str, list[TrafficCell]]:
-    cells: dict[str, dict[datetime, TrafficCell]] = {}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        for query in ("last_hour", "canary_last_hour"):
-            for row in cursor.execute(QUERIES[query], values):
-                start = row["bucket_start"]
-                cell = cells.setdefault(row["product"], {}).setdefault(start, TrafficCell(start))
-                cell.requests += row["requests"]
-                cell.errors += row["errors"]
-                _add_latency(cell, _HISTOGRAM.decode(row.get("latency", "{}")))
-    return {product: sorted(found.values(), key=lambda cell: cell.start) for product, found in cells.items()}
-
-
-def _add_latency(cell: TrafficCell, histogram: dict[int, int]) -> None:
-    if not cell.latency:
-        cell.latency = histogram
-        return
-    for bin_, count in histogram.items():
-        cell.latency[bin_] = cell.latency.get(bin_, 0) + count
 
 
 def _guards(connection: Connection) -> dict[str, tuple[str, ...]]:

@@ -1,10 +1,14 @@
 """The list of rollouts, and one rollout."""
 
-from canary.report.report import paired_decisions
+from canary.report.report import paired_decisions, sealed_pairs
 from canary.rollout import store as rollout_store
 from canary.rollout.store import StoredRollout
 from console.pages import PageRoute, Screen, Visit, path_to
-from console.rollouts import actions, start, store, view
+from console.rollouts import actions, start, store
+from console.rollouts.course import verdict_course
+from console.rollouts.progress import steps, waits_for
+from console.rollouts.strip import runs, strip
+from console.rollouts.tiles import OUTCOMES, checks, tiles
 from edge.problems import HttpError
 from edge.routes import Access
 from runtime.postgres import Connection
@@ -21,28 +25,31 @@ def show_list(visit: Visit) -> Screen:
 
 
 def show(visit: Visit) -> Screen:
+    kept = visit.console.kept
     with visit.console.resources.connect() as connection:
         rollout_store.read_one_moment(connection)
         rollout = find(connection, visit.path["rollout_id"])
-        course = store.verdict_course(connection, rollout.rollout_id)
+        course = verdict_course(connection, rollout.rollout_id, kept.verdicts)
+        pairs = sealed_pairs(connection, rollout, kept.pairs.known([rollout.rollout_id]).get(rollout.rollout_id))
         values = {
             "rollout": rollout,
             "names": store.names(connection, (rollout.canary_model_id, rollout.production_model_id)),
             "traffic": store.requests_per_second(connection, rollout.product, visit.now),
             "phases": rollout_store.phases(connection, rollout.rollout_id),
             "rollbacks": store.rollbacks(connection, rollout.rollout_id),
-            "decisions": paired_decisions(connection, rollout),
+            "decisions": paired_decisions(connection, rollout, pairs),
         }
+    kept.pairs.keep({rollout.rollout_id: pairs})
     latest = course[-1] if course else None
     values |= {
-        "steps": view.steps(rollout, visit.now),
-        "waits_for": view.waits_for(rollout, latest, visit.now),
+        "steps": steps(rollout, visit.now),
+        "waits_for": waits_for(rollout, latest, visit.now),
         "latest": latest,
-        "tiles": view.tiles(course),
-        "checks": view.checks(course),
-        "outcomes": view.OUTCOMES,
-        "strip": view.strip(course),
-        "runs": view.runs(course),
+        "tiles": tiles(course),
+        "checks": checks(course),
+        "outcomes": OUTCOMES,
+        "strip": strip(course),
+        "runs": runs(course),
         "course": course,
         "actions": actions.possible(rollout) if visit.may(Access.ML_OPS) else (),
     }

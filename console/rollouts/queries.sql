@@ -1,13 +1,17 @@
--- What the pages of rollouts read: one block per function of console/rollouts/store.py.
+-- What the pages of rollouts read: one block per function of store.py and course.py.
 
--- name: verdict_course
--- At most `points` verdicts of a rollout in order, the newest among them.
-WITH numbered AS (SELECT tick, row_number() OVER (ORDER BY tick) AS n, count(*) OVER () AS total
-                  FROM sira_canary_verdicts WHERE rollout_id = %(rollout_id)s::uuid)
-SELECT v.judged_at, v.phase, v.verdict, v.action, v.reasons, v.measurements
-FROM numbered JOIN sira_canary_verdicts v ON v.rollout_id = %(rollout_id)s::uuid AND v.tick = numbered.tick
-WHERE (total - n) %% greatest(1, ceil(total / %(points)s::float8)::bigint) = 0
+-- name: verdict_ticks
+-- At most `points` verdicts of a rollout in order. They are counted from the oldest, so that most stay the same when
+-- another one is added; the newest is among them.
+SELECT tick FROM (SELECT tick, row_number() OVER (ORDER BY tick) AS n, count(*) OVER () AS total
+                  FROM sira_canary_verdicts WHERE rollout_id = %(rollout_id)s::uuid) AS numbered
+WHERE n = total OR n %% ceil(total / %(points)s::float8)::bigint = 0
 ORDER BY n;
+
+-- name: verdicts
+-- The verdicts of these ticks.
+SELECT tick, judged_at, phase, verdict, action, reasons::text, measurements::text FROM sira_canary_verdicts
+WHERE rollout_id = %(rollout_id)s::uuid AND tick = ANY(%(ticks)s);
 
 -- name: names
 -- The names of versions by their ids.

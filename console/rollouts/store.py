@@ -5,29 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import msgspec
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import class_row
 
-from canary.judge.measurement import Measurement
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
-
-# Verdicts that a page draws: more would not be visible.
-MAX_POINTS = 160
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedMoment:
-    """One verdict of the course of a rollout."""
-
-    judged_at: datetime
-    phase: int
-    verdict: str
-    action: str
-    reasons: tuple[str, ...]
-    measurements: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +41,6 @@ class StartableVersion:
     name: str
     version: str
     created_at: datetime
-
-
-def verdict_course(connection: Connection, rollout_id: str) -> list[JudgedMoment]:
-    """Return at most MAX_POINTS verdicts, evenly chosen, oldest first; the newest is among them."""
-    values = {"rollout_id": rollout_id, "points": MAX_POINTS}
-    with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES["verdict_course"], values).fetchall()
-    return [msgspec.convert(row, JudgedMoment) for row in rows]
 
 
 def names(connection: Connection, model_ids: Iterable[str]) -> Mapping[str, str]:

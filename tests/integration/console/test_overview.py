@@ -1,7 +1,10 @@
 """The overview over a real database."""
 
+from datetime import UTC, datetime
 from typing import Any
 
+from console.overview.traffic import read_traffic
+from console.pages import Kept
 from runtime.auth import Role
 from runtime.postgres import Connection
 from tests.support.counting import counted
@@ -48,6 +51,20 @@ def test_a_product_shows_its_version_and_its_last_hour(desk: Any, connection: Co
     assert "<dt>errors</dt><dd>1.00 %</dd>" in page
     assert "allow <span>97.00 %</span>" in page
     assert "No canary is running." in page
+
+
+def test_the_histogram_of_an_older_cell_is_read_again_only_if_it_has_got_more_requests(connection: Connection) -> None:
+    add_traffic(connection, "cards")
+    at, kept = datetime.now(UTC), Kept().slowness
+    before = read_traffic(connection, at, kept)["cards"]
+    older = "bucket_start < now() - interval '10 min'"
+    connection.execute(f"UPDATE sira_production_errors SET latency = '{{\"90\": 300}}' WHERE {older}".encode())
+    same = read_traffic(connection, at, kept)["cards"]
+    assert [cell.p95 for cell in same.course(at)] == [cell.p95 for cell in before.course(at)]
+    connection.execute(f"UPDATE sira_production_errors SET requests = 301 WHERE {older}".encode())
+    changed = read_traffic(connection, at, kept)["cards"]
+    assert changed.course(at)[0].p95 != before.course(at)[0].p95
+    assert changed.course(at)[-1].p95 == before.course(at)[-1].p95
 
 
 def test_a_product_without_production_is_wrong(desk: Any, connection: Connection) -> None:

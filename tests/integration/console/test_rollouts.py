@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 
+from canary.report.report import paired_decisions, sealed_pairs
 from canary.rollout import store as rollout_store
 from canary.rollout.store import StoredRollout
-from console.rollouts.store import MAX_POINTS, verdict_course
+from console.pages import Kept
+from console.rollouts.course import MAX_POINTS, verdict_course
 from registry.audit import Intact, history, verify
 from registry.model_version import Status
 from registry.store import get_version
@@ -232,8 +234,44 @@ def test_pages_of_rollouts_cost_a_fixed_number_of_statements(desk: Any, connecti
 def test_a_long_history_is_drawn_from_a_bounded_sample_that_holds_the_newest(desk: Any, connection: Connection) -> None:
     rollout = start_rollout(connection)
     add_verdicts(connection, rollout, 1000)
-    course = verdict_course(connection, rollout.rollout_id)
+    course = verdict_course(connection, rollout.rollout_id, Kept().verdicts)
     newest = connection.execute("SELECT max(judged_at) FROM sira_canary_verdicts").fetchone()
     assert MAX_POINTS / 2 < len(course) <= MAX_POINTS
     assert (course[-1].judged_at,) == newest
     assert course == sorted(course, key=lambda moment: moment.judged_at)
+
+
+def test_another_verdict_leaves_most_of_a_drawn_course_as_it_was(connection: Connection) -> None:
+    rollout, kept = start_rollout(connection), Kept().verdicts
+    add_verdicts(connection, rollout, 1000)
+    before = verdict_course(connection, rollout.rollout_id, kept)
+    add_verdicts(connection, rollout, 1, "hold")
+    after = verdict_course(connection, rollout.rollout_id, kept)
+    assert after[-1].verdict == "hold"
+    assert len(set(map(id, after)) & set(map(id, before))) >= len(after) - 2
+
+
+def test_a_verdict_is_read_once(connection: Connection) -> None:
+    rollout, kept = start_rollout(connection), Kept().verdicts
+    add_verdicts(connection, rollout, 3)
+    before = verdict_course(connection, rollout.rollout_id, kept)
+    connection.execute("UPDATE sira_canary_verdicts SET verdict = 'hold'")
+    assert verdict_course(connection, rollout.rollout_id, kept) == before
+    assert [moment.verdict for moment in verdict_course(connection, rollout.rollout_id, Kept().verdicts)] == [
+        "hold"
+    ] * 3
+
+
+def test_sealed_pairs_are_read_once_and_open_ones_each_time(connection: Connection) -> None:
+    rollout = start_rollout(connection)
+    add_pairs(connection, rollout)
+    sealed = sealed_pairs(connection, rollout)
+    assert (sealed.events, paired_decisions(connection, rollout, sealed).events) == (0, 100)
+    connection.execute("UPDATE sira_canary_config SET sealed_through = now() + interval '5 s'")
+    rollout = now(connection, rollout)
+    sealed = sealed_pairs(connection, rollout, sealed)
+    assert (sealed.events, sealed.flips) == (100, 1)
+    connection.execute("UPDATE sira_canary_paired_evidence SET n00 = 0, decision_flips = 0")
+    assert sealed_pairs(connection, rollout, sealed) == sealed
+    decisions = paired_decisions(connection, rollout, sealed)
+    assert (decisions.events, decisions.flips) == (100, 1)
