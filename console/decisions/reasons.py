@@ -11,6 +11,7 @@ from registry import RegistryError
 from scoring.errors import ScoringError
 from scoring.log.store import StoredPrediction
 from scoring.reasons.description import LoggedField, PredictionReasons
+from scoring.reasons.explanation import NotAdditive
 from scoring.reasons.recomputed import explain_prediction
 
 
@@ -41,7 +42,7 @@ def explain(visit: Visit, stored: StoredPrediction) -> Explained:
     try:
         with visit.console.resources.connect(autocommit=True) as connection:
             found = explain_prediction(connection, visit.console.resources.explainers, stored)
-    except (ScoringError, RegistryError) as error:
+    except (ScoringError, RegistryError, NotAdditive) as error:
         return Explained(None, (), str(error))
     return Explained(found, bars(found.fields))
 
