@@ -5,19 +5,19 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Generic, TypeVar
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+FactKey = TypeVar("FactKey")
+Fact = TypeVar("Fact")
 
 
-class KeptFacts(Generic[Key, Value]):
+class KeptFacts(Generic[FactKey, Fact]):
     """The facts that were used last, at most `limit` of them; thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._facts: OrderedDict[Key, Value] = OrderedDict()
+        self._facts: OrderedDict[FactKey, Fact] = OrderedDict()
         self._lock = threading.Lock()
 
-    def known(self, keys: Iterable[Key]) -> dict[Key, Value]:
+    def known(self, keys: Iterable[FactKey]) -> dict[FactKey, Fact]:
         """Return those of the facts that are kept."""
         with self._lock:
             found = {key: self._facts[key] for key in keys if key in self._facts}
@@ -25,7 +25,7 @@ class KeptFacts(Generic[Key, Value]):
                 self._facts.move_to_end(key)
         return found
 
-    def keep(self, facts: Mapping[Key, Value]) -> None:
+    def keep(self, facts: Mapping[FactKey, Fact]) -> None:
         """Keep these facts, and forget those that have not been used for longest."""
         with self._lock:
             for key, value in facts.items():

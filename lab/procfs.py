@@ -35,8 +35,12 @@ def descendants_seconds(pid: int) -> float:
     level = {pid}
     while level := {child for child, parent in above.items() if parent in level}:
         below |= level
-    times = (_stat(child)[11:15] for child in below)
-    return sum(int(ticks) for four in times for ticks in four) / TICKS_PER_SECOND
+    return sum(_seconds_with_ended(child) for child in below)
+
+
+def family_seconds(pid: int) -> float:
+    """User and kernel time of a process and of all below it."""
+    return _seconds_with_ended(pid) + descendants_seconds(pid)
 
 
 def thread_seconds(thread: int) -> tuple[float, float]:
@@ -99,6 +103,11 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
+
+
+def _seconds_with_ended(pid: int) -> float:
+    """Return the time of a process and of its children that have ended and been waited for."""
+    return sum(int(ticks) for ticks in _stat(pid)[11:15]) / TICKS_PER_SECOND
 
 
 def _stat(task: int | str) -> list[str]:

@@ -4,7 +4,8 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from datetime import time as clock_time
 from pathlib import Path
@@ -17,7 +18,7 @@ from lab.benchmarks.deployment import controlled
 from lab.benchmarks.model import PRODUCT
 from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed
-from lab.benchmarks.scale.generated_log import PRODUCTS, ROLLED_OUT, GeneratedLog, begin
+from lab.benchmarks.scale.generated_log import PRODUCTS, ROLLED_OUT, GeneratedLog, begin, reopen
 from lab.benchmarks.scale.prediction_log import DAYS, check_disk
 from lab.benchmarks.scale.seed import first_version
 from lab.benchmarks.scale.workspace import QUERIES, Database, Workspace
@@ -32,30 +33,34 @@ STATEMENT = re.compile(r"^sira-control LOG:  (?:statement|execute [^:]*): (?!BEG
 
 
 def measure(workspace: Workspace) -> Finding:
-    check_disk(workspace)
     times = 10 if workspace.quick else 60
-    with workspace.database(durable=False) as database:
-        log = _filled(workspace, database)
+    home = None if workspace.kept_log is None else workspace.kept_log / "postgres"
+    with workspace.database(durable=False, home=home) as database:
+        log = reopen(database.connection, rows_per_day=workspace.rows // DAYS, days=DAYS)
+        if log is None:
+            check_disk(workspace)
+            log = _filled(workspace, database)
+        log.add_last_hour()
         # Judging would change the pages between two requests.
         settings = {"CANARY_TICK_SECONDS": "86400"}
         with controlled(database.url, workspace.folder / "control", settings, niceness=0) as client:
-            paths = _paths(database.connection, log, times + WARM_UP)
+            paths = pages(database.connection, log, times + WARM_UP, DAYS)
             rows: list[dict[str, str | int | float]] = []
             for page, ways in paths.items():
                 workspace.report(f"{page}, {times} times")
-                rows.append({"page": page, **_timed(client, ways)})
-            _log_statements(database.connection)
-            postgres_log = workspace.folder / "postgres" / "postgres.log"
-            for row, ways in zip(rows, paths.values(), strict=True):
-                row["statements"] = _statements(client, ways[-1], postgres_log)
+                rows.append({"page": page, **_timed(client, ways, database)})
+            with _logged_statements(database):
+                for row, ways in zip(rows, paths.values(), strict=True):
+                    row["statements"] = _statements(client, ways[-1], database.home / "postgres.log")
     slowest = max(rows, key=lambda row: float(row["p95 ms"]))
     return Finding(
         "The pages of the console",
         f"{log.rows_per_day * DAYS:,} predictions over {DAYS} days, {len(PRODUCTS)} products, one with a canary and"
         f" a week of verdicts; each page {times} times over HTTP, one request at a time, as ml_ops, and each time for"
         " another decision, event, key or hour of the log. Milliseconds are those of the whole answer; a search by"
-        " prediction id is answered with the decision's page. Processor time is that of the controller and Postgres,"
-        " the mean per page. Statements are without those that begin and end a transaction.",
+        " prediction id is answered with the decision's page. Processor time is the mean per page, with that of the"
+        " controller's own jobs meanwhile. Busy is the share of both cores' time that anything used, this included."
+        " Statements are without those that begin and end a transaction.",
         tuple(rows),
         (f"The slowest at p95 is: {slowest['page']}.",),
         (Goal("slowest page at p95, ms", GOAL_MILLISECONDS, float(slowest["p95 ms"]), at_most=True),),
@@ -69,21 +74,20 @@ def _filled(workspace: Workspace, database: Database) -> GeneratedLog:
         workspace.report(f"{days * log.rows_per_day:,} of {workspace.rows:,} rows")
         if days == 1:
             log.judge()
-    log.add_last_hour()
     workspace.report("VACUUM ANALYZE")
     database.connection.execute("VACUUM ANALYZE")
     count_labels(database.connection, maturity=timedelta(days=1))
     return log
 
 
-def _paths(connection: Connection, log: GeneratedLog, times: int) -> Mapping[str, Sequence[str]]:
+def pages(connection: Connection, log: GeneratedLog, times: int, days: int) -> Mapping[str, Sequence[str]]:
     """Return the paths to ask for, by page: as many as `times`, and different ones where a page has a subject."""
     found = connection.execute("SELECT rollout_id::text, canary_model_id::text FROM sira_canary_config").fetchone()
     assert found is not None
     rollout_id, model_id = found
     decisions = path_to("decisions")
-    events, predictions = list(log.some_events(times, DAYS)), list(log.some_predictions(times, DAYS))
-    hours = [_midnight_after(log) - timedelta(hours=7 * number % (24 * DAYS)) for number in range(times)]
+    events, predictions = list(log.some_events(times, days)), list(log.some_predictions(times, days))
+    hours = [_midnight_after(log) - timedelta(hours=7 * number % (24 * days)) for number in range(times)]
 
     def searches(*fields: Mapping[str, str]) -> list[str]:
         return [f"{decisions}?{urlencode(one)}" for one in fields]
@@ -105,7 +109,7 @@ def _paths(connection: Connection, log: GeneratedLog, times: int) -> Mapping[str
         ),
         "search by time, 15 min": spans(timedelta(minutes=15)),
         "search by time, blocks of a product in a day": spans(timedelta(days=1), product=PRODUCTS[1], decision="block"),
-        "search by time, blocks in 20 days": spans(timedelta(days=DAYS), decision="block"),
+        "search by time, blocks in all days": spans(timedelta(days=days), decision="block"),
         "one decision": [path_to("decisions", one) for one in predictions],
         "health": [path_to("health", ROLLED_OUT)] * times,
         "backtests": [path_to("backtests")] * times,
@@ -113,20 +117,35 @@ def _paths(connection: Connection, log: GeneratedLog, times: int) -> Mapping[str
     }
 
 
-def _timed(client: Client, paths: Sequence[str]) -> Mapping[str, float]:
+def _timed(client: Client, paths: Sequence[str], database: Database) -> Mapping[str, float]:
     """Return the quantiles of all but the first few paths, and the mean processor time of controller and Postgres."""
     for path in paths[:WARM_UP]:
         _page(client, path)
     taken = []
-    busy = procfs.descendants_seconds(os.getpid())
+    began = time.monotonic()
+    ours, postgres, everything = _busy(database)
     for path in paths[WARM_UP:]:
         started = time.perf_counter()
         _page(client, path)
         taken.append((time.perf_counter() - started) * 1e3)
-    busy = procfs.descendants_seconds(os.getpid()) - busy
+    cores = range(os.cpu_count() or 1)
+    elapsed = time.monotonic() - began
+    ours, postgres, everything = (
+        after - before for after, before in zip(_busy(database), (ours, postgres, everything), strict=True)
+    )
     taken.sort()
-    quantiles = {f"p{share} ms": taken[math.ceil(share / 100 * len(taken)) - 1] for share in (50, 95)}
-    return {**quantiles, "processor ms": 1e3 * busy / len(taken)}
+    return {
+        **{f"p{share} ms": taken[math.ceil(share / 100 * len(taken)) - 1] for share in (50, 95)},
+        "controller CPU ms": 1e3 * (ours - postgres) / len(taken),
+        "Postgres CPU ms": 1e3 * postgres / len(taken),
+        "busy %": 100 * everything / elapsed / len(cores),
+    }
+
+
+def _busy(database: Database) -> tuple[float, float, float]:
+    """Return the processor time so far of the controller and Postgres, of Postgres, and of everything."""
+    everything = sum(procfs.core_busy_seconds(core) for core in range(os.cpu_count() or 1))
+    return procfs.descendants_seconds(os.getpid()), procfs.family_seconds(database.pid), everything
 
 
 def _page(client: Client, path: str) -> None:
@@ -148,11 +167,16 @@ def _statements(client: Client, path: str, postgres_log: Path) -> int:
         return len(STATEMENT.findall(file.read().decode(errors="replace")))
 
 
-def _log_statements(connection: Connection) -> None:
-    """Let the server log every statement from now on, which takes time: only after the pages have been timed."""
+@contextmanager
+def _logged_statements(database: Database) -> Iterator[None]:
+    """Let the server log every statement, which takes time: only after the pages have been timed."""
     for query in ("log_statements", "name_connections", "reload_settings"):
-        connection.execute(QUERIES[query])
+        database.connection.execute(QUERIES[query])
     time.sleep(SECONDS_UNTIL_LOGGED)
+    try:
+        yield
+    finally:
+        database.connection.execute(QUERIES["reset_settings"])
 
 
 def _midnight_after(log: GeneratedLog) -> datetime:

@@ -96,6 +96,16 @@ def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], 
     return GeneratedLog(connection, last_day, rows_per_day)
 
 
+def reopen(connection: Connection, *, rows_per_day: int, days: int) -> GeneratedLog | None:
+    """Return the log that an earlier run has left, None if the database has none of this size."""
+    found = connection.execute(QUERIES["log_by_day"]).fetchall()
+    if [rows for _, rows in found] != [rows_per_day] * days:
+        return None
+    connection.execute(QUERIES["make_log_sources"])
+    connection.execute(QUERIES["reopen_log_products"])
+    return GeneratedLog(connection, found[-1][0], rows_per_day)
+
+
 def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[str, object]:
     """Start a rollout on that day, judged until shortly before the end of the log; return its columns of the log."""
     request = read(CanaryToStart, {"product": canary.product, "canary_percent": 10, "canary_model_id": canary.model_id})

@@ -74,6 +74,16 @@ INSERT INTO log_products VALUES (%(number)s, %(product)s, %(artifact_sha256)s, %
 -- Add a payload.
 INSERT INTO log_payloads VALUES (%(number)s, %(payload)s, %(payload_sha256)s);
 
+-- name: log_by_day
+-- The rows of each day, by the hourly sums.
+SELECT (hour AT TIME ZONE 'UTC')::date AS day, sum(predictions)::bigint FROM sira_prediction_hours
+GROUP BY 1 ORDER BY 1;
+
+-- name: reopen_log_products
+-- Add the products of a log that exists: enough to add its last hour.
+INSERT INTO log_products (number, product)
+SELECT row_number() OVER (), product FROM (SELECT DISTINCT product FROM sira_prediction_hours) AS logged;
+
 -- name: backdate_rollout
 -- Move the start of a rollout, and the time through which it was judged, into the past.
 UPDATE sira_canary_config
@@ -137,6 +147,10 @@ ALTER SYSTEM SET log_line_prefix = '%a ';
 -- name: reload_settings
 -- Let the server read its settings again.
 SELECT pg_reload_conf();
+
+-- name: reset_settings
+-- Undo what was set, for a database that is kept.
+ALTER SYSTEM RESET ALL;
 
 -- name: add_hours_of_day
 -- Add the hourly sums of a day, as shipping does.

@@ -20,35 +20,41 @@ QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 
 @dataclass(frozen=True)
 class Database:
-    """`connection` is in autocommit mode."""
+    """`connection` is in autocommit mode; `home` has the server's log, and `pid` is the server's."""
 
     url: str
     connection: Connection
+    home: Path
+    pid: int
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """`quick`: smaller sizes and shorter runs. `rows`: predictions to fill the log with. `report` shows progress."""
+    """`quick`: smaller sizes and shorter runs. `rows`: predictions to fill the log with. `report` shows progress.
+
+    `kept_log`: where a Postgres with a log of that many rows is kept from one run to the next, if anywhere.
+    """
 
     folder: Path
     workload: Workload
     quick: bool
     rows: int
     report: Callable[[str], None]
+    kept_log: Path | None = None
 
     @contextmanager
-    def database(self, *, durable: bool = True) -> Iterator[Database]:
+    def database(self, *, durable: bool = True, home: Path | None = None) -> Iterator[Database]:
         """Start a migrated Postgres that may use every core.
 
         `durable=False` skips fsync: for tables so large that only reading them is measured.
         """
-        with all_cores(), LocalPostgres.start(self.folder / "postgres", durable=durable) as postgres:
+        with all_cores(), LocalPostgres.start(home or self.folder / "postgres", durable=durable) as postgres:
             url = postgres.create_database("sira")
             with connect(
                 url, name="benchmarks", autocommit=True, statement_timeout_ms=STATEMENT_TIMEOUT_MS
             ) as connection:
                 runner.up(connection)
-                yield Database(url, connection)
+                yield Database(url, connection, postgres.home, postgres.pid)
 
 
 @contextmanager
