@@ -119,6 +119,11 @@ breaker_tripped = Gauge(
 decisions_downgraded = Counter(
     "sira_decisions_downgraded_total", "Answers that were made reviews by the breaker instead of blocks.", ["product"]
 )
+control_group_passed = Counter(
+    "sira_control_group_passed_total",
+    "Events that a model wanted to block and the control group let pass.",
+    ["product"],
+)
 workers_ready = Gauge(
     "sira_workers_ready",
     "Workers that are ready; a probe only reaches the worker that accepts its connection.",

@@ -201,6 +201,8 @@ class Scorer:
                 self._telemetry.fallback(row.product, row.outcome)
             if job.slot.breaker and row.score is not None and job.model.decide(row.score) == "block":
                 self._telemetry.downgraded(row.product)
+            if job.propensity and row.decision != "block":
+                self._telemetry.let_through(row.product)
             if row.score is None or row.decision is None:
                 if not reply.done():
                     failed = ModelTimedOut if row.outcome == "timeout" else ScoringFailed

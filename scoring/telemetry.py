@@ -56,6 +56,7 @@ class Telemetry:
         self._fallbacks: Counter[tuple[str, str]] = Counter()
         self._dropped: Counter[str] = Counter()
         self._downgraded: Counter[str] = Counter()
+        self._let_through: Counter[str] = Counter()
 
     def prediction(
         self, product: str, variant: str, decision: str, outcome: str, seconds: float, score: float | None = None
@@ -92,6 +93,10 @@ class Telemetry:
     def downgraded(self, product: str) -> None:
         self._downgraded[product] += 1
 
+    def let_through(self, product: str) -> None:
+        """Count a block that the control group let pass."""
+        self._let_through[product] += 1
+
     def paired_dropped(self, product: str, times: int) -> None:
         self._dropped[product] += times
 
@@ -118,6 +123,7 @@ class Telemetry:
             (metrics.cache_misses, self._misses),
             (metrics.canary_paired_dropped, self._dropped),
             (metrics.decisions_downgraded, self._downgraded),
+            (metrics.control_group_passed, self._let_through),
         ):
             for name, n in by_name.items():
                 counter.labels(name).inc(n)

@@ -31,11 +31,14 @@ def control_group() -> None:
 
 
 @control_group.command(epilog=example("monitoring control-group show"))
+@click.argument("product", required=False)
 @as_json
-def show(as_json: bool) -> None:
-    """List the control groups, and what they did on this UTC day."""
+def show(product: str | None, as_json: bool) -> None:
+    """List the control groups, or that of PRODUCT, and what they did on this UTC day."""
     with monitoring_connection() as connection:
-        groups = control_groups(connection)
+        groups = [group for group in control_groups(connection) if product in (None, group.product)]
+    if product is not None and not groups:
+        raise click.ClickException(f"{product} has never had a control group")
     if as_json:
         print_json({"control_groups": groups})
         return

@@ -31,7 +31,9 @@ def test_it_is_set_shown_and_switched_off_by_name(connection: Connection, databa
     assert done.stdout == "cards: 1.00% of blocks are answered review, at most 20 per day, each with amount up to 5\n"
     (shown,) = json.loads(monitoring(database_url, "show", "--json").stdout)["control_groups"]
     assert (shown["share"], shown["today"]["let_through"]) == (0.01, 0)
-    assert "amount <= 5" in monitoring(database_url, "show").stdout
+    assert "amount <= 5" in monitoring(database_url, "show", "cards").stdout
+    unknown = monitoring(database_url, "show", "other")
+    assert (unknown.returncode, unknown.stderr) == (1, "Error: other has never had a control group\n")
     assert monitoring(database_url, "off", "cards", "--reason", "done").stdout == "the control group of cards is off\n"
     actors = connection.execute("SELECT actor FROM sira_audit_log WHERE action = 'control_group.set' ORDER BY seq")
     assert actors.fetchall()[0] == ("ada",)

@@ -11,6 +11,7 @@ from scoring.job import Answer
 from scoring.log.spool import SpoolFull
 from scoring.models.control_slots import DaySlots, ServedControlGroup
 from scoring.models.onnx_model import OnnxModel
+from tests.support.metric_values import counted
 from tests.support.serving_room import Room, in_room
 from tests.support.table_model import loaded, table_model
 
@@ -39,6 +40,7 @@ def answered(
     async def answers(room: Room) -> tuple[list[str], list[SimpleNamespace], list[SimpleNamespace]]:
         room.serve(production, control=group, breaker=breaker)
         given = [(await room.score(amount, f"e{amount}")).decision for amount in range(4)]
+        room.telemetry.publish()
         return given, room.logged(), room.logged("controlled")
 
     return in_room(folder, answers)
@@ -55,8 +57,10 @@ def test_without_a_group_rows_have_no_propensity(tmp_path: Path, production: Onn
 def test_a_block_within_the_amount_passes_and_is_logged_with_its_propensity(
     tmp_path: Path, production: OnnxModel, answer: str
 ) -> None:
+    before = counted("sira_control_group_passed_total", product="cards")
     given, rows, controlled = answered(tmp_path, production, control(answer=answer))
     assert given == ["allow", "review", answer, "block"]
+    assert counted("sira_control_group_passed_total", product="cards") - before == 1
     assert [row.decision for row in rows] == ["allow", "review"]
     assert [(row.event_id, row.decision, row.propensity) for row in controlled] == [
         ("e2", answer, "1.0"),
@@ -66,8 +70,10 @@ def test_a_block_within_the_amount_passes_and_is_logged_with_its_propensity(
 
 
 def test_a_block_that_is_not_selected_stays_one(tmp_path: Path, production: OnnxModel) -> None:
+    before = counted("sira_control_group_passed_total", product="cards")
     given, _, controlled = answered(tmp_path, production, control(NEVER))
     assert given == ["allow", "review", "block", "block"]
+    assert counted("sira_control_group_passed_total", product="cards") == before
     assert [row.decision for row in controlled] == ["block", "block"]
 
 

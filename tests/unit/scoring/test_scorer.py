@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from prometheus_client import REGISTRY
 
 from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
@@ -18,6 +17,7 @@ from scoring.log.prediction import payload_sha256, prediction_id
 from scoring.log.spool import SpoolFull
 from scoring.models.onnx_model import OnnxModel
 from scoring.models.slots import Snapshot
+from tests.support.metric_values import counted
 from tests.support.serving_room import ROLLOUT_ID, Room, in_room
 from tests.support.table_model import loaded, table_model, version_of
 
@@ -34,10 +34,6 @@ def production(tmp_path: Path) -> OnnxModel:
 @pytest.fixture
 def canary(tmp_path: Path) -> OnnxModel:
     return loaded(tmp_path, table_model(CANARY), version="2")
-
-
-def counted(name: str, **labels: str) -> float:
-    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 async def paired(room: Room, rows: int) -> list[SimpleNamespace]:

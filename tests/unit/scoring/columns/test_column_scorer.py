@@ -74,7 +74,10 @@ def row(logged: Any) -> str:
 
 def counts(room: Room) -> dict[str, Any]:
     telemetry = vars(room.telemetry)
-    counted = {name: dict(telemetry[name]) for name in ("_hits", "_misses", "_fallbacks", "_downgraded", "_dropped")}
+    counted = {
+        name: dict(telemetry[name])
+        for name in ("_hits", "_misses", "_fallbacks", "_downgraded", "_let_through", "_dropped")
+    }
     for labels, answered in telemetry["_answered"].items():
         scores = answered.scores.counts, round(answered.scores.total, 9)
         counted[str(labels)] = dict(answered.decisions), sum(answered.latency.counts), *scores
