@@ -141,6 +141,7 @@ class ScenarioRun:
             per_second,
             connections,
             repeat_every=REPEAT_EVERY,
+            leave_when_unavailable=True,
             ledger=self.ledger,
         ):
             yield

@@ -17,6 +17,9 @@ from lab.load.ledger import Ledger
 
 ANSWER_SECONDS = 15.0
 RECONNECT_SECONDS = 0.05
+# Of connections that are opened at once, one worker may accept all.
+CONNECT_GAP_SECONDS = 0.02
+MAX_CONNECT_SECONDS = 1.0
 DEFAULT_CALLERS = 16
 REPEAT_BACK = 10
 
@@ -37,7 +40,8 @@ class Callers(Generator):
 
     Event n is called "<prefix>-<n>" and has payload n of `payloads`, which are used in turn. Every `repeat_every`-th
     request (0: none) repeats an earlier event, as callers do who missed the answer. `change` is applied to a payload
-    as it is sent and may be replaced at any time.
+    as it is sent and may be replaced at any time. `leave_when_unavailable`: a caller that gets a 503 connects again,
+    perhaps to another worker; otherwise one worker may hold every connection from the start.
     """
 
     port: int
@@ -48,6 +52,7 @@ class Callers(Generator):
     connections: int = DEFAULT_CALLERS
     prefix: str = "event"
     repeat_every: int = 0
+    leave_when_unavailable: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     change: Callable[[Payload], Payload] = _as_given
 
@@ -81,10 +86,12 @@ class Callers(Generator):
             self._background = None
 
     async def _run(self) -> None:
-        await asyncio.gather(*(self._call() for _ in range(self.connections)))
+        gap = min(CONNECT_GAP_SECONDS, MAX_CONNECT_SECONDS / self.connections)
+        await asyncio.gather(*(self._call(place * gap) for place in range(self.connections)))
 
-    async def _call(self) -> None:
+    async def _call(self, after_seconds: float) -> None:
         """Send requests over one connection at a time, which is opened again when it breaks."""
+        await asyncio.sleep(after_seconds)
         connection: _Connection | None = None
         while not self._stopping:
             number = next(self._numbers)
@@ -128,7 +135,7 @@ class Callers(Generator):
             self.ledger.answer(event_id, document, time.monotonic() - started)
         else:
             self.ledger.refusal(status, document.get("detail", ""), b"\r\nretry-after:" in headers)
-        if b"\r\nconnection: close" in headers:
+        if b"\r\nconnection: close" in headers or (status == 503 and self.leave_when_unavailable):
             connection.close()
             return None
         return connection

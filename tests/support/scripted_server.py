@@ -11,13 +11,17 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Behaviour:
-    """`stall`: (after how many requests, for how many seconds). `hang_up`: requests, by number, that get no answer."""
+    """`stall`: (after how many requests, for how many seconds). `hang_up`: requests, by number, that get no answer.
+
+    `connections`: how many were accepted.
+    """
 
     status: int = 200
     stall: tuple[int, float] | None = None
     answer: bytes = b'{"score":0.25}'
     hang_up: frozenset[int] = frozenset()
     bodies: list[dict[str, object]] = field(default_factory=list)
+    connections: int = 0
 
 
 Serve = Callable[[Behaviour], str]
@@ -29,6 +33,7 @@ def scripted_server(behaviour: Behaviour) -> Iterator[str]:
     loop = asyncio.new_event_loop()
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behaviour.connections += 1
         while head := await _head(reader):
             length = int(head.lower().partition(b"content-length:")[2].split()[0])
             behaviour.bodies.append(json.loads(await reader.readexactly(length)))

@@ -4,6 +4,8 @@ import json
 import time
 from urllib.parse import urlsplit
 
+import pytest
+
 from lab.load.callers import Callers
 from lab.ports import free_port
 from tests.support.scripted_server import Behaviour, Serve
@@ -48,6 +50,15 @@ def test_a_refusal_is_counted_by_status_and_fails(serve: Serve) -> None:
     summary = callers.finish()
     assert callers.ledger.refused[503] == callers.ledger.without_retry_after == summary.errors >= 10
     assert callers.ledger.details["503 full"] >= 10
+
+
+@pytest.mark.parametrize(("leaves", "connections"), [(True, range(10, 1000)), (False, range(1, 3))])
+def test_callers_that_leave_when_unavailable_send_each_request_after_a_503_over_another_connection(
+    serve: Serve, leaves: bool, connections: range
+) -> None:
+    behaviour = Behaviour(status=503, answer=b'{"detail":"full"}')
+    send(callers_of(serve(behaviour), leave_when_unavailable=leaves), 10)
+    assert behaviour.connections in connections
 
 
 def test_an_answer_that_contradicts_an_earlier_one_is_counted(serve: Serve) -> None:
