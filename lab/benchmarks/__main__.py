@@ -99,7 +99,11 @@ def latency_command(minutes: float, as_json: bool) -> None:
 @click.option("--quick", is_flag=True, help="Use smaller sizes and shorter runs, and keep the stored figures.")
 @click.option("--only", multiple=True, type=click.Choice(list(catalogue.MEASUREMENTS)), help="May be repeated.")
 @click.option("--rows", type=click.IntRange(min=1), help="Predictions in the log: 20,000,000, or 200,000 with --quick.")
-@click.option("--log", type=click.Path(path_type=Path), help="Keep the console's log in this folder, and use it again.")
+@click.option(
+    "--log",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="Keep the console's log in this folder, and use it again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, log: Path | None, as_json: bool) -> None:
     """Measure how each part grows, at two or three sizes each.
@@ -109,11 +113,12 @@ def scale_command(quick: bool, only: tuple[str, ...], rows: int | None, log: Pat
     """
     workload = model.prepare(DATA)
     size = rows or (QUICK_LOG_ROWS if quick else DEFAULT_LOG_ROWS)
+    words = f" --rows {rows}" if rows else ""
     missed = False
     for name in only or catalogue.MEASUREMENTS:
         with _workspace_folder() as folder, console.status(name) as status:
             found = catalogue.MEASUREMENTS[name](Workspace(folder, workload, quick, size, status.update, log))
-        section = asdict(found) | machine.conditions(f"python -m lab.benchmarks scale --only {name}")
+        section = asdict(found) | machine.conditions(f"python -m lab.benchmarks scale --only {name}{words}")
         print(json.dumps({name: section}, indent=1) if as_json else tables.finding(found), flush=True)
         if not quick:
             documents.store("scale", report.kept(report.RESULTS).get("scale", {}) | {name: section})

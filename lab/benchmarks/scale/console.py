@@ -20,13 +20,13 @@ from lab.benchmarks.report import Goal
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed
 from lab.benchmarks.scale.generated_log import PRODUCTS, ROLLED_OUT, GeneratedLog, begin, reopen
 from lab.benchmarks.scale.prediction_log import DAYS, check_disk
-from lab.benchmarks.scale.seed import first_version
+from lab.benchmarks.scale.seed import ARTIFACTS, first_version
 from lab.benchmarks.scale.workspace import QUERIES, Database, Workspace
 from lab.http import Client, ask
 from runtime.postgres import Connection
 
 GOAL_MILLISECONDS = 100
-WARM_UP = 3
+WARM_UP = 10
 SECONDS_UNTIL_LOGGED = 0.5
 # A statement of a page in the server's log; those with and without parameters are logged under different words.
 STATEMENT = re.compile(r"^sira-control LOG:  (?:statement|execute [^:]*): (?!BEGIN|COMMIT|ROLLBACK)", re.MULTILINE)
@@ -34,17 +34,14 @@ STATEMENT = re.compile(r"^sira-control LOG:  (?:statement|execute [^:]*): (?!BEG
 
 def measure(workspace: Workspace) -> Finding:
     times = 10 if workspace.quick else 60
-    home = None if workspace.kept_log is None else workspace.kept_log / "postgres"
-    with workspace.database(durable=False, home=home) as database:
-        log = reopen(database.connection, rows_per_day=workspace.rows // DAYS, days=DAYS)
-        if log is None:
-            check_disk(workspace)
-            log = _filled(workspace, database)
+    kept = workspace.kept_log or workspace.folder
+    with workspace.database(durable=False, home=kept / "postgres") as database:
+        log, days = reopen(database.connection, workspace.rows) or (_filled(workspace, database, kept), DAYS)
         log.add_last_hour()
         # Judging would change the pages between two requests.
-        settings = {"CANARY_TICK_SECONDS": "86400"}
+        settings = {"CANARY_TICK_SECONDS": "86400", "MODEL_BUCKET": f"file://{kept / ARTIFACTS}"}
         with controlled(database.url, workspace.folder / "control", settings, niceness=0) as client:
-            paths = pages(database.connection, log, times + WARM_UP, DAYS)
+            paths = pages(database.connection, log, times + WARM_UP, days)
             rows: list[dict[str, str | int | float]] = []
             for page, ways in paths.items():
                 workspace.report(f"{page}, {times} times")
@@ -55,20 +52,21 @@ def measure(workspace: Workspace) -> Finding:
     slowest = max(rows, key=lambda row: float(row["p95 ms"]))
     return Finding(
         "The pages of the console",
-        f"{log.rows_per_day * DAYS:,} predictions over {DAYS} days, {len(PRODUCTS)} products, one with a canary and"
+        f"{log.rows_per_day * days:,} predictions over {days} days, {len(PRODUCTS)} products, one with a canary and"
         f" a week of verdicts; each page {times} times over HTTP, one request at a time, as ml_ops, and each time for"
-        " another decision, event, key or hour of the log. Milliseconds are those of the whole answer; a search by"
-        " prediction id is answered with the decision's page. Processor time is the mean per page, with that of the"
-        " controller's own jobs meanwhile. Busy is the share of both cores' time that anything used, this included."
-        " Statements are without those that begin and end a transaction.",
+        f" another decision, event, key or hour of the log; {WARM_UP} before are not counted. Milliseconds are those"
+        " of the whole answer; a search by prediction id is answered with the decision's page. Processor time is the"
+        " mean per page, with that of the controller's own jobs meanwhile. Busy is the share of both cores' time that"
+        " anything used, this included. Statements are without those that begin and end a transaction.",
         tuple(rows),
         (f"The slowest at p95 is: {slowest['page']}.",),
         (Goal("slowest page at p95, ms", GOAL_MILLISECONDS, float(slowest["p95 ms"]), at_most=True),),
     )
 
 
-def _filled(workspace: Workspace, database: Database) -> GeneratedLog:
-    first = first_version(database.connection, workspace.folder, workspace.workload.model_path, PRODUCT)
+def _filled(workspace: Workspace, database: Database, folder: Path) -> GeneratedLog:
+    check_disk(workspace)
+    first = first_version(database.connection, folder, workspace.workload.model_path, PRODUCT)
     log = begin(database.connection, first, workspace.workload.payloads, rows_per_day=workspace.rows // DAYS)
     for days in log.days(DAYS):
         workspace.report(f"{days * log.rows_per_day:,} of {workspace.rows:,} rows")
@@ -176,7 +174,8 @@ def _logged_statements(database: Database) -> Iterator[None]:
     try:
         yield
     finally:
-        database.connection.execute(QUERIES["reset_settings"])
+        for query in ("reset_settings", "reload_settings"):
+            database.connection.execute(QUERIES[query])
 
 
 def _midnight_after(log: GeneratedLog) -> datetime:

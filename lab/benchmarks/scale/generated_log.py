@@ -96,14 +96,14 @@ def begin(connection: Connection, first: ModelVersion, payloads: Sequence[Row], 
     return GeneratedLog(connection, last_day, rows_per_day)
 
 
-def reopen(connection: Connection, *, rows_per_day: int, days: int) -> GeneratedLog | None:
-    """Return the log that an earlier run has left, None if the database has none of this size."""
-    found = connection.execute(QUERIES["log_by_day"]).fetchall()
-    if [rows for _, rows in found] != [rows_per_day] * days:
+def reopen(connection: Connection, rows: int) -> tuple[GeneratedLog, int] | None:
+    """Return the log that an earlier run has left, and its days; None if the database has none of this size."""
+    by_day = dict(connection.execute(QUERIES["log_by_day"]).fetchall())
+    if not by_day or set(by_day.values()) != {rows // len(by_day)}:
         return None
     connection.execute(QUERIES["make_log_sources"])
     connection.execute(QUERIES["reopen_log_products"])
-    return GeneratedLog(connection, found[-1][0], rows_per_day)
+    return GeneratedLog(connection, max(by_day), rows // len(by_day)), len(by_day)
 
 
 def _start(connection: Connection, canary: ModelVersion, since: date) -> dict[str, object]:

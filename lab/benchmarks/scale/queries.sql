@@ -76,8 +76,7 @@ INSERT INTO log_payloads VALUES (%(number)s, %(payload)s, %(payload_sha256)s);
 
 -- name: log_by_day
 -- The rows of each day, by the hourly sums.
-SELECT (hour AT TIME ZONE 'UTC')::date AS day, sum(predictions)::bigint FROM sira_prediction_hours
-GROUP BY 1 ORDER BY 1;
+SELECT (hour AT TIME ZONE 'UTC')::date AS day, sum(predictions)::bigint FROM sira_prediction_hours GROUP BY 1;
 
 -- name: reopen_log_products
 -- Add the products of a log that exists: enough to add its last hour.

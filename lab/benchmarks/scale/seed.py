@@ -10,11 +10,12 @@ from registry.registration import Declaration, register
 from runtime.postgres import Connection
 
 ACTOR = "benchmarks"
+ARTIFACTS = "artifacts"
 
 
 def first_version(connection: Connection, folder: Path, model: Path, product: str) -> ModelVersion:
     """Register the version that the others are copied from."""
-    artifacts = open_store(f"file://{folder / 'artifacts'}")
+    artifacts = open_store(f"file://{folder / ARTIFACTS}")
     return register(connection, artifacts, model, Declaration(product, "benchmark", "first"), actor=ACTOR).version
 
 
