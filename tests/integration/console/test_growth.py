@@ -16,8 +16,13 @@ from tests.support.table_model import table_model
 
 DAYS, ROWS_PER_DAY = 3, 12_000
 # Stated in docs/console.md. A search without a product reads until it has found enough blocks.
-MAX_ROWS_READ = 3_000
-MAX_ROWS_READ_SEARCHING = 5_000
+MAX_ROWS_READ = 200
+MAX_ROWS_READ_OF = {
+    "overview": 3_000,
+    # The planner may read the pairs of days as small as here themselves: 1,800, and twice as many without 013.
+    "one rollout, a week old": 2_000,
+    "search by time, blocks in all days": 5_000,
+}
 
 
 @pytest.fixture
@@ -63,8 +68,7 @@ def test_each_page_reads_a_bounded_number_of_rows(desk: Any, paths: dict[str, An
             before = rows_read(connection)
             show(desk, path)
             read[page] = max(read.get(page, 0), rows_read(connection) - before)
-    assert max(rows for page, rows in read.items() if "time" not in page) <= MAX_ROWS_READ, read
-    assert max(read.values()) <= MAX_ROWS_READ_SEARCHING, read
+    assert {page: rows for page, rows in read.items() if rows > MAX_ROWS_READ_OF.get(page, MAX_ROWS_READ)} == {}
 
 
 def test_a_decision_whose_impacts_do_not_add_up_is_shown_and_says_so(desk: Any, paths: dict[str, Any]) -> None:
