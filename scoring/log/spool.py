@@ -226,11 +226,12 @@ class Spool:
         try:
             return self._supply.take(size)
         except OSError:
-            # On a full disk the only segment must be used again, or the spool would stay full with nothing in it.
-            current = self._current
-            if current is None or current.size < size or current.shipped != current.written:
+            # On a full disk the only segment must be used again, or the spool would stay full with nothing in it. An
+            # earlier process may have left it.
+            last = self.file.segments[-1] if self.file.segments else None
+            if last is None or last.size < size or last.shipped != last.written:
                 raise
-            return current.path
+            return last.path
 
 
 Shape = tuple[Sequence[int], Sequence[int], bytes]

@@ -288,6 +288,23 @@ def test_a_batch_too_large_for_a_full_disk_does_not_stop_those_that_fit(
         assert len(ship_all(spool)) >= 1
 
 
+def test_a_process_that_starts_on_a_full_disk_uses_the_only_segment_once_its_rows_are_shipped(
+    opened: Callable[[], Spool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = opened()
+    assert is_durable(append(spool, b"left\n"))
+    assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
+    (spare,) = [path for path in segments(spool) if b"left" not in path.read_bytes()]
+    monkeypatch.setattr("scoring.log.segment_supply.RESERVE_BYTES", 1 << 62)
+    spare.unlink()
+    again = opened()
+    assert isinstance(append(again).get(timeout=5), SpoolUnwritable), "there is no room, and a row waits"
+    assert ship_all(again) == [b"left\n"]
+    assert is_durable(append(again, b"new\n"))
+    assert ship_all(again) == [b"new\n"]
+    assert len(segments(again)) == 1
+
+
 def test_a_spare_segment_that_someone_removed_is_replaced(spool: Spool) -> None:
     assert is_durable(append(spool))
     assert wait_until(lambda: len(segments(spool)) == 2), "one in use, one ready"
