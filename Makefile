@@ -9,6 +9,8 @@ COMMIT = $(shell git rev-parse HEAD)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export ORT_DISABLE_TELEMETRY := 1
 export BENTOML_DO_NOT_TRACK := True
+# uv leaves compiling to the first import, so the result must be stored: else every process compiles everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run demo screenshots test lint bench bench-quick bench-latency bench-profile bench-scale bench-canary bench-guard bench-reasons monitoring-cases faults archive-kills bento image image-spark sbom licences audit lock tools clean
 .DEFAULT_GOAL := help

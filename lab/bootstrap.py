@@ -11,8 +11,10 @@ if sys.version_info < (3, 11):  # noqa: UP036  Before newer imports, so that an 
 
 import hashlib
 import json
+import os
 import re
 import subprocess
+import tempfile
 import tomllib
 import venv
 from collections.abc import Iterable, Iterator
@@ -22,6 +24,7 @@ PROJECT = Path("pyproject.toml")
 VENV = Path(".venv")
 LOCKS = tuple(Path(f"requirements{name}.lock") for name in ("-image", "-spark", "", "-dev"))
 _SEAL = re.compile(r"^# made for pyproject\.toml with dependencies (\w+)\n", re.MULTILINE)
+_UV = re.compile(r"^uv==.*(?:\n +--hash=.*)+", re.MULTILINE)
 _REQUIREMENT = re.compile(r"^[A-Za-z0-9][\w.-]*==", re.MULTILINE)
 # Text in pip's output -> what it means and what to do.
 _REMEDIES = {
@@ -29,6 +32,14 @@ _REMEDIES = {
     "No matching distribution": "the package index did not answer, or lacks a package: check the network,"
     " or name yours in PIP_INDEX_URL",
     "No space left": "the disk is full",
+}
+
+
+# A setting of pip -> uv's name for the same, where it has none of its own.
+_UV_NAMES = {
+    "PIP_INDEX_URL": "UV_DEFAULT_INDEX",
+    "PIP_EXTRA_INDEX_URL": "UV_EXTRA_INDEX_URL",
+    "PIP_CERT": "SSL_CERT_FILE",
 }
 
 
@@ -70,10 +81,40 @@ def make_venv(folder: Path) -> Path:
 
 
 def install(python: Path, lock: Path, packages: int) -> None:
-    """Run pip with hashes and show its progress in one line. Raises BootstrapError with the reason of a failure."""
-    command = [str(python), "-m", "pip", "install", "--require-hashes", "--no-input", "--retries", "2"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+    """Install the lock with hashes: by the uv that it names, which pip installs first, or else by pip.
+
+    Raises BootstrapError with the reason of a failure.
+    """
+    if not _install_with_uv(python, lock, packages):
+        _install_with_pip(python, lock, packages)
+
+
+def uv_environment() -> dict[str, str]:
+    """Return our environment with pip's settings under uv's names too."""
+    given = {ours: os.environ[name] for name, ours in _UV_NAMES.items() if name in os.environ}
+    return given | os.environ
+
+
+def _install_with_uv(python: Path, lock: Path, packages: int) -> bool:
+    """Return whether uv has installed it, in a fifth of pip's time. Bytecode is compiled at the first import."""
+    pinned = _UV.search(lock.read_text())
+    if not pinned:
+        return False
+    with tempfile.NamedTemporaryFile("w", suffix=".lock") as only_uv:
+        only_uv.write(pinned[0] + "\n")
+        only_uv.flush()
+        if subprocess.run(_pip_command(python, Path(only_uv.name)), capture_output=True).returncode:
+            return False
+    print(f"  fetching and unpacking {packages} packages", flush=True)
+    command = [str(python), "-m", "uv", "pip", "install", "--require-hashes", "--python", str(python), "-r", str(lock)]
+    return subprocess.run(command, env=uv_environment(), capture_output=True).returncode == 0
+
+
+def _install_with_pip(python: Path, lock: Path, packages: int) -> None:
+    """Show pip's progress in one line."""
+    with subprocess.Popen(
+        _pip_command(python, lock), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as pip:
         assert pip.stdout is not None
         lines = list(_show_progress(pip.stdout, packages))
     if pip.returncode:
@@ -81,6 +122,11 @@ def install(python: Path, lock: Path, packages: int) -> None:
         remedy = next((remedy for text, remedy in _REMEDIES.items() if text in output), None)
         errors = [line.strip() for line in lines if "ERROR" in line]
         raise BootstrapError(f"{lock} was not installed: {remedy or (errors or ['pip gave no reason'])[-1]}")
+
+
+def _pip_command(python: Path, lock: Path) -> list[str]:
+    command = [str(python), "-m", "pip", "install", "--require-hashes", "--no-input", "--retries", "2"]
+    return [*command, "--disable-pip-version-check", "--progress-bar", "off", "-r", str(lock)]
 
 
 def _show_progress(lines: Iterable[str], packages: int) -> Iterator[str]:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lab.bootstrap import uv_environment
+
 
 def virtual_environment(folder: Path, venv: Path) -> Path:
     """Return the bin folder of `venv`; install `folder`/requirements.lock first if it is new or has changed.
@@ -15,9 +17,14 @@ def virtual_environment(folder: Path, venv: Path) -> Path:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = venv / "lock.sha256"
     if not stamp.exists() or stamp.read_text() != digest:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(venv)], check=True)
+        python = str(venv / "bin/python")
         install = ["install", "--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
-        subprocess.run([str(venv / "bin/python"), "-m", "pip", *install], check=True, stderr=subprocess.PIPE, text=True)
+        # uv takes seconds where pip takes minutes. What it cannot fetch, pip may: it has settings of its own.
+        uv = [sys.executable, "-m", "uv", "pip", *install, "--python", python]
+        if subprocess.run(uv, env=uv_environment(), capture_output=True).returncode:
+            pip = [sys.executable, "-m", "pip", "--python", python, *install]
+            subprocess.run(pip, check=True, stderr=subprocess.PIPE, text=True)
         stamp.write_text(digest)
     return venv / "bin"
 
