@@ -57,9 +57,12 @@ def test_the_outer_process_owns_what_an_inner_one_started(tmp_path: Path) -> Non
     inner = (
         "import sys, time; from pathlib import Path; from lab.process import Process;"
         f"Process([sys.executable, '-c', {ORPHANING!r}], log=Path({str(tmp_path / 'inner.log')!r})).wait(20);"
-        "time.sleep(60)"
+        "print('up', flush=True); time.sleep(60)"
     )
     outer = python(inner, tmp_path)
+    deadline = time.monotonic() + 20
+    while outer.output() != "up\n" and time.monotonic() < deadline:
+        time.sleep(0.02)
     family = wait_for_family(outer, 2)
     outer.kill()
     assert not procfs.parents().keys() & set(family)
