@@ -29,8 +29,10 @@ TOLERATED_RATIO = 1.2
 MAX_TOLERATED_RATIO = 2.0
 # Standard deviations from day to day that are tolerated: six days with the highest left out say little about them.
 _DEVIATIONS = 4.0
-# Alternatives, as multiples of the tolerated share.
+# Alternatives, as multiples of the tolerated share, and how much of the evidence each may give. The middle one has the
+# most: it is the best against a share that triples, which is some 2.3 times the tolerated share.
 ALTERNATIVES = np.array([1.25, 1.6, 2.3, 4.0, 10.0])
+WEIGHTS = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
 # At most one false alarm per product and year, of its two shares together.
 LOG_THRESHOLD = log(2 * 366 * 86_400 / BUCKET_SECONDS)
 # Evidence beyond this above the threshold is not kept, so that the alarm ends soon after its cause.
@@ -56,20 +58,27 @@ def highest_normal_rate(events: FloatArray, requests: FloatArray) -> FloatArray:
     the hours (the one before, the same, the one after) the highest counts: a change to summer time moves nothing.
     Little traffic gives a high bound. NaN with less than MIN_REFERENCE_DAYS days of traffic.
     """
-    shares = events / np.maximum(requests, 1.0)
     days = (requests > 0).sum(axis=-2)
-    highest = np.where(requests > 0, shares, -1.0).argmax(axis=-2)[..., None, :]
-    kept_requests = requests.copy()
-    np.put_along_axis(kept_requests, highest, 0.0, axis=-2)
-    kept_events = np.where(kept_requests > 0, events, 0.0)
+    kept_events, kept_requests = _without_highest(events, requests)
     bound = rate_upper_bound(kept_events.sum(axis=-2), kept_requests.sum(axis=-2))
-    rates = np.where(days >= MIN_REFERENCE_DAYS, bound * _tolerance(kept_events, kept_requests), np.nan)
+    # All hours together say best how much the days differ: the noise of each would widen the tolerance.
+    whole_days = _without_highest(events.sum(axis=-1, keepdims=True), requests.sum(axis=-1, keepdims=True))
+    rates = np.where(days >= MIN_REFERENCE_DAYS, bound * _tolerance(*whole_days), np.nan)
     known = ~np.isnan(rates)
     return np.where(known.any(axis=-1), np.where(known, rates, 0.0).max(axis=-1), np.nan)
 
 
+def _without_highest(events: FloatArray, requests: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The counts (..., days, hours), 0 on the day with the highest share of each hour."""
+    shares = events / np.maximum(requests, 1.0)
+    highest = np.where(requests > 0, shares, -1.0).argmax(axis=-2)[..., None, :]
+    kept = requests.copy()
+    np.put_along_axis(kept, highest, 0.0, axis=-2)
+    return np.where(kept > 0, events, 0.0), kept
+
+
 def _tolerance(events: FloatArray, requests: FloatArray) -> FloatArray:
-    """How many times the usual share is still normal: counts (..., days, hours) -> (..., hours)."""
+    """How many times the usual share is still normal: counts (..., days, 1) -> (..., 1)."""
     used = requests > 0
     logs = np.log((events + 0.5) / np.maximum(requests, 1.0))
     days = np.maximum(used.sum(axis=-2), 2)
@@ -133,8 +142,8 @@ def observe(wealth: FloatArray, events: FloatArray, requests: FloatArray, refere
 
 def fires(wealth: FloatArray) -> NDArray[np.bool_]:
     """Return whether the evidence (..., K) is beyond what chance brings about once in two years."""
-    finite = np.maximum(wealth, _LOG_ZERO)
-    return np.asarray(log_evidence(finite) >= LOG_THRESHOLD)
+    weighted = np.maximum(wealth, _LOG_ZERO) + np.log(len(WEIGHTS) * WEIGHTS)  # log_evidence takes the mean
+    return np.asarray(log_evidence(weighted) >= LOG_THRESHOLD)
 
 
 def to_json(wealth: FloatArray) -> list[float]:

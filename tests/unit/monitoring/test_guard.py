@@ -95,6 +95,13 @@ def test_days_that_differ_are_tolerated_more() -> None:
     assert guard.highest_normal_rate(requests * RATE * spread, requests) > 1.3 * calm
 
 
+def test_hours_whose_noise_cancels_over_the_day_do_not_widen_the_tolerance() -> None:
+    requests = np.full((7, 3), 700_000.0)
+    calm = guard.highest_normal_rate(requests * RATE, requests)
+    noise = 0.2 * (-1.0) ** np.arange(7)[:, None] * np.array([1.0, -1.0, 0.0])
+    assert guard.highest_normal_rate(requests * RATE * (1.0 + noise), requests) < 1.01 * calm
+
+
 def test_too_few_days_are_no_history() -> None:
     requests = np.zeros((7, 3))
     requests[:2] = 1000.0
@@ -124,4 +131,5 @@ def test_wealth_comes_back_from_json() -> None:
 
 
 def test_the_threshold_is_one_false_alarm_a_year() -> None:
+    assert guard.WEIGHTS.sum() == pytest.approx(1.0)
     assert math.exp(LOG_THRESHOLD) == pytest.approx(2 * 366 * 86_400 / BUCKET_SECONDS)
