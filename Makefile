@@ -24,8 +24,13 @@ run: .venv/.run ## set up and serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL
 demo: .venv/.run ## run a backtest, then three canaries under live traffic: good, raising errors, becoming slow
 	@exec $(PY) -m lab.demo
 
+# These parts run in two processes, each with a Postgres, a bucket and served processes of its own. The others judge
+# what they time and load both cores themselves: they run alone.
+PARALLEL := tests/contract tests/unit
+
 test: lint tools ## lint, then run every test: unit, integration, contract, acceptance
-	$(PY) -m pytest
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PARALLEL)
+	$(PY) -m pytest $(PARALLEL:%=--ignore=%)
 
 screenshots: .venv/.dev ## take the README's pictures of the console: three minutes, needs Chromium
 	@exec $(PY) -m lab.demo.screenshots
