@@ -20,7 +20,7 @@ from lab.benchmarks.canary.figures import CASES, FULL, QUICK, Baseline, Figure, 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--quick", is_flag=True, help="Simulate fewer and shorter rollouts, about a minute, and keep the stored results."
+    "--quick", is_flag=True, help="Simulate fewer and shorter rollouts, half a minute, and keep the stored results."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def main(quick: bool, as_json: bool) -> None:

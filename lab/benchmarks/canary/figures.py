@@ -28,7 +28,7 @@ class Size:
 
 
 FULL = Size(healthy_replicas=400, healthy_seconds=_DAY, failing_replicas=2000, fuses=400)
-QUICK = Size(healthy_replicas=100, healthy_seconds=3 * 3600, failing_replicas=1000, fuses=50)
+QUICK = Size(healthy_replicas=100, healthy_seconds=3600, failing_replicas=200, fuses=50)
 
 
 @dataclass(frozen=True)
