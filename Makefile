@@ -26,7 +26,7 @@ demo: .venv/.run ## run a backtest, then three canaries under live traffic: good
 
 # These parts run in two processes, each with a Postgres, a bucket and served processes of its own. The others judge
 # what they time and load both cores themselves: they run alone.
-PARALLEL := tests/contract tests/unit
+PARALLEL := tests/contract tests/integration/archive tests/integration/registry tests/unit
 
 test: lint tools ## lint, then run every test: unit, integration, contract, acceptance
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PARALLEL)
