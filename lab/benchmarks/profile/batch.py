@@ -44,6 +44,7 @@ def line(threads: Mapping[str, Times], found: Sequence[Step]) -> list[Row]:
         Step("the rest of the event loop: HTTP, the GIL, cold caches", rest),
         Step("spool: commits to disk, user and kernel", sum(threads["spool-writer"])),
         Step("shipper: spool to Postgres, user and kernel", sum(threads["shipper"])),
+        Step("reasons of reviews and blocks, user and kernel", sum(threads["reasons"])),
         Step("**together**", sum(map(sum, threads.values()))),
     ]
     return [{"one event of a batch": part.name, "µs": part.microseconds} for part in parts]
