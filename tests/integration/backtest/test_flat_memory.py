@@ -22,14 +22,15 @@ from tests.support.archived_log import NOW, days_ago
 from tests.support.backtested import PRODUCT, RECIPES
 
 LOGGED = 4_000
-# More than one row group, and four times as much in one file. Rows of 500 bytes: kept, they would take 120 MB.
-TIMES = {days_ago(20): 35, days_ago(10): 140}
-MAX_GROWTH_MIB = 48
+# More than one row group, and five times as much in one file. Rows of 500 bytes: kept, they would take 130 MiB more.
+TIMES = {days_ago(20): 35, days_ago(10): 175}
+# What an allocator keeps differs by up to 50 MiB from run to run.
+MAX_GROWTH_MIB = 85
 
 
 @pytest.fixture(scope="module")
 def settings(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A database and a bucket with two archived days, the second four times as large as the first."""
+    """A database and a bucket with two archived days, the second five times as large as the first."""
     name, folder = "flat_memory", tmp_path_factory.mktemp("flat_memory")
     url, bucket_url = postgres.create_database(name, template="sira_template"), f"file://{folder / 'bucket'}"
     with connect(url, name="tests", autocommit=True) as connection:
