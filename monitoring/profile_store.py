@@ -29,7 +29,7 @@ class Baseline:
     made_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class LogPosition:
     """A row's ctid (its block, and its place there) in a day's partition; new rows always have a larger one."""
 
@@ -80,10 +80,11 @@ def log_blocks(connection: Connection, day: date) -> int:
     return int(_one(connection, "log_blocks", {"day": day})[0] or 0)
 
 
-def events_after(connection: Connection, after: LogPosition) -> list[LoggedEvent]:
-    """Return the events of that day's partition that were added behind a position."""
+def events_between(connection: Connection, after: LogPosition, end: int) -> list[LoggedEvent]:
+    """Return the events of that day's partition behind a position and before the block `end`, in their order there."""
+    values = {"day": after.day, "after": str(after), "end": str(LogPosition(after.day, end, 0))}
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES["logged_events"], {"day": after.day, "after": str(after)}).fetchall()
+        rows = cursor.execute(QUERIES["logged_events"], values).fetchall()
     return [
         LoggedEvent(
             LogPosition.read(after.day, row["row"]),

@@ -79,11 +79,11 @@ SELECT pg_relation_size(coalesce(to_regclass('sira_predictions_' || to_char(%(da
                                  to_regclass('sira_predictions_default'))) / current_setting('block_size')::bigint;
 
 -- name: logged_events
--- The events that production answered, of a day's partition, after a row of it. Reads a table of scoring.
+-- The events that production answered, of a day's partition, between two positions. Reads a table of scoring.
 SELECT ctid::text AS row, date_trunc('hour', created_at, 'UTC') AS hour, product, model_id::text AS model_id,
        payload::text AS payload
 FROM sira_predictions
-WHERE day = %(day)s AND ctid > %(after)s::tid AND variant = 'production';
+WHERE day = %(day)s AND ctid > %(after)s::tid AND ctid < %(end)s::tid AND variant = 'production';
 
 -- name: first_full_day
 -- The first whole day on which a version answered as production, and its events of that day. Reads a table of scoring.

@@ -168,7 +168,7 @@ def _register(connection: Connection, workload: Workload, artifacts: ArtifactSto
     for variant, path in workload.models.items():
         declaration = Declaration(PRODUCT, "benchmark", variant)
         with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-            file.writelines(_reference_lines(path, workload))
+            file.writelines(reference_lines(path, workload))
             file.flush()
             reference = ReferenceRequest(file.name)
             registered = register(connection, artifacts, path, declaration, actor=ACTOR, reference=reference)
@@ -177,7 +177,7 @@ def _register(connection: Connection, workload: Workload, artifacts: ArtifactSto
     return models
 
 
-def _reference_lines(path: Path, workload: Workload) -> Iterator[str]:
+def reference_lines(path: Path, workload: Workload) -> Iterator[str]:
     """Yield reference rows: without them, reasons have no background, and a run would measure none."""
     session = ModelSession(inspect(path, ModelMetadata()).signature, path)
     payloads = workload.payloads[:REFERENCE_ROWS]

@@ -14,7 +14,13 @@ MODEL_ID = str(UUID(int=113))
 
 
 def predictions(
-    payloads: Sequence[Row], count: int, *, tag: str, started: float, product: str = PRODUCT
+    payloads: Sequence[Row],
+    count: int,
+    *,
+    tag: str,
+    started: float,
+    product: str = PRODUCT,
+    model_id: str = MODEL_ID,
 ) -> Iterator[Prediction]:
     """Yield `count` distinct rows, 10,000 per second from `started` (epoch seconds); `tag` begins their event ids."""
     for number in range(count):
@@ -23,14 +29,14 @@ def predictions(
         event_id = f"{tag}-{number}"
         score = number * 2654435761 % 2**32 / 2**32
         yield Prediction(
-            prediction_id=prediction_id(MODEL_ID, product, event_id, digest),
+            prediction_id=prediction_id(model_id, product, event_id, digest),
             created_at=started + number / 10_000,
             product=product,
             event_id=event_id,
             routing_key=event_id,
             payload=canonical.decode(),
             payload_sha256=digest,
-            model_id=MODEL_ID,
+            model_id=model_id,
             model_version="benchmark",
             artifact_sha256="a" * 64,
             runtime_version="onnxruntime 1.32.0",

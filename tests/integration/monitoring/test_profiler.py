@@ -116,9 +116,9 @@ def alarms(connection: Connection, version: ModelVersion) -> dict[str, tuple[str
     return {state.field: state.alarms for state in states}
 
 
-def totals(connection: Connection, version: ModelVersion) -> FieldCounts:
+def totals(connection: Connection, version: ModelVersion, field: str = "amount") -> FieldCounts:
     hours = profile_store.profile(connection, PRODUCT, version.model_id, datetime.now(UTC) - timedelta(hours=2))
-    return sum((fields["amount"] for fields in hours.values()), FieldCounts())
+    return sum((fields[field] for fields in hours.values()), FieldCounts())
 
 
 def test_every_event_is_counted_once(
@@ -187,7 +187,7 @@ def test_amounts_in_cents_are_flagged_as_drift(
     assert alarms(connection, serving)["amount"] == ("drift",)
 
 
-def test_of_many_new_events_the_last_blocks_are_a_sample(
+def test_of_many_new_events_a_sample_is_counted_once(
     version: Callable[..., ModelVersion],
     log: Callable[..., None],
     look: Callable[[], int],
@@ -201,6 +201,24 @@ def test_of_many_new_events_the_last_blocks_are_a_sample(
     assert 100 < counted < 400
     assert look() == 0
     assert totals(connection, serving).events == counted
+
+
+def test_a_sample_has_events_of_every_moment_since_the_last_look(
+    version: Callable[..., ModelVersion],
+    log: Callable[..., None],
+    look: Callable[[], int],
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profiler, "MAX_BLOCKS", 10)
+    moments = ("early", "midway", "late")
+    serving = version(events(100, currencies=moments))
+    for moment in moments:
+        log(serving, events(700, currencies=(moment,)))
+    counted = look()
+    bins = totals(connection, serving, "currency").bins
+    assert set(bins) == set(moments)
+    assert min(bins.values()) > counted / 6
 
 
 def test_without_reference_rows_the_first_full_day_is_normal(
