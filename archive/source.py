@@ -90,14 +90,16 @@ def read_rows(connection: Connection, folder: Folder, hours: Sequence[int], colu
         }
         statement = sql.SQL(QUERIES[f"copy_{folder.kind}"]).format(columns=columns.selected())
         with connection.cursor() as cursor, cursor.copy(statement, values) as copy:
-            lines: list[bytes | bytearray | memoryview] = []
+            # One buffer: the garbage collector would visit thousands of kept lines again and again.
+            text, rows = bytearray(), 0
             for line in copy:
-                lines.append(line)
-                if len(lines) == BATCH_ROWS:
-                    yield _parsed(lines, columns.schema)
-                    lines = []
-            if lines:
-                yield _parsed(lines, columns.schema)
+                text += line
+                rows += 1
+                if rows == BATCH_ROWS:
+                    yield _parsed(text, columns.schema)
+                    text, rows = bytearray(), 0
+            if rows:
+                yield _parsed(text, columns.schema)
 
 
 def _spans(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -111,8 +113,7 @@ def _spans(hours: Sequence[int]) -> Iterator[tuple[int, int]]:
     yield first, last
 
 
-def _parsed(lines: Sequence[bytes | bytearray | memoryview], schema: pa.Schema) -> pa.Table:
-    text = b"".join(lines)
+def _parsed(text: bytearray, schema: pa.Schema) -> pa.Table:
     table = csv.read_csv(
         pa.BufferReader(text),
         csv.ReadOptions(column_names=schema.names, use_threads=False, block_size=1 << 27),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lab import procfs
 from lab.benchmarks.scale.finding import MeasurementFailed
 
-_LOOK_SECONDS = 0.02
+_LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
