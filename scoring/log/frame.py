@@ -8,7 +8,7 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 # `controlled` are predictions too, each with its propensity. The order is that of the bodies in a frame, which the next
 # version must be able to read: add at the end.
@@ -44,6 +44,22 @@ class Point(NamedTuple):
     bytes: int
 
 
+class Batch(Protocol):
+    """Lines of COPY text for one table."""
+
+    target: Target
+    rows: int
+    body: bytes
+
+
+class Shape(NamedTuple):
+    """What a frame says of its body: rows and bytes by slot, and the body, in the order of the targets."""
+
+    rows: Sequence[int]
+    sizes: Sequence[int]
+    body: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """The batches of one write. `bodies`: lines of COPY text by table; `spooled_at`: unix seconds."""
@@ -70,10 +86,23 @@ class Header:
         return Point(start.offset + HEADER_BYTES + size, start.seq + 1, start.rows + sum(self.rows), start.bytes + size)
 
 
-def encode(
-    segment: int, at: Point, spooled_at: float, rows: Sequence[int], sizes: Sequence[int], body: bytes
-) -> list[bytes]:
-    """Return the buffers of a frame. `rows`, `sizes`: SLOTS numbers; `body`: COPY text in the order of the targets."""
+def shape(batches: Sequence[Batch]) -> Shape:
+    """Return the batches of one write as a frame holds them."""
+    rows, sizes = [0] * SLOTS, [0] * SLOTS
+    bodies: list[list[bytes]] = [[] for _ in TARGETS]
+    for batch in batches:
+        slot = TARGETS.index(batch.target)
+        rows[slot] += batch.rows
+        sizes[slot] += len(batch.body)
+        bodies[slot].append(batch.body)
+    # The usual single batch is not copied.
+    body = batches[0].body if len(batches) == 1 else b"".join(body for one in bodies for body in one)
+    return Shape(rows, sizes, body)
+
+
+def encode(segment: int, at: Point, spooled_at: float, group: Shape) -> list[bytes]:
+    """Return the buffers of a frame."""
+    rows, sizes, body = group
     fields = _FIELDS.pack(_checksum(body), segment, at.seq, at.rows, at.bytes, spooled_at, *rows, *sizes)
     return [b"%s%s%s" % (_MAGIC, zlib.crc32(fields).to_bytes(4, "little"), fields), body]
 

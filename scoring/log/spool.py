@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from scoring.log import segment
-from scoring.log.frame import HEADER_BYTES, SLOTS, TARGETS, Point, Target, encode
+from scoring.log.frame import HEADER_BYTES, Point, Target, encode, shape
 from scoring.log.segment import FIRST_FRAME, Segment, Title
 from scoring.log.segment_supply import SegmentSupply
 from scoring.log.spool_file import Reading, SpoolFile, paths
@@ -177,22 +177,18 @@ class Spool:
         return None
 
     def _put(self, group: Sequence[_Append]) -> None:
-        if len(group) == 1:
-            (only,) = group
-            rows, sizes, body = _alone(only)
-        else:
-            rows, sizes, body = _together(group)
-        size = HEADER_BYTES + len(body)
+        contents = shape(group)
+        size = HEADER_BYTES + len(contents.body)
         # After a failure, room for the largest refused group: the disk of a full spool must not seem well to a probe.
         # If it was larger than a segment, only groups like it are refused: others may have the room they need.
         self._needed_bytes = max(size, self._needed_bytes)
         current = self._room_for(max(size, min(self._needed_bytes, self._room_bytes)))
         spooled_at = group[0].spooled_at if group else 0.0
-        buffers = encode(current.number, self._next, spooled_at, rows, sizes, body)
+        buffers = encode(current.number, self._next, spooled_at, contents)
         offset, seq, rows_before, bytes_before = self._next
         if os.pwritev(self._fd, buffers, offset) != size:
             raise OSError("a write was cut short")
-        self._next = Point(offset + size, seq + 1, rows_before + sum(rows), bytes_before + len(body))
+        self._next = Point(offset + size, seq + 1, rows_before + sum(contents.rows), bytes_before + len(contents.body))
         current.written = self._next
         self._needed_bytes = 0
         if offset < current.size // 2 <= self._next.offset:
@@ -232,25 +228,3 @@ class Spool:
             if last is None or last.size < size or last.shipped != last.written:
                 raise
             return last.path
-
-
-Shape = tuple[Sequence[int], Sequence[int], bytes]
-
-
-def _together(group: Sequence[_Append]) -> Shape:
-    """Return the rows and bytes of each target, and their text in the order of the targets."""
-    rows, sizes = [0] * SLOTS, [0] * SLOTS
-    bodies: list[list[bytes]] = [[] for _ in TARGETS]
-    for append in group:
-        slot = TARGETS.index(append.target)
-        rows[slot] += append.rows
-        sizes[slot] += len(append.body)
-        bodies[slot].append(append.body)
-    return rows, sizes, b"".join(body for one in bodies for body in one)
-
-
-def _alone(append: _Append) -> Shape:
-    slot = TARGETS.index(append.target)
-    rows, sizes = [0] * SLOTS, [0] * SLOTS
-    rows[slot], sizes[slot] = append.rows, len(append.body)
-    return rows, sizes, append.body

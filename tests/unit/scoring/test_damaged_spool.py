@@ -11,7 +11,7 @@ import pytest
 
 from runtime import metrics
 from scoring.log import frame, segment
-from scoring.log.frame import HEADER_BYTES, SLOTS, Point, UnknownTarget
+from scoring.log.frame import HEADER_BYTES, SLOTS, Point, Shape, UnknownTarget
 from scoring.log.segment import FIRST_FRAME, Title
 from scoring.log.spool import Spool, SpoolError
 from scoring.log.spool_file import SpoolFile
@@ -96,7 +96,7 @@ def earlier_use(content: bytes) -> bytes:
     """The same segment as it was before it got its number: full of frames that are intact."""
     frames = []
     for seq in range((SEGMENT - FIRST_FRAME) // FRAME_BYTES):
-        frames += frame.encode(0, Point(0, seq, seq, seq), 1.0, ONE_ROW, SIX_BYTES, b"stale\n")
+        frames += frame.encode(0, Point(0, seq, seq, seq), 1.0, Shape(ONE_ROW, SIX_BYTES, b"stale\n"))
     stale = content[:FIRST_FRAME] + b"".join(frames)
     return stale + bytes(SEGMENT - len(stale))
 
@@ -145,7 +145,7 @@ def test_a_bit_flipped_in_the_last_group_costs_no_other(six_rows: Path, tmp_path
 
 
 def test_no_flipped_bit_of_a_frame_goes_unnoticed() -> None:
-    encoded = b"".join(frame.encode(7, Point(0, 3, 4, 5), 1.5, ONE_ROW, SIX_BYTES, b"row-0\n"))
+    encoded = b"".join(frame.encode(7, Point(0, 3, 4, 5), 1.5, Shape(ONE_ROW, SIX_BYTES, b"row-0\n")))
     header = frame.header_at(encoded, 0, 7)
     assert header is not None
     assert frame.group_at(encoded, 0, header) is not None
@@ -158,7 +158,7 @@ def test_no_flipped_bit_of_a_frame_goes_unnoticed() -> None:
 def test_rows_of_a_table_that_a_newer_version_added_are_kept_until_it_runs(six_rows: Path, tmp_path: Path) -> None:
     content = six_rows.read_bytes()
     last_slot = [0] * (SLOTS - 1)
-    unknown = frame.encode(1, Point(0, 7, 6, 36), 1.5, [*last_slot, 1], [*last_slot, 6], b"new-0\n")
+    unknown = frame.encode(1, Point(0, 7, 6, 36), 1.5, Shape([*last_slot, 1], [*last_slot, 6], b"new-0\n"))
     content = content[:END] + b"".join(unknown) + content[END + FRAME_BYTES :]
     with spool_of(tmp_path, content) as file:
         reading = file.read(6)

@@ -10,7 +10,7 @@ import pytest
 
 from runtime import metrics
 from scoring.log import frame, segment
-from scoring.log.frame import HEADER_BYTES, SLOTS, Point
+from scoring.log.frame import HEADER_BYTES, SLOTS, Point, Shape
 from scoring.log.segment import BLOCK_BYTES, FIRST_FRAME, Title
 from scoring.log.spool import Spool
 from scoring.log.spool_file import SpoolFile, orphans
@@ -29,7 +29,7 @@ def a_segment(rows: int, *, number: int = 1, first_seq: int = 1, title: Title | 
     for _ in range(rows):
         body = b"%d" % (at.seq - 1)
         body += b"x" * (ROW_BYTES - len(body) - 1) + b"\n"
-        written = b"".join(frame.encode(number, at, 1.5, [1, *none], [len(body), *none], body))
+        written = b"".join(frame.encode(number, at, 1.5, Shape([1, *none], [len(body), *none], body)))
         content[at.offset : at.offset + len(written)] = written
         at = Point(at.offset + len(written), at.seq + 1, at.rows + 1, at.bytes + len(body))
     packed = segment._packed(title or Title(number, spare=False))
