@@ -91,12 +91,17 @@ def prepare_shipping(connection: Connection) -> None:
     connection.execute("SET enable_mergejoin = off")
 
 
+def stage(connection: Connection, target: Target, bodies: Sequence[bytes]) -> None:
+    """Copy lines to the staging table of their target."""
+    with connection.cursor().copy(f"COPY {_STAGED.get(target, f'staged_{target}')} FROM STDIN") as copy:
+        for first in range(0, len(bodies), BATCHES_PER_WRITE):
+            copy.write(b"".join(bodies[first : first + BATCHES_PER_WRITE]))
+
+
 def ship(connection: Connection, lines: Mapping[Target, Sequence[bytes]]) -> Shipment:
     """Write COPY lines by table and add them to the evidence, in the caller's transaction. Safe to repeat."""
     for target, bodies in lines.items():
-        with connection.cursor().copy(f"COPY {_STAGED.get(target, f'staged_{target}')} FROM STDIN") as copy:
-            for first in range(0, len(bodies), BATCHES_PER_WRITE):
-                copy.write(b"".join(bodies[first : first + BATCHES_PER_WRITE]))
+        stage(connection, target, bodies)
     # Held until the end of the transaction, so that the next statements see up to where evidence is sealed.
     connection.execute(QUERIES["lock_rollouts"])
     controlled = "controlled" in lines and _propensity_exists(connection)

@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from lab.benchmarks.scale.workspace import Workspace, milliseconds
 from runtime.postgres import Connection
 from runtime.queries import load_queries
 from scoring.log.prediction import Prediction, copy_text
-from scoring.log.store import prepare_shipping, ship
+from scoring.log.store import prepare_shipping, ship, stage
 
 QUERIES = load_queries(Path(__file__).with_name("queries.sql"))
 ROWS = 4_000  # the largest shipment
@@ -37,8 +37,7 @@ def measure(workspace: Workspace) -> Shipments:
         connection = database.connection
         prepare_shipping(connection)
         rounds = [_answers(workspace, number) for number in range(ROUNDS)]
-        ways = {"COPY text": (copy_text, _copy), "JSON": (msgspec.json.Encoder().encode, _stage_json)}
-        rows = tuple(_row(connection, name, rounds, *way) for name, way in ways.items())
+        rows = tuple(_row(connection, name, rounds, *way) for name, way in WAYS.items())
         return Shipments(rows, _median(lambda text: _ship(connection, text), [copy_text(one) for one in rounds]))
 
 
@@ -50,14 +49,14 @@ def _row(
     connection: Connection,
     name: str,
     rounds: list[list[Prediction]],
-    encode: Callable[[list[Prediction]], bytes],
-    stage: Callable[[Connection, bytes], None],
+    encode: Callable[[Sequence[Prediction]], bytes],
+    into_postgres: Callable[[Connection, bytes], None],
 ) -> Row:
     encoded = [encode(one) for one in rounds]
 
     def staged(content: bytes) -> None:
         with connection.transaction():
-            stage(connection, content)
+            into_postgres(connection, content)
 
     return {
         "row format": name,
@@ -68,8 +67,7 @@ def _row(
 
 
 def _copy(connection: Connection, text: bytes) -> None:
-    with connection.cursor().copy("COPY staged_predictions FROM STDIN") as copy:
-        copy.write(text)
+    stage(connection, "predictions", [text])
 
 
 def _stage_json(connection: Connection, text: bytes) -> None:
@@ -84,3 +82,9 @@ def _ship(connection: Connection, text: bytes) -> None:
 def _median(call: Callable[..., object], inputs: Sequence[Any]) -> float:
     """Return the wall-clock microseconds per row."""
     return statistics.median(milliseconds(partial(call, one)) for one in inputs) * 1e3 / ROWS
+
+
+WAYS: Mapping[str, tuple[Callable[[Sequence[Prediction]], bytes], Callable[[Connection, bytes], None]]] = {
+    "COPY text": (copy_text, _copy),
+    "JSON": (msgspec.json.Encoder().encode, _stage_json),
+}
