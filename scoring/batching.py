@@ -1,8 +1,8 @@
 """Micro-batches: what has arrived is looked up in the cache or scored together, one run per model.
 
-Events that arrive while a batch is scored, or while rows are being written, form the next one: the writer takes one
-group at a time, so that they would only wait for it later. There is no timer, and a lone request does not wait. If a
-canary raises, is late, or gives no probability, production scores the event in the next batch.
+Events that arrive while a batch is scored form the next one, and so do a few that arrive while rows are being written:
+the writer takes one group at a time, so that they would only wait for it later. There is no timer, and a lone request does
+not wait. If a canary raises, is late, or gives no probability, production scores the event in the next batch.
 """
 
 import asyncio
@@ -19,6 +19,8 @@ from scoring.models.onnx_model import OnnxModel, Run
 from scoring.telemetry import Telemetry
 
 MAX_ROWS_INLINE = 256
+# So many do not wait for the end of a write: a larger batch costs hardly less per event, and the processor would be idle.
+ENOUGH_ROWS = 16
 
 _Fault = Literal["error", "timeout", "non_finite"]
 _CANARY_FAULTS: dict[_Fault, Outcome] = {
@@ -63,12 +65,12 @@ class Batching:
 
     def add(self, job: Job) -> None:
         """Score a job with its model in the next turn of the event loop, or when a write that is under way ends."""
-        if not self._arrived and not self._writes:
-            self._loop.call_soon(self._flush)
         self._arrived.append(job)
+        if len(self._arrived) == (ENOUGH_ROWS if self._writes else 1):
+            self._loop.call_soon(self._flush)
 
     def write_began(self) -> None:
-        """Gather what arrives until a write ends."""
+        """Gather what arrives until a write ends, or until ENOUGH_ROWS wait."""
         self._writes += 1
 
     def write_ended(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
 from registry.signature import Signature
+from scoring.batching import ENOUGH_ROWS
 from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.job import Answer
 from scoring.log.prediction import payload_sha256, prediction_id
@@ -181,6 +182,24 @@ def test_what_arrives_while_rows_are_written_is_scored_together_when_they_are(
         return [*found, await runs_after(room) - before]
 
     assert in_room(tmp_path, runs, cache_max_items=0) == [1, 1, 1, 1, 1, 1, 2]
+
+
+def test_enough_events_do_not_wait_for_the_end_of_a_write(tmp_path: Path, production: OnnxModel) -> None:
+    async def runs(room: Room) -> list[float]:
+        room.serve(production)
+        before = await runs_after(room)
+        released = hold_writer(room)
+        asked, found = [asyncio.ensure_future(room.score(0, "first"))], []
+        await runs_after(room)
+        for number in range(ENOUGH_ROWS):
+            found.append(await runs_after(room, 0.0) - before)
+            asked.append(asyncio.ensure_future(room.score(1, f"e{number}")))
+        found.append(await runs_after(room) - before)
+        released.set()
+        await asyncio.gather(*asked)
+        return found
+
+    assert in_room(tmp_path, runs, cache_max_items=0) == [1] * ENOUGH_ROWS + [2]
 
 
 def test_an_event_waits_for_the_end_of_one_write_and_not_of_all(tmp_path: Path, production: OnnxModel) -> None:
