@@ -1,8 +1,8 @@
 """Micro-batches: what has arrived is looked up in the cache or scored together, one run per model.
 
 Events that arrive while a batch is scored form the next one, and so do a few that arrive while rows are being written:
-the writer takes one group at a time, so that they would only wait for it later. There is no timer, and a lone request does
-not wait. If a canary raises, is late, or gives no probability, production scores the event in the next batch.
+the writer takes one group at a time, so that they would only wait for it later. There is no timer, and a lone request
+does not wait. If a canary raises, is late, or gives no probability, production scores the event in the next batch.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from scoring.models.onnx_model import OnnxModel, Run
 from scoring.telemetry import Telemetry
 
 MAX_ROWS_INLINE = 256
-# So many do not wait for the end of a write: a larger batch costs hardly less per event, and the processor would be idle.
+# So many do not wait for the end of a write: a larger batch costs hardly less per event, and the core would be idle.
 ENOUGH_ROWS = 16
 
 _Fault = Literal["error", "timeout", "non_finite"]
