@@ -14,7 +14,6 @@ from scoring.models.control_slots import ControlSlots
 from scoring.models.store import control_groups, return_slots, take_slots
 from tests.support.log_rows import prediction
 
-TODAY = datetime.now(UTC).date()
 Group = Callable[..., RunningControlGroup]
 
 
@@ -40,8 +39,13 @@ def group(connection: Connection) -> Group:
     return switch
 
 
-def taken(connection: Connection, day: date = TODAY) -> int:
-    row = connection.execute("SELECT taken FROM sira_control_slots WHERE day = %s", (day,)).fetchone()
+def today() -> date:
+    """Return the day now: the tests of a run may begin before midnight and end after it."""
+    return datetime.now(UTC).date()
+
+
+def taken(connection: Connection) -> int:
+    row = connection.execute("SELECT taken FROM sira_control_slots WHERE day = %s", (today(),)).fetchone()
     return row[0] if row else 0
 
 
@@ -59,13 +63,13 @@ def test_at_most_the_day_s_limit_is_taken_and_what_is_given_back_can_be_taken_ag
     connection: Connection, group: Group
 ) -> None:
     group(5)
-    assert [take_slots(connection, "cards", TODAY, 2) for _ in range(4)] == [2, 2, 1, 0]
-    return_slots(connection, "cards", TODAY, 1)
-    assert take_slots(connection, "cards", TODAY, 2) == 1
-    assert take_slots(connection, "cards", TODAY + timedelta(days=1), 2) == 2
+    assert [take_slots(connection, "cards", today(), 2) for _ in range(4)] == [2, 2, 1, 0]
+    return_slots(connection, "cards", today(), 1)
+    assert take_slots(connection, "cards", today(), 2) == 1
+    assert take_slots(connection, "cards", today() + timedelta(days=1), 2) == 2
     group(5, enabled=False)
-    assert take_slots(connection, "cards", TODAY + timedelta(days=2), 1) == 0
-    assert take_slots(connection, "other", TODAY, 1) == 0
+    assert take_slots(connection, "cards", today() + timedelta(days=2), 1) == 0
+    assert take_slots(connection, "other", today(), 1) == 0
 
 
 def test_many_workers_at_once_never_pass_the_limit(connection: Connection, database_url: str, group: Group) -> None:
@@ -79,7 +83,7 @@ def test_many_workers_at_once_never_pass_the_limit(connection: Connection, datab
         with connect(database_url, name="tests", autocommit=True) as own:
             for number in range(20):
                 slots.refill(own)
-                if held.left(TODAY):
+                if held.left(today()):
                     held.use(f"{threading.get_ident()} {number}")
                     used.append(number)
 
@@ -98,7 +102,7 @@ def test_a_worker_takes_new_slots_only_when_it_has_none_and_gives_back_what_is_l
     held = slots.served([group(200)])["cards"].slots
     for _ in range(3):
         slots.refill(connection)
-    assert (held.left(TODAY), taken(connection)) == (4, 4)
+    assert (held.left(today()), taken(connection)) == (4, 4)
     held.use("e")
     slots.give_back(connection)
     assert taken(connection) == 1
@@ -112,10 +116,10 @@ def test_a_raised_limit_is_noticed_at_once(connection: Connection, group: Group)
     slots.refill(connection)
     held.use("e")
     slots.refill(connection)
-    assert held.left(TODAY) == 0
+    assert held.left(today()) == 0
     assert slots.served([group(2)])["cards"].slots is held
     slots.refill(connection)
-    assert held.left(TODAY) == 1
+    assert held.left(today()) == 1
 
 
 def rows() -> list[bytes]:
