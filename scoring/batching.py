@@ -1,8 +1,7 @@
 """Micro-batches: what has arrived is looked up in the cache or scored together, one run per model.
 
-Events that arrive while a batch is scored form the next one, and so do a few that arrive while rows are being written:
-the writer takes one group at a time, so that they would only wait for it later. There is no timer, and a lone request
-does not wait. If a canary raises, is late, or gives no probability, production scores the event in the next batch.
+Events that arrive while a batch is scored form the next one: there is no timer, and a lone request does not wait. If a
+canary raises, is late, or gives no probability, production scores the event in the next batch.
 """
 
 import asyncio
@@ -19,8 +18,6 @@ from scoring.models.onnx_model import OnnxModel, Run
 from scoring.telemetry import Telemetry
 
 MAX_ROWS_INLINE = 256
-# So many do not wait for the end of a write: a larger batch costs hardly less per event, and the core would be idle.
-ENOUGH_ROWS = 16
 
 _Fault = Literal["error", "timeout", "non_finite"]
 _CANARY_FAULTS: dict[_Fault, Outcome] = {
@@ -61,26 +58,12 @@ class Batching:
         self._production_timeout_seconds = production_timeout_seconds
         self._settled = settled
         self._arrived: list[Job] = []
-        self._writes = 0
 
     def add(self, job: Job) -> None:
-        """Score a job with its model in the next turn of the event loop, or when a write that is under way ends."""
+        """Score a job with its model in the next turn of the event loop."""
+        if not self._arrived:
+            self._loop.call_soon(self._flush)
         self._arrived.append(job)
-        if len(self._arrived) == (ENOUGH_ROWS if self._writes else 1):
-            self._loop.call_soon(self._flush)
-
-    def write_began(self) -> None:
-        """Gather what arrives until a write ends, or until ENOUGH_ROWS wait."""
-        self._writes += 1
-
-    def write_ended(self) -> None:
-        """Score what has arrived, whether or not other writes are under way, so that nothing waits for more than one.
-
-        In the next turn of the event loop: callers whose answers have just been sent may be in time for the batch.
-        """
-        self._writes -= 1
-        if self._arrived:
-            self._loop.call_soon(self._flush)
 
     def score_now(self, model: OnnxModel, rows: Sequence[Row]) -> ScoredRows:
         """Score rows with a product's production model, or find their scores in the cache, before this returns."""
@@ -104,8 +87,6 @@ class Batching:
     def _flush(self) -> None:
         """Score everything that has arrived since the last flush, in one run per model."""
         jobs, self._arrived = self._arrived, []
-        if not jobs:
-            return
         settled: list[Job] = []
         groups: dict[OnnxModel, list[Job]] = {}
         for job in jobs:

@@ -143,7 +143,6 @@ class Scorer:
         def committed(error: SpoolError | None) -> None:
             self._loop.call_soon_threadsafe(self._answer, jobs, rows, error)
 
-        self._batching.write_began()
         self._spool.append(target, copy_text(rows), len(rows), time.time(), committed)
 
     def _append_controlled(self, jobs: list[Job], rows: list[Prediction], controlled: Sequence[int]) -> None:
@@ -188,7 +187,6 @@ class Scorer:
 
     def _answer(self, jobs: list[Job], rows: list[Prediction], error: SpoolError | None) -> None:
         """Answer each caller, now that the rows are durable or could not be written."""
-        self._batching.write_ended()
         now = time.perf_counter()
         for job, row in zip(jobs, rows, strict=True):
             reply = job.reply

@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,6 @@ import pytest
 from canary.split import Split, choose_arm
 from registry.model_version import ModelVersion
 from registry.signature import Signature
-from scoring.batching import ENOUGH_ROWS
 from scoring.errors import ModelNotLoaded, ModelTimedOut, ProductUnknown, ScoringFailed
 from scoring.job import Answer
 from scoring.log.prediction import payload_sha256, prediction_id
@@ -149,82 +147,6 @@ def test_what_arrives_together_is_scored_together_and_alike(tmp_path: Path, prod
     given, runs = in_room(tmp_path, scores, cache_max_items=0)
     assert given == [alone[amount] for amount in amounts]
     assert runs == 3, "700 rows in runs of at most 256"
-
-
-def hold_writer(room: Room) -> threading.Event:
-    """Keep the spool's writer busy until the event is set."""
-    released = threading.Event()
-    room.spool.append("predictions", b"", 0, time.time(), lambda error: released.wait(20) and None)
-    return released
-
-
-async def runs_after(room: Room, seconds: float = 0.1) -> float:
-    await asyncio.sleep(seconds)
-    room.telemetry.publish()
-    return counted("sira_model_score_seconds_count", product="cards", variant="production")
-
-
-def test_what_arrives_while_rows_are_written_is_scored_together_when_they_are(
-    tmp_path: Path, production: OnnxModel
-) -> None:
-    async def runs(room: Room) -> list[float]:
-        room.serve(production)
-        before = await runs_after(room)
-        released = hold_writer(room)
-        asked = [asyncio.ensure_future(room.score(0, "first"))]
-        found = [await runs_after(room) - before]
-        for number in range(5):
-            asked.append(asyncio.ensure_future(room.score(1, f"e{number}")))
-            found.append(await runs_after(room, 0.01) - before)
-        released.set()
-        answers = await asyncio.gather(*asked)
-        assert [answer.decision for answer in answers] == ["allow"] + ["review"] * 5
-        return [*found, await runs_after(room) - before]
-
-    assert in_room(tmp_path, runs, cache_max_items=0) == [1, 1, 1, 1, 1, 1, 2]
-
-
-def test_enough_events_do_not_wait_for_the_end_of_a_write(tmp_path: Path, production: OnnxModel) -> None:
-    async def runs(room: Room) -> list[float]:
-        room.serve(production)
-        before = await runs_after(room)
-        released = hold_writer(room)
-        asked, found = [asyncio.ensure_future(room.score(0, "first"))], []
-        await runs_after(room)
-        for number in range(ENOUGH_ROWS):
-            found.append(await runs_after(room, 0.0) - before)
-            asked.append(asyncio.ensure_future(room.score(1, f"e{number}")))
-        found.append(await runs_after(room) - before)
-        released.set()
-        await asyncio.gather(*asked)
-        return found
-
-    assert in_room(tmp_path, runs, cache_max_items=0) == [1] * ENOUGH_ROWS + [2]
-
-
-def test_an_event_waits_for_the_end_of_one_write_and_not_of_all(tmp_path: Path, production: OnnxModel) -> None:
-    async def runs(room: Room) -> float:
-        room.serve(production)
-        before = await runs_after(room)
-        room.scorer._batching.write_began()  # one that does not end, as when there is always another
-        asked = asyncio.ensure_future(room.score(0, "first"))
-        waiting = await runs_after(room)
-        room.scorer._batching.write_began()
-        room.scorer._batching.write_ended()
-        await asked
-        return waiting - before
-
-    assert in_room(tmp_path, runs) == 0
-
-
-def test_after_rows_that_could_not_be_written_what_comes_next_is_scored(tmp_path: Path, production: OnnxModel) -> None:
-    async def given(room: Room) -> list[str]:
-        room.serve(production)
-        too_many = (room.score(2, f"e{number}") for number in range(200))
-        answers = await asyncio.gather(*too_many, return_exceptions=True)
-        return [type(answer).__name__ for answer in [*answers, await room.score(0)]]
-
-    assert in_room(tmp_path, given, spool_max_bytes=16 << 10) == ["SpoolFull"] * 200 + ["Answer"]
 
 
 def test_an_unknown_product_and_one_that_is_not_loaded_get_different_answers(
