@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 from archive import closing
 from archive.bucket import ArchiveBucket
 from archive.manifest import Dataset
+from archive.plan import CLOSED_AFTER
 from runtime.postgres import Connection
 from scoring.log.prediction import PairedPrediction, Prediction, copy_text
 from scoring.log.store import prepare_shipping, ship
@@ -22,7 +23,7 @@ NOW = datetime.now(UTC)
 
 def run(connection: Connection, bucket: ArchiveBucket) -> list[closing.WrittenPart]:
     """Archive every closed day."""
-    return closing.run(connection, bucket, now=NOW)
+    return closing.run(connection, bucket, now=NOW + CLOSED_AFTER)
 
 
 def rows(bucket: ArchiveBucket, kind: Dataset = "log", product: str = "cards") -> list[dict[str, Any]]:

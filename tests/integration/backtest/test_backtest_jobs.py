@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 
 from archive import closing
 from archive.bucket import ArchiveBucket
+from archive.plan import CLOSED_AFTER
 from backtest.errors import BacktestNotFound, CostsInvalid
 from backtest.jobs import store
 from backtest.jobs.job import BacktestJob
@@ -93,7 +94,7 @@ def test_a_field_of_days_that_only_the_archive_has_is_looked_up_by_the_backtest(
 ) -> None:
     bucket = settings().model_bucket
     backtested.add_log(connection, bucket, 300, extra={"device": "phone"})
-    closing.run(connection, ArchiveBucket(open_backend(bucket)), now=datetime.now(UTC))
+    closing.run(connection, ArchiveBucket(open_backend(bucket)), now=datetime.now(UTC) + CLOSED_AFTER)
     for (table,) in connection.execute(
         "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'sira_predictions'::regclass"
     ).fetchall():

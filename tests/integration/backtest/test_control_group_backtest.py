@@ -8,6 +8,7 @@ import pytest
 
 from archive import closing
 from archive.bucket import ArchiveBucket
+from archive.plan import CLOSED_AFTER
 from backtest.figures.description import BacktestReport
 from backtest.replay import ReplayTask, replay
 from backtest.request import BacktestToRun
@@ -65,5 +66,5 @@ def test_what_passed_is_weighed_and_the_rest_is_named(database_url: str, tmp_pat
         assert (figures.eligible, figures.passed, figures.labelled) == (40, 2, 1)
         assert figures.blind == before.blind_spot.unlabelled + 1
         assert figures.before.precision.value == pytest.approx(1.0)
-        closing.run(connection, ArchiveBucket(open_backend(bucket)), now=datetime.now(UTC))
+        closing.run(connection, ArchiveBucket(open_backend(bucket)), now=datetime.now(UTC) + CLOSED_AFTER)
         assert report(connection, database_url, bucket, logged.production.model_id).control_group == figures

@@ -13,6 +13,7 @@ from archive import closing
 from archive.bucket import ArchiveBucket
 from archive.export import export
 from archive.payload_fields import PREFIX
+from archive.plan import CLOSED_AFTER
 from backtest.figures.description import BacktestReport
 from backtest.request import BacktestToRun
 from backtest.run import execute, local_engine, prepared
@@ -58,7 +59,7 @@ def archived(database_url: str, tmp_path: Path) -> Iterator[ArchivedWorld]:
     with connect(database_url, name="tests", autocommit=True) as connection:
         logged = backtested.add_log(connection, bucket, EVENTS)
         backtested.label(connection, logged, [place for place in range(EVENTS) if place % 3])
-        closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW)
+        closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW + CLOSED_AFTER)
         yield ArchivedWorld(connection, database_url, bucket, logged)
 
 

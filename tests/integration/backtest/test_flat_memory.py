@@ -12,6 +12,7 @@ from archive import closing
 from archive.bucket import ArchiveBucket
 from archive.manifest import Folder, Manifest
 from archive.part_file import write_part
+from archive.plan import CLOSED_AFTER
 from lab.benchmarks.backtests.child import ChildRun, run_child
 from lab.benchmarks.backtests.copies import copied_rows
 from lab.postgres import LocalPostgres
@@ -41,7 +42,7 @@ def settings(postgres: LocalPostgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def add_days(connection: Connection, bucket: ArchiveBucket, folder: Path) -> None:
-    closing.run(connection, bucket, now=NOW)
+    closing.run(connection, bucket, now=NOW + CLOSED_AFTER)
     logged = bucket.manifest(Folder("log", PRODUCT, days_ago(2)))
     generator = np.random.default_rng(1)
     with bucket.local(logged.folder, logged.parts[0]) as source:

@@ -13,6 +13,7 @@ import pytest
 
 from archive import closing
 from archive.bucket import ArchiveBucket
+from archive.plan import CLOSED_AFTER
 from backtest.errors import NoEvents, TooManyValues
 from backtest.figures.description import BacktestReport
 from backtest.replay import ReplayTask, replay
@@ -173,7 +174,7 @@ def test_archived_days_give_the_report_that_postgres_gives(
     backtested.label(connection, logged, range(0, 1_200, 3))
     asked: dict[str, Any] = {"segments": ["country", "amount"], "cost": {"fraud_allow": {"share_of_amount": 1}}}
     before = own_world.run(logged.candidate, **asked)
-    closing.run(connection, ArchiveBucket(open_backend(own_world.model_bucket)), now=datetime.now(UTC))
+    closing.run(connection, ArchiveBucket(open_backend(own_world.model_bucket)), now=datetime.now(UTC) + CLOSED_AFTER)
     connection.execute("TRUNCATE sira_predictions")
     after = own_world.run(logged.candidate, local_engine(2), **asked)
     assert without_times(after) == without_times(before)

@@ -12,6 +12,7 @@ import pytest
 
 from archive import closing
 from archive.bucket import ArchiveBucket
+from archive.plan import CLOSED_AFTER
 from backtest.engines.spark import DaysNotArchived, SparkEngine
 from backtest.request import BacktestToRun
 from backtest.run import Engine, Prepared, execute, local_engine, prepared
@@ -57,7 +58,7 @@ def test_spark_gives_the_json_of_the_local_engine(connection: Connection, databa
 
     with work() as ready, pytest.raises(DaysNotArchived, match=yesterday):
         execute(ready, SparkEngine("local[2]"), lambda rows: None)
-    closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW)
+    closing.run(connection, ArchiveBucket(open_backend(bucket)), now=NOW + CLOSED_AFTER)
     local = report(local_engine(2))
     assert msgspec.json.decode(local)["labels"]["fraud"] > 0
     assert report(SparkEngine("local[2]")) == local
