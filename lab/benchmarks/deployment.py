@@ -164,21 +164,27 @@ def _postgres_home(folder: Path, one_disk: bool) -> Iterator[Path]:
 
 
 def _register(connection: Connection, workload: Workload, artifacts: ArtifactStore) -> dict[str, str]:
-    models = {}
-    for variant, path in workload.models.items():
-        declaration = Declaration(PRODUCT, "benchmark", variant)
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-            file.writelines(reference_lines(path, workload))
-            file.flush()
-            reference = ReferenceRequest(file.name)
-            registered = register(connection, artifacts, path, declaration, actor=ACTOR, reference=reference)
-        models[variant] = registered.version.model_id
+    models = {
+        variant: register_checked(connection, workload, artifacts, path, variant)
+        for variant, path in workload.models.items()
+    }
     make_production(connection, models["production"], actor=ACTOR)
     return models
 
 
-def reference_lines(path: Path, workload: Workload) -> Iterator[str]:
-    """Yield reference rows: without them, reasons have no background, and a run would measure none."""
+def register_checked(
+    connection: Connection, workload: Workload, artifacts: ArtifactStore, path: Path, version: str
+) -> str:
+    """Register a model with reference rows and return its id: without them, there is no background and no baseline."""
+    declaration = Declaration(PRODUCT, "benchmark", version)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.writelines(_reference_lines(path, workload))
+        file.flush()
+        reference = ReferenceRequest(file.name)
+        return register(connection, artifacts, path, declaration, actor=ACTOR, reference=reference).version.model_id
+
+
+def _reference_lines(path: Path, workload: Workload) -> Iterator[str]:
     session = ModelSession(inspect(path, ModelMetadata()).signature, path)
     payloads = workload.payloads[:REFERENCE_ROWS]
     scores = session.score([session.feed.row(payload) for payload in payloads])

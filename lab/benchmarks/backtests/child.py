@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from lab import procfs
 from lab.benchmarks.scale.finding import MeasurementFailed
 
+# How often the memory of the processes is read.
 _LOOK_SECONDS = 0.1
 
 

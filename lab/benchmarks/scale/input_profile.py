@@ -1,22 +1,17 @@
 """What the input profile costs: looks of the controller at a log that has grown since the last one."""
 
-import tempfile
 import time
 
 from lab import procfs
-from lab.benchmarks.deployment import reference_lines
-from lab.benchmarks.model import PRODUCT
+from lab.benchmarks.deployment import register_checked
 from lab.benchmarks.report import Goal
 from lab.benchmarks.rows import batched, predictions
 from lab.benchmarks.scale.finding import Finding, MeasurementFailed, Row, growth
 from lab.benchmarks.scale.seed import ACTOR, ARTIFACTS
 from lab.benchmarks.scale.workspace import Database, Workspace
+from lab.versions import make_production
 from monitoring.profiler import LOOK_SECONDS, MAX_BLOCKS, Profiler
 from registry.artifacts import open_store
-from registry.inspection.parent import ReferenceRequest
-from registry.model_version import Status
-from registry.registration import Declaration, register
-from registry.store import change_status
 from scoring.log.prediction import copy_text
 from scoring.log.store import prepare_shipping, ship
 
@@ -50,16 +45,9 @@ class _Bench:
         self._workspace = workspace
         self._database = database
         artifacts = open_store(f"file://{workspace.folder / ARTIFACTS}")
-        model, declaration = workspace.workload.model_path, Declaration(PRODUCT, "benchmark", "1")
-        connection = database.connection
-        with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
-            file.writelines(reference_lines(model, workspace.workload))
-            file.flush()
-            reference = ReferenceRequest(file.name)
-            version = register(connection, artifacts, model, declaration, actor=ACTOR, reference=reference).version
-        with connection.transaction():
-            change_status(connection, version.model_id, Status.PRODUCTION, actor=ACTOR)
-        self._model_id = version.model_id
+        workload, connection = workspace.workload, database.connection
+        self._model_id = register_checked(connection, workload, artifacts, workload.model_path, "1")
+        make_production(connection, self._model_id, actor=ACTOR)
         prepare_shipping(connection)
         fetched = workspace.folder / "fetched"
         fetched.mkdir()

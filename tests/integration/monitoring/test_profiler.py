@@ -109,6 +109,12 @@ def log(database_url: str) -> Callable[..., None]:
     return ship
 
 
+@pytest.fixture
+def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look samples a log of 2,000 events."""
+    monkeypatch.setattr(profiler, "MAX_BLOCKS", 10)
+
+
 def alarms(connection: Connection, version: ModelVersion) -> dict[str, tuple[str, ...]]:
     baseline = profile_store.baseline(connection, version.model_id)
     assert baseline is not None
@@ -187,14 +193,13 @@ def test_amounts_in_cents_are_flagged_as_drift(
     assert alarms(connection, serving)["amount"] == ("drift",)
 
 
+@pytest.mark.usefixtures("small_samples")
 def test_of_many_new_events_a_sample_is_counted_once(
     version: Callable[..., ModelVersion],
     log: Callable[..., None],
     look: Callable[[], int],
     connection: Connection,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(profiler, "MAX_BLOCKS", 10)
     serving = version(events(100))
     log(serving, events(2_000))
     counted = look()
@@ -203,14 +208,13 @@ def test_of_many_new_events_a_sample_is_counted_once(
     assert totals(connection, serving).events == counted
 
 
+@pytest.mark.usefixtures("small_samples")
 def test_a_sample_has_events_of_every_moment_since_the_last_look(
     version: Callable[..., ModelVersion],
     log: Callable[..., None],
     look: Callable[[], int],
     connection: Connection,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(profiler, "MAX_BLOCKS", 10)
     moments = ("early", "midway", "late")
     serving = version(events(100, currencies=moments))
     for moment in moments:
