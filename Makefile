@@ -24,9 +24,9 @@ run: .venv/.run ## set up and serve on 8080 and 3000 until Ctrl-C (PORT, CONTROL
 demo: .venv/.run ## run a backtest, then three canaries under live traffic: good, raising errors, becoming slow
 	@exec $(PY) -m lab.demo
 
-# These parts run in two processes, each with a Postgres, a bucket and served processes of its own. The others judge
-# what they time and load both cores themselves: they run alone.
-PARALLEL := tests/contract tests/integration/archive tests/integration/registry tests/unit
+# These parts run in two processes, each with a Postgres, a bucket and served processes of its own. The acceptance tests
+# and those in a browser judge what they time and load both cores themselves: they run alone.
+PARALLEL := tests/contract tests/integration tests/unit
 
 test: lint tools ## lint, then run every test: unit, integration, contract, acceptance
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PARALLEL)
