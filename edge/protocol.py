@@ -1,34 +1,19 @@
-"""uvicorn's HTTP protocol, which takes a plain POST /v1/infer from the socket to the scorer without an ASGI request.
+"""The HTTP protocol, which takes a plain POST /v1/infer from the socket to the scorer without an ASGI request.
 
 That saves a task, a scope and a second write: about a third of the processor time of a request. A request that is not
 plain (pipelined behind another, `Expect`, an upgrade, HTTP/1.0) becomes an ASGI request with the same answers.
-A head that no route may see is refused here, for every route.
 """
 
 import asyncio
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from edge.direct_cycle import CLOSE_LINE, DirectCycle, default_lines
+from edge.head_protocol import HeadProtocol
 from edge.infer_bodies import BODY_LIMIT
-from edge.problems import CLOSE, BodyTooLarge, HttpError, NoSuchPath, problem_response
-from edge.request_head import (
-    HOST_BYTES,
-    HTTP_VERSIONS,
-    MAX_BODY_BYTES,
-    MAX_HEADER_BYTES,
-    MAX_HEADERS,
-    MAX_TARGET_BYTES,
-    EncodingNotSupported,
-    HeaderRepeated,
-    HeadersTooLarge,
-    HostInvalid,
-    NotHttp,
-    TargetTooLong,
-    TransferCodingNotSupported,
-    VersionNotSupported,
-)
+from edge.problems import CLOSE, BodyTooLarge, HttpError, problem_response
+from edge.request_head import MAX_HEADER_BYTES, HeadersTooLarge, NotHttp
 
 # Key of the endpoint in the lifespan's state.
 STATE_KEY = "sira.infer"
@@ -41,18 +26,10 @@ MAX_LINGER_BYTES = 8 << 20
 _READ_BYTES = 256 << 10
 
 
-class DirectProtocol(HttpToolsProtocol):
+class DirectProtocol(HeadProtocol):
     """One connection. It closes when it has been idle for too long; waiting for the rest of a head counts as idle."""
 
     _idle_since = 0.0
-    _authorization: bytes | None = None
-    _host = False
-    _header_bytes = 0
-    # Bytes received since the head began, while it is incomplete; -1 outside of a head.
-    _head_bytes = -1
-    _declared_bytes = 0
-    # Why this connection ends; nothing more is parsed.
-    _refusal: HttpError | None = None
     # The last answer has been written; what still arrives is dropped.
     _ended = False
     _dropped_bytes = 0
@@ -86,48 +63,8 @@ class DirectProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             self._end(self._refusal or NotHttp())
 
-    def on_message_begin(self) -> None:
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self._authorization = None
-        self._host = False
-        self._header_bytes = self._head_bytes = self._declared_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name, value))
-        length = len(name)  # distinguishes nearly all of them
-        self._header_bytes += length + len(value)
-        if self._header_bytes > MAX_HEADER_BYTES or len(self.headers) > MAX_HEADERS:
-            self._refuse(HeadersTooLarge())
-        if length == 13:
-            if name.lower() == b"authorization":
-                if self._authorization is not None:
-                    self._refuse(HeaderRepeated("Authorization"))
-                self._authorization = value
-        elif length == 14:
-            if name.lower() == b"content-length" and value.isdigit():
-                self._declared_bytes = int(value)
-        elif length == 4:
-            if name.lower() == b"host":
-                if self._host or value.translate(None, HOST_BYTES):
-                    self._refuse(HostInvalid())
-                self._host = True
-        elif length == 16:
-            if name.lower() == b"content-encoding" and value.strip().lower() not in (b"identity", b""):
-                self._refuse(EncodingNotSupported())
-        elif length == 17:
-            if name.lower() == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                self._refuse(TransferCodingNotSupported())
-        elif length == 6 and name.lower() == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-
     def on_headers_complete(self) -> None:
-        version = self.parser.get_http_version()
-        if len(self.url) > MAX_TARGET_BYTES:
-            self._refuse(TargetTooLong())
-        if not self._host and version == "1.1":
-            self._refuse(HostInvalid())
+        version = self._checked_version()
         endpoint = self.app_state.get(STATE_KEY)
         if (
             endpoint is not None
@@ -148,18 +85,7 @@ class DirectProtocol(HttpToolsProtocol):
         self._begin_asgi(version)
 
     def _begin_asgi(self, version: str) -> None:
-        if version not in HTTP_VERSIONS:
-            self._refuse(VersionNotSupported())
-        # An encoded slash is not a slash (RFC 3986, 2.2), but uvicorn decodes the path before it is matched.
-        if b"%2f" in self.url.partition(b"?")[0].lower():
-            self._refuse(NoSuchPath())
-        if self._declared_bytes > MAX_BODY_BYTES:
-            self._refuse(BodyTooLarge(MAX_BODY_BYTES))
-        # The scope, which on_message_begin left out. Trailers go to another list: they are not headers of the request.
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
-        self.scope["headers"] = [(name.lower(), value) for name, value in headers]
+        self._make_scope(version)
         super().on_headers_complete()
         self.cycle.transport = _CycleTransport(self, self.cycle)  # type: ignore[assignment]
         if self._leaving:
@@ -204,11 +130,6 @@ class DirectProtocol(HttpToolsProtocol):
                 self.transport.write_eof()
             self.flow.resume_reading()
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
-
-    def _refuse(self, error: HttpError) -> None:
-        """Stop the parser; `data_received` answers."""
-        self._refusal = error
-        raise error
 
     def _end(self, refusal: HttpError) -> None:
         """Answer what cannot be parsed, after the answers that are due before it; then close.
