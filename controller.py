@@ -23,9 +23,9 @@ from canary.controller.sources import Sources
 from console.app import ConsoleApp
 from console.pages import Console
 from edge import api
-from edge.control import control_app
-from edge.protocol import DirectProtocol
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
+from edge.http.protocol import DirectProtocol
 from monitoring import profile_store
 from monitoring import store as monitoring_store
 from monitoring.cohorts.counter import LOOK_SECONDS as COHORT_SECONDS

@@ -16,7 +16,7 @@ import uvicorn.config
 from starlette.types import ASGIApp
 
 from edge.app import Edge
-from edge.server import LeavingServer
+from edge.http.server import LeavingServer
 from runtime.auth import Authenticator
 from runtime.postgres import PoolerInBetween, refuse_pooler
 from runtime.settings import Settings, SettingsInvalid
@@ -30,7 +30,7 @@ class EdgeService(bentoml.Service):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         # BentoML asks uvicorn for the protocol "auto" and for uvicorn.Server; neither can be passed to it.
-        uvicorn.config.HTTP_PROTOCOLS["auto"] = "edge.protocol:DirectProtocol"
+        uvicorn.config.HTTP_PROTOCOLS["auto"] = "edge.http.protocol:DirectProtocol"
         uvicorn.Server = LeavingServer  # type: ignore[misc]
         inner = super().to_asgi(is_main)
         return EDGE.in_front_of(inner) if is_main else inner

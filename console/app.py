@@ -19,8 +19,8 @@ from console import rendering, session, static
 from console.pages import Console, Elsewhere, PageRoute, Screen, Visit
 from console.routes import ROUTES
 from console.session import Headers, safe_path, who
-from edge.control import BODY_TIMEOUT_SECONDS, Observe, database_problem
-from edge.http_body import read_body
+from edge.control.app import BODY_TIMEOUT_SECONDS, Observe, database_problem
+from edge.http.body import read_body
 from edge.problems import Forbidden, HttpError, MethodNotAllowed, NoSuchPath, document
 
 log = logging.getLogger("sira.console")

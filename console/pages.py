@@ -12,7 +12,7 @@ from console.kept import KeptFacts
 from console.overview.traffic import MAX_KEPT_CELLS, KeptSlowness
 from console.rollouts.course import MAX_KEPT_VERDICTS, KeptVerdicts
 from console.session import ROOT, Headers
-from edge.routes import Access, Resources
+from edge.control.routes import Access, Resources
 from runtime.auth import Authenticator, Caller
 
 MAX_KEPT_ROLLOUTS = 1_000

@@ -9,7 +9,7 @@ from console import static, words
 from console.notices import NOTICES
 from console.pages import Screen, Visit, path_to
 from console.session import THEMES, theme_of
-from edge.routes import Access
+from edge.control.routes import Access
 from runtime.build import running_build
 
 # Nothing from another host, nothing inline, no page around ours. `same-origin` and not `no-referrer`: with that,

@@ -7,13 +7,13 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import api, infer_bodies
-from edge.control import control_app
-from edge.http_body import header
+from edge.control.app import control_app
+from edge.http.body import header
+from edge.http.protocol import STATE_KEY
+from edge.http.server import SIBLINGS_KEY, Siblings
 from edge.open_inference import bodies
 from edge.open_inference.endpoint import PREFIX as OPEN_INFERENCE
 from edge.problems import HttpError, MethodNotAllowed, NoSuchPath, send_problem
-from edge.protocol import STATE_KEY
-from edge.server import SIBLINGS_KEY, Siblings
 from edge.serving import READY_SECONDS, Serving
 from runtime.logs import configure_logs
 from runtime.settings import Settings

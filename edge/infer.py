@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from edge.http_body import check_declared_length, header, read_body
-from edge.http_counters import HttpCounters
+from edge.http.body import check_declared_length, header, read_body
+from edge.http.counters import HttpCounters
 from edge.infer_bodies import BATCH_BODY_LIMIT, BODY_LIMIT, BatchItem, BatchScored, BatchToScore
 from edge.problems import Forbidden, HttpError, TooManyRequests, document, send_problem
 from runtime.auth import Authenticator, Caller

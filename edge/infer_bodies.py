@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from edge.control.routes import Access, Route, answered_before_routing
 from edge.problems import Problem
-from edge.routes import Access, Route, answered_before_routing
 from registry.signature import MAX_BODY_BYTES
 from scoring.columns.envelopes import MAX_EVENTS as MAX_EVENTS
 from scoring.event import EventToScore

@@ -8,10 +8,10 @@ import socket
 import time
 from typing import Any
 
-from edge.http_counters import HttpCounters
+from edge.control.routes import Resources
+from edge.http.counters import HttpCounters
 from edge.infer import InferEndpoint
 from edge.open_inference.endpoint import OpenInference
-from edge.routes import Resources
 from registry.artifacts import open_store
 from registry.model_version import ModelVersion
 from runtime import metrics

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from canary.rollout import store as rollout_store
 from console.audit import store
 from console.pages import PageRoute, Screen, Visit, path_to
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from registry import audit
 from registry.audit import FIRST_PREVIOUS
 

@@ -10,8 +10,8 @@ from backtest.jobs import store
 from backtest.page.page import render_figures
 from backtest.request import DEFAULT_DAYS, MAX_DAYS, BacktestToRun
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
-from edge import backtest_routes
-from edge.routes import Access, Call
+from edge.api import backtests
+from edge.control.routes import Access, Call
 from registry.store import MAX_PAGE, list_versions
 from runtime.reading import InputInvalid, read
 from scoring.errors import BodyNotJson
@@ -47,7 +47,7 @@ def ask(visit: Visit) -> Screen:
 def start(visit: Visit) -> Screen | Elsewhere:
     try:
         request = _request(visit.form)
-        reply = backtest_routes.start(Call(visit.console.resources, visit.caller, body=request))
+        reply = backtests.start(Call(visit.console.resources, visit.caller, body=request))
     except InputInvalid as invalid:
         return _form(visit, visit.form, [f"{v.pointer.removeprefix('/')} {v.detail}" for v in invalid.violations])
     except BacktestError as refused:

@@ -15,8 +15,8 @@ from console.decisions import reasons, store
 from console.decisions.recompute import recompute
 from console.decisions.store import FoundDecision
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from registry import RegistryError
 from registry.store import get_version
 from runtime.postgres import Connection

@@ -5,9 +5,9 @@ from typing import Any
 from canary.rollout.operations import ProductNotFound
 from console.decisions.store import products
 from console.pages import Elsewhere, Screen, Visit, path_to
-from edge import control_group_routes
-from edge.control_group_routes import ControlGroupToSet
-from edge.routes import Call
+from edge import api
+from edge.api.control_groups import ControlGroupToSet
+from edge.control.routes import Call
 from monitoring.control_group.rule import ControlGroup
 from monitoring.control_group.store import control_groups
 from runtime.reading import InputInvalid, read
@@ -32,7 +32,7 @@ def set_control_group(visit: Visit) -> Screen | Elsewhere:
             body["max_amount"] = float(sent["max_amount"])
         wanted = read(ControlGroupToSet, body)
         if not faults:
-            control_group_routes.set_one(Call(visit.console.resources, visit.caller, visit.path, body=wanted))
+            api.control_groups.set_one(Call(visit.console.resources, visit.caller, visit.path, body=wanted))
             return Elsewhere(path_to("health", visit.path["product"]), "control_group_set")
     except InputInvalid as invalid:
         faults += [f"{one.pointer[1:].replace('_', ' ')}: {one.detail}" for one in invalid.violations]

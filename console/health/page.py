@@ -8,9 +8,9 @@ from console.health.charts import maturation_chart, reliability_diagram
 from console.health.control_group import ask_control_group, set_control_group
 from console.overview.alarms import RUNBOOK
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
-from edge import breaker_routes, monitoring_routes
-from edge.breaker_routes import BreakerToSet
-from edge.routes import Access, Call
+from edge.api import breakers, monitoring
+from edge.api.breakers import BreakerToSet
+from edge.control.routes import Access, Call
 from monitoring.breaker import store as breaker_store
 from monitoring.breaker.rule import Breaker
 from monitoring.cohorts.performance import Performance
@@ -39,7 +39,7 @@ def show(visit: Visit) -> Screen:
     if chosen is not None:
         try:
             call = Call(visit.console.resources, visit.caller, {"product": chosen})
-            found = monitoring_routes.show(call).content
+            found = monitoring.show(call).content
         except ProductNotFound:
             if chosen not in known:
                 raise
@@ -83,7 +83,7 @@ def set_breaker(visit: Visit) -> Screen | Elsewhere:
         faults.append("the share must be a number from 0 to 100, and the reason at most a few sentences")
     if faults:
         return _breaker_form(visit, {"faults": faults}, status=422)
-    breaker_routes.set_one(Call(visit.console.resources, visit.caller, visit.path, body=wanted))
+    breakers.set_one(Call(visit.console.resources, visit.caller, visit.path, body=wanted))
     return Elsewhere(path_to("health", visit.path["product"]), "breaker_set")
 
 

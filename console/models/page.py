@@ -6,8 +6,8 @@ from canary.rollout import store as rollout_store
 from canary.rollout.request import WithReason
 from console.models import view
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from registry import audit, store
 from registry.importance import importance_of
 from registry.model_version import ModelVersion, Status

@@ -13,7 +13,7 @@ from console.overview.store import Facts, HourOfDecisions, ProductRow, RolloutRo
 from console.overview.traffic import CELL, RECENT_CELLS, ProductTraffic
 from console.pages import PageRoute, Screen, Visit, path_to
 from console.words import milliseconds, rate, share
-from edge.routes import Access
+from edge.control.routes import Access
 
 SPOOL, WORKERS = "sum(sira_log_spool_rows)", "sum(sira_workers_ready)"
 

@@ -14,8 +14,8 @@ from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
 from console.rollouts import store
 from console.rollouts.store import Traffic
 from console.words import rate
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from registry.model_version import Status
 from registry.store import change_status
 from runtime.postgres import Connection

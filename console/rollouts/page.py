@@ -9,8 +9,8 @@ from console.rollouts.course import verdict_course
 from console.rollouts.progress import steps, waits_for
 from console.rollouts.strip import runs, strip
 from console.rollouts.tiles import OUTCOMES, checks, tiles
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from runtime.postgres import Connection
 
 MAX_LISTED = 100

@@ -11,7 +11,7 @@ from canary.rollout.request import CanaryToStart
 from console.pages import Elsewhere, PageRoute, Screen, Visit, path_to
 from console.rollouts import store
 from console.rollouts.actions import split_text
-from edge.routes import Access
+from edge.control.routes import Access
 from runtime.reading import InputInvalid, Violation, read
 from scoring.errors import BodyNotJson
 from scoring.event import parse_json

@@ -14,8 +14,8 @@ from console.session import (
     theme_cookie,
 )
 from console.sign_in import links
+from edge.control.routes import Access
 from edge.problems import HttpError
-from edge.routes import Access
 from runtime.auth import TokenRefused
 
 # How long a session that began with a link lasts.

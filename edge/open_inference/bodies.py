@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
+from edge.control.routes import Access, Route, answered_before_routing
 from edge.infer_bodies import BATCH_BODY_LIMIT
 from edge.open_inference.tensors import MAX_ROWS, InferenceOutput, InferenceRequest
-from edge.routes import Access, Route, answered_before_routing
 
 
 class InferenceError(msgspec.Struct, frozen=True):

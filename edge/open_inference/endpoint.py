@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from starlette.types import Receive, Scope, Send
 
-from edge.http_body import header
+from edge.http.body import header
 from edge.infer import JSON_CONTENT, InferEndpoint, Scored
 from edge.infer_bodies import BATCH_BODY_LIMIT
 from edge.open_inference.bodies import (

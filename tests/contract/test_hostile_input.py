@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from edge import api
-from edge.protocol import REST_SECONDS
+from edge.http.protocol import REST_SECONDS
 from lab.postgres import LocalPostgres
 from lab.procfs import open_descriptors, resident_mib
 from lab.product import Service

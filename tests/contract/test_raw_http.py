@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from edge.request_head import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
+from edge.http.request_head import MAX_HEADER_BYTES, MAX_HEADERS, MAX_TARGET_BYTES
 from lab.postgres import LocalPostgres
 from tests.conftest import SERVICE_TOKEN
 from tests.support.bare import add_version, controlling, person, serving

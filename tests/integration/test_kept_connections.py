@@ -6,8 +6,8 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from edge import kept_connections
-from edge.kept_connections import KeptConnections
+from edge.control import kept_connections
+from edge.control.kept_connections import KeptConnections
 from lab.waiting import wait_until
 from runtime.postgres import Connection, connect
 

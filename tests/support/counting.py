@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 
-from edge.routes import Resources
+from edge.control.routes import Resources
 from runtime.postgres import Connection
 
 

@@ -8,8 +8,8 @@ import sys
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from edge.direct_cycle import DirectCycle
-from edge.protocol import STATE_KEY, DirectProtocol
+from edge.http.direct_cycle import DirectCycle
+from edge.http.protocol import STATE_KEY, DirectProtocol
 from scoring.job import Answer
 
 ANSWER = Answer("00000000-0000-8000-8000-000000000113", 0.25, "allow", "m" * 36, "1.0.0", "production", False)

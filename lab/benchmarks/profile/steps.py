@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from edge.http_counters import HttpCounters
+from edge.http.counters import HttpCounters
 from edge.infer import encode
 from lab.benchmarks.contender import EVENT_HEAD, event_tail
 from lab.benchmarks.model import PRODUCT, Workload

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edge.app import Edge
-from edge.protocol import DirectProtocol
+from edge.http.protocol import DirectProtocol
 from runtime.settings import Settings
 
 PROTOCOLS = {"direct": DirectProtocol, "asgi": HttpToolsProtocol}

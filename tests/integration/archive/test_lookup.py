@@ -14,8 +14,8 @@ from archive.lookup import find_archived
 from archive.manifest import Folder
 from archive.retention import drop_archived_days
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry.artifacts import open_backend, open_store
 from runtime.auth import Authenticator, Role, mint_token
 from runtime.postgres import Connection

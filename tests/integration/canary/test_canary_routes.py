@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry.artifacts import open_store
 from registry.model_version import ModelVersion, Status
 from runtime.auth import Authenticator, Role, mint_token

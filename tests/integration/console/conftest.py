@@ -14,7 +14,7 @@ from canary.controller.sources import Sources
 from console.app import ConsoleApp
 from console.pages import Console
 from edge import api
-from edge.control import control_app
+from edge.control.app import control_app
 from registry.artifacts import open_store
 from runtime.auth import Authenticator, Role
 from runtime.postgres import Connection, connect

@@ -16,8 +16,8 @@ from canary.controller.sources import Sources
 from console.app import ConsoleApp
 from console.pages import Console
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry.artifacts import open_store
 from registry.audit import history
 from registry.model_version import Status

@@ -12,7 +12,7 @@ import pytest
 from console.routes import ROUTES
 from console.sign_in import links
 from console.sign_in.links import SignInLink
-from edge.routes import Access
+from edge.control.routes import Access
 from runtime.auth import Role
 from runtime.postgres import Connection, connect
 from tests.conftest import SERVICE_TOKEN

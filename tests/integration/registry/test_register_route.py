@@ -15,8 +15,8 @@ from skl2onnx import to_onnx
 from sklearn.linear_model import LogisticRegression
 
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry.artifacts import open_store
 from runtime.auth import Authenticator, Role, mint_token
 from runtime.settings import Settings

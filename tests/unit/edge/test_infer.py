@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from edge.http_counters import HttpCounters
+from edge.http.counters import HttpCounters
 from edge.infer import InferEndpoint
 from edge.infer_bodies import BATCH_BODY_LIMIT, BODY_LIMIT, MAX_EVENTS
 from runtime.auth import Authenticator

@@ -11,8 +11,8 @@ from uuid import uuid4
 import pytest
 
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry import store
 from registry.artifacts import ArtifactStore
 from registry.inspection.parent import ReferenceRequest

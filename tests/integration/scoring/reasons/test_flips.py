@@ -13,8 +13,8 @@ import pytest
 from canary.rollout import operations
 from canary.rollout.request import CanaryToStart
 from edge import api
-from edge.control import control_app
-from edge.routes import Resources
+from edge.control.app import control_app
+from edge.control.routes import Resources
 from registry.artifacts import ArtifactStore
 from registry.model_session import ModelSession
 from registry.model_version import ModelVersion

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from edge.http_counters import HttpCounters
+from edge.http.counters import HttpCounters
 from edge.infer import InferEndpoint
 from edge.infer_bodies import BatchToScore
 from registry.artifacts.store import open_store

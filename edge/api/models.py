@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from edge.request_head import MAX_BODY_BYTES
-from edge.routes import Access, Call, Reply, Route
+from edge.control.routes import Access, Call, Reply, Route
+from edge.http.request_head import MAX_BODY_BYTES
 from monitoring.breaker.rule import Breaker
 from monitoring.breaker.store import breakers
 from monitoring.control_group.rule import ControlGroupToday

@@ -14,9 +14,9 @@ from canary.rollout.description import CanaryDescription, CanarySummary, descrip
 from canary.rollout.request import CanaryToStart, WithReason
 from canary.rollout.store import StoredRollout
 from canary.rollout.verdicts import latest_verdict
-from edge.flip_reasons import explain_flips
+from edge.api.flip_reasons import explain_flips
+from edge.control.routes import Access, Call, Reply, Route, Text
 from edge.problems import HttpError
-from edge.routes import Access, Call, Reply, Route, Text
 from runtime.postgres import Connection
 
 Act = Callable[..., StoredRollout | None]

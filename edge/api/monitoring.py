@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from canary.rollout.operations import ProductNotFound
-from edge.routes import Access, Call, Reply, Route
+from edge.control.routes import Access, Call, Reply, Route
 from monitoring import profile_store
 from monitoring.cohorts.performance import Performance
 from monitoring.cohorts.reading import read_performance

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from edge.control.routes import Access, Call, Reply, Route
 from edge.problems import HttpError
-from edge.routes import Access, Call, Reply, Route
 from monitoring.control_group.rule import MAX_PER_DAY, MAX_SHARE, ControlGroup, ControlGroupToday
 from monitoring.control_group.store import control_groups, set_control_group
 from registry.reason import Reason

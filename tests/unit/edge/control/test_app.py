@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from msgspec import Meta
 
-from edge import control
-from edge.control import control_app
-from edge.routes import Access, Call, Reply, Resources, Route
+from edge.control import app
+from edge.control.app import control_app
+from edge.control.routes import Access, Call, Reply, Resources, Route
 from registry.artifacts import open_store
 from runtime.auth import Authenticator
 from runtime.settings import Settings
@@ -226,7 +226,7 @@ def test_a_body_over_the_limit_of_its_route_is_413() -> None:
 
 
 def test_a_body_that_does_not_come_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "BODY_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(app, "BODY_TIMEOUT_SECONDS", 0.1)
     assert problem(ask("POST", "/echo/a", [b"{", NEVER])[0], 408)["detail"] == "no complete request within 0.1 s"
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from edge.routes import Access, Call, Reply, Route
+from edge.control.routes import Access, Call, Reply, Route
 from monitoring.breaker.rule import Breaker
 from monitoring.breaker.store import set_breaker
 from registry.reason import Reason

@@ -10,8 +10,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from edge.openapi import document
-from edge.routes import Access, Call, Reply, Route, Text
+from edge.control.openapi import document
+from edge.control.routes import Access, Call, Reply, Route, Text
 
 _HERE = Path(__file__).parent
 _PAGE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(

@@ -4,8 +4,7 @@ from typing import NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from edge.problems import BodyTooLarge, HttpError, NoSuchPath
-from edge.request_head import (
+from edge.http.request_head import (
     HOST_BYTES,
     HTTP_VERSIONS,
     MAX_BODY_BYTES,
@@ -20,6 +19,7 @@ from edge.request_head import (
     TransferCodingNotSupported,
     VersionNotSupported,
 )
+from edge.problems import BodyTooLarge, HttpError, NoSuchPath
 
 
 class HeadProtocol(HttpToolsProtocol):

@@ -6,7 +6,7 @@ import msgspec
 
 from canary.labels.parsing import LabelsToAdd, parse_times
 from canary.labels.store import insert_labels
-from edge.routes import Access, Call, Reply, Route
+from edge.control.routes import Access, Call, Reply, Route
 
 MAX_BODY_BYTES = 2 << 20
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from prometheus_client import REGISTRY
 
-from edge.http_counters import HttpCounters
+from edge.http.counters import HttpCounters
 
 
 @pytest.mark.parametrize(

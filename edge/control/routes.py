@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from edge.kept_connections import KeptConnections
+from edge.control.kept_connections import KeptConnections
 from registry.artifacts import ArtifactStore
 from runtime.auth import Caller, Role
 from runtime.postgres import Connection

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from edge.routes import Access, Call, Reply, Route, Text
+from edge.control.routes import Access, Call, Reply, Route, Text
 from runtime import metrics
 
 Reasons = Callable[[], list[str]]

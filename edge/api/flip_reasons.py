@@ -8,13 +8,13 @@ import psycopg
 
 from canary.report.flips import FlippedPayload, FlipReasons, flip_reasons, unexplained
 from canary.rollout.store import StoredRollout
-from edge.routes import Resources
+from edge.control.routes import Resources
 from registry import RegistryError
 from registry.store import get_version
 from scoring.errors import ReasonsUnavailable
 from scoring.reasons.differences import EventOfTwo, impact_differences
 
-log = logging.getLogger("sira.edge.flip_reasons")
+log = logging.getLogger("sira.edge.api.flip_reasons")
 
 
 def explain_flips(resources: Resources, rollout: StoredRollout, flips: Sequence[FlippedPayload]) -> FlipReasons | None:

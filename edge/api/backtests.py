@@ -9,8 +9,8 @@ from backtest.jobs import store
 from backtest.jobs.store import StoredBacktest
 from backtest.page.page import render_backtest
 from backtest.request import BacktestToRun
+from edge.control.routes import Access, Call, Reply, Route, Text
 from edge.problems import HttpError
-from edge.routes import Access, Call, Reply, Route, Text
 
 
 class BacktestsQuery(msgspec.Struct, forbid_unknown_fields=True):

@@ -1,9 +1,9 @@
 """GET /v1/predictions/{prediction_id} and its reasons: why was this payment blocked?"""
 
 from archive.store import has_days
-from edge.archived_predictions import PredictionQuery, find_archived
+from edge.api.archived_predictions import PredictionQuery, find_archived
+from edge.control.routes import Access, Call, Reply, Route
 from edge.problems import HttpError
-from edge.routes import Access, Call, Reply, Route
 from scoring.log.store import StoredPrediction, find_prediction
 from scoring.reasons.description import PredictionReasons
 from scoring.reasons.recomputed import explain_prediction

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from edge.server import Siblings
+from edge.http.server import Siblings
 
 
 def test_only_the_last_of_the_siblings_finds_none_left(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from edge.problems import CLOSE, BodyTooLarge, TooManyRequests, problem_response
 from scoring.job import Answer
 
 if TYPE_CHECKING:
-    from edge.protocol import DirectProtocol
+    from edge.http.protocol import DirectProtocol
 
 assert BODY_LIMIT <= HIGH_WATER_LIMIT  # uvicorn pauses reading there; a longer body is refused before
 

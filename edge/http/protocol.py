@@ -9,11 +9,11 @@ import asyncio
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from edge.direct_cycle import CLOSE_LINE, DirectCycle, default_lines
-from edge.head_protocol import HeadProtocol
+from edge.http.direct_cycle import CLOSE_LINE, DirectCycle, default_lines
+from edge.http.head_protocol import HeadProtocol
+from edge.http.request_head import MAX_HEADER_BYTES, HeadersTooLarge, NotHttp
 from edge.infer_bodies import BODY_LIMIT
 from edge.problems import CLOSE, BodyTooLarge, HttpError, problem_response
-from edge.request_head import MAX_HEADER_BYTES, HeadersTooLarge, NotHttp
 
 # Key of the endpoint in the lifespan's state.
 STATE_KEY = "sira.infer"

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from edge import api, infer_bodies
-from edge.model_routes import Promoted
-from edge.openapi import document
-from edge.routes import Route, Text
+from edge.api.models import Promoted
+from edge.control.openapi import document
+from edge.control.routes import Route, Text
 from registry.model_version import ModelVersion
 from runtime.reading import InputInvalid, read
 from scoring.event import parse_event

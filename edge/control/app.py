@@ -16,14 +16,14 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route as StarletteRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.http_body import check_declared_length, from_form, read_body, read_form
+from edge.control.routes import Access, Call, Reply, Resources, Route
+from edge.http.body import check_declared_length, from_form, read_body, read_form
 from edge.problems import Forbidden, HttpError, MethodNotAllowed, NoSuchPath, send_problem
-from edge.routes import Access, Call, Reply, Resources, Route
 from runtime.auth import Authenticator, Caller
 from runtime.reading import InputInvalid, Violation, read
 from scoring.event import parse_json
 
-log = logging.getLogger("sira.edge.control")
+log = logging.getLogger("sira.edge.control.app")
 
 Observe = Callable[[str, int], None]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from edge.http_body import UPLOAD_PARTS
+from edge.control.routes import Access, Route, Text
+from edge.http.body import UPLOAD_PARTS
 from edge.problems import CONTENT_TYPE, TITLES, Problem
-from edge.routes import Access, Route, Text
 from runtime.build import running_build
 
 _Security = dict[str, list[str]]
