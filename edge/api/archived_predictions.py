@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 from datetime import date
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -14,11 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from edge.problems import HttpError
+from runtime.child_process import ROOT
 from scoring.log.store import StoredPrediction
 
-log = logging.getLogger("sira.edge.archive")
+log = logging.getLogger("sira.edge.api.archived_predictions")
 
-ROOT = Path(__file__).parents[1]
 MAX_SECONDS = 60.0
 # A search takes a core for seconds.
 _searching = threading.Lock()
