@@ -10,17 +10,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archive import store
-from archive.bucket import ArchiveBucket
 from archive.errors import DayTooRecent
-from archive.identity import archived_identities, not_in
-from archive.manifest import Dataset, Folder
-from archive.part_file import write_part
-from archive.payload_fields import PayloadFields
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.identity import archived_identities, not_in
+from archive.parts.manifest import Dataset, Folder
+from archive.parts.part_file import write_part
+from archive.parts.payload_fields import PayloadFields
 from archive.plan import PartPlan, newest_closed, plan_parts
+from archive.postgres import store
+from archive.postgres.source import Columns, columns_of, declared_fields, read_rows
+from archive.postgres.statements import TIME_COLUMN
 from archive.read_ahead import read_ahead
-from archive.source import Columns, columns_of, declared_fields, read_rows
-from archive.statements import TIME_COLUMN
 from registry.signature import Kind
 from runtime.postgres import Connection
 

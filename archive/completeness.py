@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from archive import store
+from archive.postgres import store
 from runtime import metrics
 from runtime.postgres import Connection
 

@@ -7,13 +7,13 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archive import store
-from archive.bucket import ArchiveBucket
-from archive.identity import archived_identities, not_in
-from archive.manifest import Folder, Manifest
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.identity import archived_identities, not_in
+from archive.parts.manifest import Folder, Manifest
 from archive.plan import PartPlan, plan_parts
-from archive.source import columns_of, read_rows
-from archive.statements import TIME_COLUMN
+from archive.postgres import store
+from archive.postgres.source import columns_of, read_rows
+from archive.postgres.statements import TIME_COLUMN
 from runtime.postgres import Connection
 
 BATCH_ROWS = 32_768

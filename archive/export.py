@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archive import store
-from archive.bucket import ArchiveBucket
 from archive.errors import NothingToExport, OutputRefused
 from archive.events import DayOfEvents, days_of_events, read_events
-from archive.payload_fields import PayloadFields
-from archive.source import declared_fields
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.payload_fields import PayloadFields
+from archive.postgres import store
+from archive.postgres.source import declared_fields
 from registry.artifacts import open_backend
 from registry.artifacts.folder import rename_durably, temporary_file
 from runtime.postgres import Connection, connect

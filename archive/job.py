@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from archive import store
 from archive.plan import newest_closed
+from archive.postgres import store
 from runtime import metrics
 from runtime.child_process import ChildProcess
 from runtime.postgres import Connection

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archive import store
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder, Part
-from archive.part_file import PREFIX_DTYPE, id_prefix
-from archive.payload_fields import PREFIX
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder, Part
+from archive.parts.part_file import PREFIX_DTYPE, id_prefix
+from archive.parts.payload_fields import PREFIX
+from archive.postgres import store
 from runtime.postgres import Connection
 
 # Requests to the store at once; each waits for the network.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from archive.manifest import Hours
+from archive.parts.manifest import Hours
 
 MAX_PART_ROWS = 2_000_000
 # Rows are shipped within a second; this leaves time for a worker that was away for a moment.

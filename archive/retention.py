@@ -3,9 +3,9 @@
 import logging
 from datetime import UTC, datetime
 
-from archive import store
-from archive.bucket import ArchiveBucket
 from archive.closing import run
+from archive.parts.bucket import ArchiveBucket
+from archive.postgres import store
 from archive.verification import verify_day
 from runtime.postgres import Connection
 

@@ -7,15 +7,15 @@ from datetime import date
 
 import pyarrow.parquet as pq
 
-from archive import store
-from archive.bucket import ArchiveBucket
 from archive.errors import ArchiveError
-from archive.identity import archived_identities, not_in
-from archive.manifest import Dataset, Folder, Hours, Manifest, Part
-from archive.part_file import rows_per_hour
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.identity import archived_identities, not_in
+from archive.parts.manifest import Dataset, Folder, Hours, Manifest, Part
+from archive.parts.part_file import rows_per_hour
 from archive.plan import missing, plan_parts
-from archive.source import columns_of, read_rows
-from archive.statements import TIME_COLUMN
+from archive.postgres import store
+from archive.postgres.source import columns_of, read_rows
+from archive.postgres.statements import TIME_COLUMN
 from runtime.postgres import Connection
 
 _BATCH_ROWS = 131_072

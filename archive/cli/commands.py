@@ -9,14 +9,15 @@ from functools import partial
 import click
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
-from archive import closing, store
-from archive.bucket import ArchiveBucket
+from archive import closing
 from archive.cli.display import checks_table, days_table, prediction_card, written_table
 from archive.errors import ArchiveNotMigrated, HourUnknown, NotArchived
 from archive.export import export
 from archive.lookup import find_archived
-from archive.manifest import Folder
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder
 from archive.plan import newest_closed
+from archive.postgres import store
 from archive.retention import drop_archived_days
 from archive.verification import FolderCheck, verify_day
 from registry.artifacts import open_backend

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from archive.closing import WrittenPart
-from archive.store import ArchivedDay
+from archive.postgres.store import ArchivedDay
 from archive.verification import FolderCheck
 
 

@@ -5,8 +5,8 @@ from datetime import date
 
 import pyarrow.parquet as pq
 
-from archive.bucket import ArchiveBucket
-from archive.payload_fields import PREFIX
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.payload_fields import PREFIX
 from backtest.request import BacktestToRun
 from backtest.sources.known_fields import fields_in_postgres, refuse_unknown
 from backtest.sources.parts import ArchivedPart, LogPart

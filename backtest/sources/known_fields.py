@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 
-from archive import store as archive_store
+from archive.postgres import store as archive_store
 from backtest.request import BacktestToRun
 from backtest.unknown_fields import asked_fields, unknown_fields
 from runtime.postgres import Connection

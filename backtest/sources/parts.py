@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder, Part
-from archive.source import Columns, columns_of, read_rows
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder, Part
+from archive.postgres.source import Columns, columns_of, read_rows
 from backtest.replay import EVENT_COLUMNS
 from backtest.sources.labels import QUERIES
 from backtest.tally.layout import BATCH_ROWS

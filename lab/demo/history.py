@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from archive import closing
-from archive.bucket import ArchiveBucket
 from archive.errors import ArchiveBusy
+from archive.parts.bucket import ArchiveBucket
 from archive.plan import newest_closed
 from lab.demo.transactions import transactions
 from lab.http import Client

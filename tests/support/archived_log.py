@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 from psycopg.types.json import Jsonb
 
 from archive import closing
-from archive.bucket import ArchiveBucket
-from archive.manifest import Dataset
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Dataset
 from archive.plan import CLOSED_AFTER
 from runtime.postgres import Connection
 from scoring.log.prediction import PairedPrediction, Prediction, copy_text

@@ -6,7 +6,7 @@ import time
 from datetime import UTC, date, datetime
 
 from archive import closing
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from registry.artifacts import open_backend
 from runtime.postgres import connect
 from runtime.settings import ArtifactSettings, DatabaseSettings

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder
 from lab.benchmarks.backtests.child import ChildRun, run_child
 from lab.benchmarks.backtests.copies import copy_day
 from lab.benchmarks.backtests.day import fill

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder, Manifest
-from archive.part_file import write_part
-from archive.statements import TIME_COLUMN
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder, Manifest
+from archive.parts.part_file import write_part
+from archive.postgres.statements import TIME_COLUMN
 
 _BATCH_ROWS = 16_384
 _SEED = 6

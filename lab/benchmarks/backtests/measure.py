@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from functools import partial
 from statistics import median
 
-from archive.manifest import Folder
+from archive.parts.manifest import Folder
 from lab.benchmarks.backtests.bench import Bench
 from lab.benchmarks.backtests.child import ChildRun
 from lab.benchmarks.model import PRODUCT

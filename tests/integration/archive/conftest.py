@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from lab.postgres import LocalPostgres
 from registry.artifacts import open_backend
 from runtime.postgres import Connection, connect

@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archive import closing, store
-from archive.bucket import ArchiveBucket
+from archive import closing
 from archive.errors import ArchiveBusy, ArchiveNotMigrated, DayTooRecent
-from archive.manifest import Dataset, Folder, Manifest
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Dataset, Folder, Manifest
 from archive.plan import newest_closed
+from archive.postgres import store
 from runtime.postgres import Connection, connect
 from scoring.log.prediction import with_propensity
 from tests.support.archived_log import (

@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 from click.testing import CliRunner
 
-from archive import store
-from archive.bucket import ArchiveBucket
 from archive.cli.commands import archive
 from archive.completeness import LogCheck, missing_counts, missing_rows
+from archive.parts.bucket import ArchiveBucket
+from archive.postgres import store
 from archive.retention import drop_archived_days
 from lab.postgres import LocalPostgres
 from runtime import metrics

@@ -13,7 +13,7 @@ import boto3
 import pyarrow.parquet as pq
 import pytest
 
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from archive.retention import drop_archived_days
 from runtime.postgres import Connection
 from scoring.log.prediction import with_propensity

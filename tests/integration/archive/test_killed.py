@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from runtime.postgres import Connection
 from tests.support.archived_log import ROOT, add_labels, at, days_ago, pairs_of, rows, rows_of, ship_rows
 

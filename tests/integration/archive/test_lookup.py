@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from archive.bucket import ArchiveBucket
 from archive.lookup import find_archived
-from archive.manifest import Folder
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder
 from archive.retention import drop_archived_days
 from edge import api
 from edge.control.app import control_app

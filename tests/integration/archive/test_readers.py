@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from runtime.postgres import Connection
 from tests.support.archived_log import ROOT, add_labels, add_version, at, days_ago, pairs_of, rows_of, run, ship_rows
 

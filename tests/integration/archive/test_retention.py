@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from archive import retention, store
-from archive.bucket import ArchiveBucket
+from archive import retention
 from archive.job import ArchiveJob
-from archive.manifest import Folder
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder
 from archive.plan import newest_closed
+from archive.postgres import store
 from archive.verification import FolderCheck, verify_day
 from runtime.postgres import Connection
 from tests.support.archived_log import NOW, add_reasons, days_ago, pairs_of, rows, rows_of, run, ship_rows

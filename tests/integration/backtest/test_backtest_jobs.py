@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from archive import closing
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from archive.plan import CLOSED_AFTER
 from backtest.errors import BacktestNotFound, CostsInvalid
 from backtest.jobs import store

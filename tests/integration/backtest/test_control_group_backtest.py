@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from archive import closing
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from archive.plan import CLOSED_AFTER
 from backtest.figures.description import BacktestReport
 from backtest.replay import ReplayTask, replay

@@ -10,9 +10,9 @@ import pandas
 import pytest
 
 from archive import closing
-from archive.bucket import ArchiveBucket
 from archive.export import export
-from archive.payload_fields import PREFIX
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.payload_fields import PREFIX
 from archive.plan import CLOSED_AFTER
 from backtest.figures.description import BacktestReport
 from backtest.request import BacktestToRun

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from archive import closing
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder, Manifest
-from archive.part_file import write_part
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder, Manifest
+from archive.parts.part_file import write_part
 from archive.plan import CLOSED_AFTER
 from lab.benchmarks.backtests.child import ChildRun, run_child
 from lab.benchmarks.backtests.copies import copied_rows

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from archive import closing
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from archive.plan import CLOSED_AFTER
 from backtest.errors import NoEvents, TooManyValues
 from backtest.figures.description import BacktestReport

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from archive import closing
-from archive.bucket import ArchiveBucket
+from archive.parts.bucket import ArchiveBucket
 from archive.plan import CLOSED_AFTER
 from backtest.engines.spark import DaysNotArchived, SparkEngine
 from backtest.request import BacktestToRun

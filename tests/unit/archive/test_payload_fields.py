@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.payload_fields import PayloadFields
+from archive.parts.payload_fields import PayloadFields
 
 TYPES = {
     "text": pa.string(),

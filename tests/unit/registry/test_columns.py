@@ -8,7 +8,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.payload_fields import PayloadFields
+from archive.parts.payload_fields import PayloadFields
 from registry.columns import ColumnFeed
 from registry.feed import InputFeed, PayloadInvalid
 from registry.signature import Field, ModelInputs

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from archive.bucket import ArchiveBucket
-from archive.manifest import Folder, Manifest
-from archive.part_file import write_part
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Folder, Manifest
+from archive.parts.part_file import write_part
 from lab.benchmarks import capacity
 from lab.benchmarks.backtests.child import run_child
 from lab.benchmarks.backtests.copies import copy_day

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from archive.manifest import Part, index_name
+from archive.parts.manifest import Part, index_name
 from registry.artifacts import sha256_of
 
 PREFIX_DTYPE = np.dtype("<u4")

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from archive.errors import PartCorrupt
-from archive.manifest import DATASETS, MANIFEST_NAME, Dataset, Folder, Manifest, Part, index_name
-from archive.range_file import RangeFile
+from archive.parts.manifest import DATASETS, MANIFEST_NAME, Dataset, Folder, Manifest, Part, index_name
+from archive.parts.range_file import RangeFile
 from registry.artifacts import ArtifactMissing
 from registry.artifacts.backend import Backend
 

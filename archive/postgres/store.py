@@ -8,8 +8,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from archive.errors import ArchiveBusy, ArchiveNotMigrated, LockLost
-from archive.manifest import DATASETS, Dataset, Folder, Manifest
-from archive.statements import QUERIES, TABLE
+from archive.parts.manifest import DATASETS, Dataset, Folder, Manifest
+from archive.postgres.statements import QUERIES, TABLE
 from runtime.postgres import Connection
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from archive.manifest import Dataset
+from archive.parts.manifest import Dataset
 from runtime.queries import load_queries
 
 QUERIES = load_queries(Path(__file__).parent / "queries.sql")

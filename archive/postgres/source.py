@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from psycopg import sql
 from pyarrow import csv
 
-from archive.manifest import Dataset, Folder
-from archive.statements import QUERIES, TABLE
+from archive.parts.manifest import Dataset, Folder
+from archive.postgres.statements import QUERIES, TABLE
 from registry.signature import Kind
 from runtime.postgres import Connection
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from archive.bucket import ArchiveBucket
-from archive.manifest import Manifest
+from archive.parts.bucket import ArchiveBucket
+from archive.parts.manifest import Manifest
 
 _SEPARATOR = "\x1f"
 _BATCH_ROWS = 131_072

@@ -1,0 +1,1 @@
+"""What the bucket has of a day: a manifest and Parquet parts."""
