@@ -152,6 +152,7 @@ class Serving:
     def _publish(self) -> None:
         self._telemetry.publish()
         self.counters.publish()
+        self._spool.take_commits().publish(metrics.log_commit)
 
     async def _tick(self) -> None:
         while True:

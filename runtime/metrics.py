@@ -151,6 +151,11 @@ log_newest_row = Gauge(
     ["product"],
     multiprocess_mode="livemax",
 )
+log_commit = Histogram(
+    "sira_log_commit_seconds",
+    "Time to write a group of rows to the spool's disk, synced; their answers wait for it.",
+    buckets=LATENCY_EDGES,
+)
 log_shipped = Counter("sira_log_shipped_total", "Rows shipped to Postgres.")
 log_ship_failures = Counter("sira_log_ship_failures_total", "Failed attempts to ship rows.")
 log_damaged = Counter(

@@ -1,37 +1,11 @@
 """Metrics of a worker: plain counters on the hot path, published to Prometheus once a second."""
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-from prometheus_client import Histogram
-
 from runtime import metrics
-from runtime.metrics import LATENCY_EDGES, SCORE_EDGES
-
-
-class _Observations:
-    """A histogram between two publications: `counts` per upper edge in order, and one for values above all edges."""
-
-    __slots__ = ("_edges", "counts", "total")
-
-    def __init__(self, edges: tuple[float, ...] = LATENCY_EDGES) -> None:
-        self._edges = edges
-        self.counts = [0] * (len(edges) + 1)
-        self.total = 0.0
-
-    def add(self, value: float, times: int = 1) -> None:
-        self.counts[bisect_left(self._edges, value)] += times
-        self.total += value * times
-
-    def add_all(self, values: Sequence[float]) -> None:
-        bins = np.searchsorted(self._edges, values)  # as bisect_left
-        self.counts = (np.bincount(bins, minlength=len(self.counts)) + self.counts).tolist()
-        self.total += sum(values)
-
-    def publish(self, histogram: Histogram) -> None:
-        metrics.observe_many(histogram, self.counts, self.total)
+from runtime.metrics import SCORE_EDGES
+from scoring.observations import Observations
 
 
 class _Answered:
@@ -41,8 +15,8 @@ class _Answered:
 
     def __init__(self) -> None:
         self.decisions: Counter[tuple[str, str]] = Counter()
-        self.latency = _Observations()
-        self.scores = _Observations(SCORE_EDGES)
+        self.latency = Observations()
+        self.scores = Observations(SCORE_EDGES)
 
 
 class Telemetry:
@@ -50,7 +24,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._answered: defaultdict[tuple[str, str], _Answered] = defaultdict(_Answered)
-        self._model: defaultdict[tuple[str, str], _Observations] = defaultdict(_Observations)
+        self._model: defaultdict[tuple[str, str], Observations] = defaultdict(Observations)
         self._hits: Counter[str] = Counter()
         self._misses: Counter[str] = Counter()
         self._fallbacks: Counter[tuple[str, str]] = Counter()

@@ -1,6 +1,6 @@
 """GET /v1/predictions/{prediction_id} and its reasons: why was this payment blocked?"""
 
-from archive.store import has_days
+from archive.postgres.store import has_days
 from edge.api.archived_predictions import PredictionQuery, find_archived
 from edge.control.routes import Access, Call, Reply, Route
 from edge.problems import HttpError

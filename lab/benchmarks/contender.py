@@ -33,11 +33,16 @@ class Wire:
 
 @dataclass(frozen=True)
 class Running:
-    """`fault()` is called after the last round: why the contender did not do the work its name promises, else None."""
+    """Both are called after the last round.
+
+    `fault()`: why the contender did not do the work its name promises, else None. `remark()`: what a reader must know
+    of the figures, else None.
+    """
 
     process: Process
     target: Target
     fault: Callable[[], str | None] = lambda: None
+    remark: Callable[[], str | None] = lambda: None
 
 
 @dataclass(frozen=True)

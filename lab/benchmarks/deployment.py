@@ -28,6 +28,7 @@ from registry.inspection.parent import ReferenceRequest
 from registry.model_session import ModelSession
 from registry.model_version import ModelVersion
 from registry.registration import Declaration, register
+from runtime.metrics import LATENCY_EDGES
 from runtime.postgres import Connection, connect
 
 ACTOR = "benchmarks"
@@ -63,13 +64,22 @@ class BenchDeployment:
     def running(self, bodies: Path | None = None) -> Running:
         """Return what a load generator needs; `bodies` replaces those of the workload."""
         target = Target(f"{self.service.url}/v1/infer", EVENT_HEAD, bodies or self.bodies, self.client.token)
-        return Running(self.process, target, self.cache_fault)
+        return Running(self.process, target, self.cache_fault, self.commit_times)
 
     def cache_fault(self) -> str | None:
         """Return why the figures do not count: too many answers came from the cache, which is not scoring."""
         hits, misses = self.metric("sira_cache_hits_total"), self.metric("sira_cache_misses_total")
         share = hits / max(hits + misses, 1)
         return f"{share:.0%} of the answers came from the cache" if share > MAX_CACHED_SHARE else None
+
+    def commit_times(self) -> str | None:
+        """Return how slow the disk was that every answer waited for."""
+        exposition, name = self.operator.text("/metrics"), "sira_log_commit_seconds"
+        commits = metric(exposition, f"{name}_count")
+        for edge in LATENCY_EDGES:
+            if metric(exposition, f"{name}_bucket", f'le="{edge}"') >= 0.99 * commits:
+                return f"99 in 100 commits to its disk took at most {1e3 * edge:g} ms"
+        return "its disk has stalled for many seconds"
 
     def infer(self, event_id: str, payload: Row) -> Any:
         return self.client.post("/v1/infer", json.loads(EVENT.head + event_id + EVENT.tail(payload)))

@@ -71,14 +71,19 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 def remarks(outcomes: Sequence[Outcome]) -> list[str]:
     """Return what a reader must know before trusting the figures."""
+    counted = [one for one in outcomes if one.failed is None]
     return [
-        f"{one.title}: other processes took {one.disturbed:.0%} of its core; measure again on a quiet machine"
-        for one in outcomes
-        if one.failed is None and one.disturbed > MAX_DISTURBED
-    ] + [
-        f"{one.title}: {one.backlog_seconds:.1f} s of work remained when the load ended"
-        for one in outcomes
-        if one.failed is None and one.backlog_seconds > 2
+        *(
+            f"{one.title}: other processes took {one.disturbed:.0%} of its core; measure again on a quiet machine"
+            for one in counted
+            if one.disturbed > MAX_DISTURBED
+        ),
+        *(
+            f"{one.title}: {one.backlog_seconds:.1f} s of work remained when the load ended"
+            for one in counted
+            if one.backlog_seconds > 2
+        ),
+        *(f"{one.title}: {one.remark}" for one in counted if one.remark),
     ]
 
 

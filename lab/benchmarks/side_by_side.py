@@ -48,7 +48,10 @@ class Round:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Medians over the rounds; `failed`: why the figures do not count, if they do not."""
+    """Medians over the rounds.
+
+    `failed`: why the figures do not count, if they do not. `remark`: what a reader must know of them.
+    """
 
     name: str
     title: str
@@ -63,6 +66,7 @@ class Outcome:
     total_mib: float = 0.0
     largest_mib: float = 0.0
     rounds: tuple[Round, ...] = ()
+    remark: str | None = None
 
 
 def run(
@@ -98,9 +102,16 @@ def run(
         for name, running in up.items():
             if name not in failed and (fault := running.fault()):
                 failed[name] = fault
+        remarks = {name: running.remark() for name, running in up.items() if name not in failed}
         memory = {name: running.process.peak_memory() for name, running in up.items()}
     return [
-        outcome(contender, rounds[contender.name], memory.get(contender.name, Memory(0, 0)), failed.get(contender.name))
+        outcome(
+            contender,
+            rounds[contender.name],
+            memory.get(contender.name, Memory(0, 0)),
+            failed.get(contender.name),
+            remarks.get(contender.name),
+        )
         for contender in contenders
     ]
 
@@ -125,7 +136,9 @@ def one_round(running: Running, seconds: float, offset: int, connections: int = 
     )
 
 
-def outcome(contender: Contender, rounds: Sequence[Round], memory: Memory, failed: str | None) -> Outcome:
+def outcome(
+    contender: Contender, rounds: Sequence[Round], memory: Memory, failed: str | None, remark: str | None = None
+) -> Outcome:
     """Summarize the rounds. A contender failed if any request got no 2xx answer."""
     errors = sum(one.errors for one in rounds)
     if failed is None and errors:
@@ -142,4 +155,5 @@ def outcome(contender: Contender, rounds: Sequence[Round], memory: Memory, faile
         total_mib=memory.total_mib,
         largest_mib=memory.largest_mib,
         rounds=tuple(rounds),
+        remark=remark,
     )

@@ -1,4 +1,4 @@
-"""A segment: a file of fixed size whose blocks are written before rows are, so that syncing a row changes no metadata.
+"""A segment: a file of fixed size whose blocks are written before rows are, so that syncing a row allocates none.
 
 It begins with its title and a mark of what has been shipped of it, each in a disk sector of its own. Everything in a
 spare segment was shipped; it gets a new, larger number before it is used again.

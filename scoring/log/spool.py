@@ -7,6 +7,7 @@ process claims them and ships their rows.
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from scoring.log.frame import HEADER_BYTES, Point, Target, encode, shape
 from scoring.log.segment import FIRST_FRAME, Segment, Title
 from scoring.log.segment_supply import SegmentSupply
 from scoring.log.spool_file import Reading, SpoolFile, paths
+from scoring.observations import Observations
 
 RETRY_SECONDS = 1.0
 # A segment is a small part of the limit, because two more than the waiting rows fill take space on the disk.
@@ -67,6 +69,7 @@ class Spool:
         start = file.left.end
         # Totals since the spool was new, like those of a Point; they include batches that are not on disk yet.
         self._bytes, self._rows = start.bytes, start.rows
+        self._commits = Observations()
         self._failure: SpoolError | None = None
         self._full = False
         self._next = start
@@ -127,6 +130,12 @@ class Spool:
         shipped = self.file.shipped_through
         return self._bytes - (shipped.bytes if shipped else 0)
 
+    def take_commits(self) -> Observations:
+        """Return how many seconds each group has taken to be durable since the last call."""
+        with self._lock:
+            taken, self._commits = self._commits, Observations()
+        return taken
+
     def close(self) -> None:
         """Write the queued batches, then release the spool."""
         self._appends.put(None)
@@ -137,9 +146,12 @@ class Spool:
     def _write(self) -> None:
         while (first := self._first()) is not None:
             group = self._gather(first)
+            started = time.perf_counter()
             self._failure = self._commit(group)
-            if self._failure:
-                with self._lock:
+            with self._lock:
+                if self._failure is None:
+                    self._commits.add(time.perf_counter() - started)
+                else:
                     self._bytes -= sum(len(append.body) for append in group)
                     self._rows -= sum(append.rows for append in group)
             for append in group:

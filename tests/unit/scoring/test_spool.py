@@ -218,6 +218,17 @@ def test_a_batch_larger_than_the_limit_is_refused_and_does_not_end_readiness(spo
     assert spool.writable, "nothing waits, so nothing would be shipped that could end it"
 
 
+def test_each_commit_is_timed_once_and_a_refused_one_is_not(spool: Spool) -> None:
+    for _ in range(3):
+        assert is_durable(append(spool))
+    commits = spool.take_commits()
+    assert sum(commits.counts) == 3
+    assert 0 < commits.total < 60
+    with largest_file(SEGMENT // 2):
+        assert isinstance(append(spool, b"x" * SEGMENT).get(timeout=5), SpoolUnwritable)
+    assert sum(spool.take_commits().counts) == 0
+
+
 # ---------------------------------------------------------------- a full disk
 
 

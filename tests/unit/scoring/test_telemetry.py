@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram
 
 from runtime.metrics import LATENCY_EDGES, observe_many
-from scoring.telemetry import Telemetry, _Observations
+from scoring.observations import Observations
+from scoring.telemetry import Telemetry
 
 
 @given(st.lists(st.floats(0, 20) | st.sampled_from(LATENCY_EDGES), max_size=50))
@@ -16,7 +17,7 @@ def test_observing_many_at_once_equals_observing_each(seconds: list[float]) -> N
     registry = CollectorRegistry()
     each = Histogram("each", "One by one.", buckets=LATENCY_EDGES, registry=registry)
     many = Histogram("many", "At once.", buckets=LATENCY_EDGES, registry=registry)
-    observed = _Observations()
+    observed = Observations()
     for value in seconds:
         each.observe(value)
         observed.add(value)
