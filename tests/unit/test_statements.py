@@ -24,7 +24,7 @@ ACCESS = {
     "backtest/sources": Access(
         reads={"sira_prediction_hours", "sira_predictions", "sira_labels", "siramodel_registry"}
     ),
-    "archive": Access(
+    "archive/postgres": Access(
         writes={"sira_archive_days", "sira_log_losses", "sira_shipped_hours"},
         reads={
             "siramodel_registry",
