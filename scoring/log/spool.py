@@ -131,7 +131,7 @@ class Spool:
         return self._bytes - (shipped.bytes if shipped else 0)
 
     def take_commits(self) -> Observations:
-        """Return how many seconds each group has taken to be durable since the last call."""
+        """Return how many seconds groups have taken to be durable, counted since the last call."""
         with self._lock:
             taken, self._commits = self._commits, Observations()
         return taken
